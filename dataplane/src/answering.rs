@@ -1,0 +1,50 @@
+//! What a running call says towards its client: events, and one last word that only `audit::Recording` can make.
+//!
+//! The channel is bounded: a client that does not read slows its backend's stream, never the plane.
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use crate::audit::record::Final;
+
+/// Events of one call that wait for its client; a full channel makes the backend's reader wait, or drops progress.
+pub const EVENTS: usize = 32;
+
+#[derive(Debug)]
+pub enum Event {
+    /// A whole `notifications/progress`, with the client's own token.
+    Progress(Bytes),
+    /// A whole `notifications/message` that belongs to this call.
+    Log(Bytes),
+    /// A part of the answer, not its last: the client's id is already in place.
+    Part(Bytes),
+    /// Nothing has happened for `keepalive_secs`: time for a comment on the stream.
+    Quiet,
+    /// The last event; there is none after it.
+    Last(Final),
+}
+
+/// The sending end, cheap to clone. A hang-up of a client that may leave closes the receiving end alone.
+#[derive(Clone, Debug)]
+pub struct Events(mpsc::Sender<Event>);
+
+impl Events {
+    pub fn channel() -> (Self, mpsc::Receiver<Event>) {
+        let (sender, receiver) = mpsc::channel(EVENTS);
+        (Self(sender), receiver)
+    }
+
+    /// Progress and log notes may be lost by a client that does not read.
+    pub fn offer(&self, event: Event) {
+        self.0.try_send(event).ok();
+    }
+
+    /// A part of an answer can't be lost: waits for room. False: nobody listens any more.
+    pub async fn deliver(&self, part: Bytes) -> bool {
+        self.0.send(Event::Part(part)).await.is_ok()
+    }
+
+    pub fn is_deserted(&self) -> bool {
+        self.0.is_closed()
+    }
+}

@@ -1,0 +1,64 @@
+//! The legacy handshake as a client: what we say in `initialize`, what we take from the answer (MCP 2025-11-25,
+//! lifecycle). Both transports use it; neither sends it here.
+
+use serde::Deserialize;
+
+use crate::denial::LEGACY_REVISIONS;
+
+/// Params of our `initialize`. No client features: what is declared to a shared session binds all its users.
+pub fn initialize_params() -> String {
+    serde_json::json!({
+        "protocolVersion": LEGACY_REVISIONS[0],
+        "capabilities": {},
+        "clientInfo": { "name": "sentinel", "version": env!("CARGO_PKG_VERSION") },
+    })
+    .to_string()
+}
+
+/// What a backend said of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agreed {
+    pub protocol_version: Box<str>,
+    /// "name version", as given; printable form is the display's business.
+    pub server: Box<str>,
+    pub has_tools: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum HandshakeFault {
+    #[error("its answer to initialize is not what the schema says: {0}")]
+    Broken(#[from] serde_json::Error),
+    #[error("it speaks revision {0:?}, which is none of ours")]
+    Version(String),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct InitializeResult {
+    protocol_version: String,
+    #[serde(default)]
+    capabilities: serde_json::Map<String, serde_json::Value>,
+    #[serde(default)]
+    server_info: Option<Implementation>,
+}
+
+#[derive(Deserialize)]
+struct Implementation {
+    name: String,
+    #[serde(default)]
+    version: String,
+}
+
+/// Reads the `result` of `initialize`.
+pub fn agree(result: &[u8]) -> Result<Agreed, HandshakeFault> {
+    let result: InitializeResult = serde_json::from_slice(result)?;
+    if !LEGACY_REVISIONS.contains(&result.protocol_version.as_str()) {
+        return Err(HandshakeFault::Version(result.protocol_version));
+    }
+    let server = result.server_info.map_or_else(String::new, |server| format!("{} {}", server.name, server.version));
+    Ok(Agreed {
+        protocol_version: result.protocol_version.into_boxed_str(),
+        server: server.into_boxed_str(),
+        has_tools: result.capabilities.contains_key("tools"),
+    })
+}

@@ -1,0 +1,214 @@
+//! Towards servers: the only place that knows that a backend is a process or an HTTP server.
+//!
+//! Calls come in by `lease` alone, which asks for the last proof of the chain; background traffic has
+//! `Housekeeping`, which can't carry a call. A backend never reaches a client's connection: it has `Events`.
+
+pub mod breaker;
+pub mod bulkhead;
+pub mod handshake;
+pub mod health;
+pub mod http;
+pub mod lease;
+pub mod listing;
+pub mod registry;
+pub mod spec;
+pub mod stdio;
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    call::{BackendId, Routed},
+    denial::{Failure, Unavailable},
+};
+
+/// What every link is given at its start.
+#[derive(Clone, Debug)]
+pub struct LinkParts {
+    pub id: BackendId,
+    /// Owns all tasks of the link.
+    pub tracker: TaskTracker,
+    /// Ends them all, at once; the polite way is `Link::stop`.
+    pub stop: CancellationToken,
+    /// What the backend says without being asked. Full: the newest is dropped (log) or waited for (listing).
+    pub notes: mpsc::Sender<BackendNote>,
+    pub spawner: stdio::spawner::Spawner,
+}
+
+/// Something a backend told the plane, not a call.
+#[derive(Debug)]
+pub struct BackendNote {
+    pub backend: BackendId,
+    pub note: Note,
+}
+
+#[derive(Debug)]
+pub enum Note {
+    /// The backend's whole listing, newer than the last: made at the handshake and after each `list_changed`.
+    Listed(Vec<listing::OfferedTool>),
+    /// A `notifications/message` that belongs to no call: its level and its whole bytes.
+    Log { level: Box<str>, message: Bytes },
+    /// Its state changed: a report is due.
+    State,
+}
+
+/// One call as a link sends it: the bytes as they came, with the backend's own name for the tool.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing<'a> {
+    pub routed: &'a Routed,
+    pub own_name: &'a str,
+}
+
+/// How one sending ended.
+#[derive(Debug)]
+pub enum Sent {
+    /// Not a byte was written to the backend: this may be tried again.
+    Never(Failure),
+    Answered(Answer),
+    Failed(Failure),
+    /// The flight was ended by somebody (`Flight::why`); the backend was told where it can be.
+    Ended,
+}
+
+/// A backend's answer with the client's id in place. Parts before it went through `Events::deliver`.
+#[derive(Debug)]
+pub struct Answer {
+    pub last: Bytes,
+    /// `error` in place of `result`.
+    pub failed: bool,
+    /// `result.isError`.
+    pub tool_error: bool,
+}
+
+/// What may be sent without a call: an enum, so that a call can't be smuggled through it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Housekeeping {
+    ListTools,
+    Ping,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    Starting,
+    Ready,
+    Draining,
+    Stopped,
+    Backoff,
+    GaveUp,
+    /// HTTP: the last attempt to reach it failed.
+    Down,
+}
+
+impl State {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Draining => "draining",
+            Self::Stopped => "stopped",
+            Self::Backoff => "backoff",
+            Self::GaveUp => "gave_up",
+            Self::Down => "down",
+        }
+    }
+
+    /// What a caller is told of a backend in this state.
+    pub const fn unavailable(self) -> Option<Unavailable> {
+        match self {
+            Self::Ready => None,
+            Self::Starting => Some(Unavailable::Starting),
+            Self::Draining => Some(Unavailable::Removed),
+            Self::Stopped | Self::Backoff | Self::GaveUp | Self::Down => Some(Unavailable::Down),
+        }
+    }
+}
+
+/// What an operator sees of a link.
+#[derive(Clone, Debug)]
+pub struct LinkStatus {
+    pub state: State,
+    /// Why, in a sentence; empty when ready.
+    pub reason: Arc<str>,
+    /// Unix milliseconds.
+    pub since: i64,
+    /// 0: none.
+    pub pid: u32,
+    pub restarts: u64,
+    /// Name and version that it gave in `initialize`.
+    pub server: Arc<str>,
+    pub protocol_version: Arc<str>,
+    /// When the next try is due, where one is.
+    pub retry_after: Option<Duration>,
+}
+
+/// The two kinds; an enum, not a trait object: both are known, and the call path stays static.
+#[derive(Debug)]
+pub enum Link {
+    Http(http::HttpLink),
+    Stdio(stdio::StdioLink),
+}
+
+impl Link {
+    pub fn start(spec: &Arc<spec::BackendSpec>, parts: LinkParts) -> Self {
+        match &spec.kind {
+            spec::Kind::Http(_) => Self::Http(http::HttpLink::start(Arc::clone(spec), parts)),
+            spec::Kind::Stdio(_) => Self::Stdio(stdio::StdioLink::start(Arc::clone(spec), parts)),
+        }
+    }
+
+    pub fn status(&self) -> LinkStatus {
+        match self {
+            Self::Http(link) => link.status(),
+            Self::Stdio(link) => link.status(),
+        }
+    }
+
+    /// One sending of one call, to its end. Never waits for a process to start. Cancel safe: dropped, the call is
+    /// abandoned and the backend is told.
+    pub async fn call(
+        &self,
+        call: Outgoing<'_>,
+        flight: &crate::in_flight::Flight,
+        events: &crate::answering::Events,
+    ) -> Sent {
+        match self {
+            Self::Http(link) => link.call(call, flight, events).await,
+            Self::Stdio(link) => link.call(call, flight, events).await,
+        }
+    }
+
+    pub async fn housekeep(&self, what: Housekeeping, within: Duration) -> Result<(), Failure> {
+        match self {
+            Self::Http(link) => link.housekeep(what, within).await,
+            Self::Stdio(link) => link.housekeep(what, within).await,
+        }
+    }
+
+    /// By the operator: clears the restart budget, ends what is there by the ladder, starts anew.
+    pub fn restart(&self) {
+        match self {
+            Self::Http(link) => link.restart(),
+            Self::Stdio(link) => link.restart(),
+        }
+    }
+
+    /// The last 200 lines that it wrote to stderr, escaped; none for HTTP.
+    pub fn stderr(&self) -> Vec<String> {
+        match self {
+            Self::Http(_) => Vec::new(),
+            Self::Stdio(link) => link.stderr(),
+        }
+    }
+
+    /// Takes no new calls and ends by the ladder; what is in flight was waited for by the caller. Returns when
+    /// nothing of it is left.
+    pub async fn stop(&self) {
+        match self {
+            Self::Http(link) => link.stop().await,
+            Self::Stdio(link) => link.stop().await,
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! A backend's definition as this plane runs it: every `${VAR}` resolved, every value parsed.
+//!
+//! What is here makes a new incarnation when it changes (`fingerprint`). What may change under a running process
+//! (prefix, renames, hides, descriptions, timeouts) is the catalogue's.
+
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+
+use ::http::{HeaderMap, Uri};
+use secrecy::SecretString;
+
+#[derive(Debug)]
+pub struct BackendSpec {
+    pub name: Arc<str>,
+    pub kind: Kind,
+    pub max_concurrency: usize,
+    pub max_response_bytes: usize,
+    /// Sendings of one call, the first included; only what was never written is sent again.
+    pub attempts: u32,
+    pub breaker: Breaker,
+    pub health: Health,
+    /// Keyed hash over all of the above: equal means that the running link can be kept.
+    pub fingerprint: [u8; 32],
+}
+
+#[derive(Debug)]
+pub enum Kind {
+    Http(HttpSpec),
+    Stdio(StdioSpec),
+}
+
+pub struct HttpSpec {
+    pub url: Uri,
+    /// Sent with every request; values are marked sensitive.
+    pub headers: HeaderMap,
+}
+
+impl fmt::Debug for HttpSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpSpec").field("host", &self.url.host()).finish_non_exhaustive()
+    }
+}
+
+/// An argv, never a shell line. The child gets PATH, HOME, LANG, `SENTINEL_CHILD` and `env`, nothing else.
+pub struct StdioSpec {
+    pub command: String,
+    pub args: Vec<SecretString>,
+    pub env: Vec<(String, SecretString)>,
+    /// None: the plane's own state directory for this backend.
+    pub cwd: Option<PathBuf>,
+    pub restart_on_exit: bool,
+    /// Within a minute; then a slow try every five minutes.
+    pub max_restarts: u32,
+    pub start_timeout: Duration,
+}
+
+impl fmt::Debug for StdioSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StdioSpec").field("command", &self.command).finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Breaker {
+    /// Failures in a row that open it.
+    pub failures: u32,
+    pub open_for: Duration,
+    pub half_open_calls: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Health {
+    pub interval: Duration,
+    pub timeout: Duration,
+    pub unhealthy_after: u32,
+}

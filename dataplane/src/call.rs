@@ -1,0 +1,160 @@
+//! What travels along the pipeline: who asks (`Caller`), what is asked (`Ask`, `Target`), under which id.
+//!
+//! Nothing here decides; the stages do. Nothing here knows an era or a transport: `ClientLeg` is opaque to all
+//! but `listen/`.
+
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use crate::{listen::ClientLeg, view::View, wire::scan::Scanned};
+
+/// UUID v7, one a request; the same in the answer's `x-request-id`, the audit row and `data.requestId`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RequestId(Uuid);
+
+impl RequestId {
+    /// Always ours: a client's `x-request-id` is ignored.
+    pub fn fresh() -> Self {
+        Self(Uuid::now_v7())
+    }
+
+    pub const fn uuid(self) -> Uuid {
+        self.0
+    }
+
+    /// The 36 characters, without an allocation.
+    pub fn encode(self, buffer: &mut [u8; 36]) -> &str {
+        self.0.hyphenated().encode_lower(buffer)
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0.hyphenated(), f)
+    }
+}
+
+impl fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Who calls, as the verified token says it. Shared by all requests of one token.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Principal {
+    pub issuer: Box<str>,
+    pub client: Box<str>,
+    /// As the token lists them, known to this gateway or not; at most 64.
+    pub roles: Box<[Box<str>]>,
+    pub jti: Option<Box<str>>,
+    /// Unix seconds, leeway included: nothing of this principal outlives it.
+    pub until: i64,
+}
+
+impl Principal {
+    /// Issuer and client together are who it is: two issuers may name a client alike.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        self.client == other.client && self.issuer == other.issuer
+    }
+}
+
+/// Proof of a verified token, made from the head alone; holds the View by which all that follows is judged.
+#[derive(Debug)]
+pub struct Caller {
+    view: Arc<View>,
+    principal: Arc<Principal>,
+    leg: ClientLeg,
+}
+
+impl Caller {
+    /// Only `stages::authn` has a `Verified` to give.
+    pub(crate) fn new(verified: crate::stages::authn::Verified, view: Arc<View>, leg: ClientLeg) -> Self {
+        Self { view, principal: verified.into_principal(), leg }
+    }
+
+    pub fn view(&self) -> &Arc<View> {
+        &self.view
+    }
+
+    pub fn principal(&self) -> &Arc<Principal> {
+        &self.principal
+    }
+
+    pub fn leg(&self) -> &ClientLeg {
+        &self.leg
+    }
+}
+
+/// Index into the Catalogue of the Caller's View.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ToolId(pub u32);
+
+/// What a routed request is about. Prompts and resources join it in the protocol issue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Target {
+    Tool(ToolId),
+}
+
+/// One incarnation of one backend definition: a changed definition is another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BackendId(pub u32);
+
+/// What a request asks. Closed: a method that is not here is -32601.
+#[derive(Debug)]
+pub enum Ask {
+    Local(Local),
+    List(Kind),
+    Routed(Routed),
+}
+
+/// Answered by the plane itself.
+#[derive(Debug)]
+pub enum Local {
+    Initialize,
+    Ping,
+    SetLevel,
+}
+
+/// Lists, from memory, never from a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Tools,
+}
+
+/// A request that goes the whole chain: its bytes as they came, and where in them everything stands.
+pub struct Routed {
+    pub id: RequestId,
+    pub body: Bytes,
+    pub scanned: Scanned,
+    /// The exposed name as asked, decoded.
+    pub name: Arc<str>,
+    pub traceparent: Option<Box<str>>,
+    /// Monotonic: the one deadline of a call counts from here.
+    pub arrived: tokio::time::Instant,
+}
+
+impl Routed {
+    /// The client's id, byte for byte.
+    pub fn client_id(&self) -> Bytes {
+        self.scanned.id.map_or_else(Bytes::new, |id| self.body.slice(id.start as usize..id.end as usize))
+    }
+
+    pub fn arguments(&self) -> Option<&[u8]> {
+        self.scanned.arguments.map(|span| span.get(&self.body))
+    }
+
+    /// The client's progress token, byte for byte: none means that it wants no progress.
+    pub fn progress_token(&self) -> Option<Bytes> {
+        self.scanned.progress_token.map(|span| self.body.slice(span.start as usize..span.end as usize))
+    }
+}
+
+/// Says what is asked and nothing of the arguments.
+impl fmt::Debug for Routed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Routed").field("id", &self.id).field("name", &self.name).finish_non_exhaustive()
+    }
+}

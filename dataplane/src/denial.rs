@@ -1,0 +1,407 @@
+//! The closed table of what ends a call without a backend's answer: what we refuse (`Denial`) and what a backend
+//! does wrong (`Failure`). Kind, code, audit kind and wording stand here and nowhere else; HTTP status by era is
+//! `listen/http/status.rs`. `docs/errors.md` is compared with this file by a test.
+#![deny(clippy::wildcard_enum_match_arm)]
+
+use std::{borrow::Cow, fmt::Write as _, sync::Arc, time::Duration};
+
+use serde_json::{Value, json};
+
+/// What the caller is told (`kind`, `code`) and what metric and audit row say (`recorded`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    pub kind: &'static str,
+    pub code: i32,
+    pub recorded: &'static str,
+}
+
+const fn row(kind: &'static str, code: i32) -> Row {
+    Row { kind, code, recorded: kind }
+}
+
+/// Every reason for which Sentinel itself refuses a request.
+#[derive(Clone, Debug)]
+pub enum Denial {
+    /// The spool can't take the record; `sent`: the backend had the call already.
+    AuditUnavailable { sent: bool },
+    /// A kill switch stands.
+    Disabled(Disabled),
+    Forbidden { rule: Arc<str> },
+    ForbiddenOrigin { key: &'static str },
+    Internal,
+    InvalidArguments { problems: Vec<ArgumentProblem> },
+    /// The envelope was JSON and no request of ours: what is wrong with it.
+    InvalidParams { what: Cow<'static, str> },
+    InvalidRequest { what: Cow<'static, str>, position: Option<usize> },
+    MethodNotFound,
+    NotReady { reason: NotReady },
+    Overloaded,
+    Parse { what: Cow<'static, str>, position: usize },
+    RateLimited { limit: Limit, retry_after: Option<Duration> },
+    SessionNotFound,
+    TooLarge { limit: u64 },
+    Unauthenticated { reason: TokenFault },
+    UnknownTool { hidden: bool },
+    /// The revisions that `initialize` serves, for a client that speaks a later era.
+    UnsupportedVersion { requested: Box<str> },
+}
+
+/// Which kill switch refuses, and since when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disabled {
+    pub scope: Scope,
+    pub reason: Arc<str>,
+    /// Unix milliseconds.
+    pub since: i64,
+    pub sent: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scope {
+    All,
+    Backend,
+    Client,
+    Role,
+    Tool,
+}
+
+impl Scope {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Backend => "backend",
+            Self::Client => "client",
+            Self::Role => "role",
+            Self::Tool => "tool",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArgumentProblem {
+    /// JSON Pointer into the arguments (RFC 6901).
+    pub path: String,
+    pub message: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    Client,
+    Concurrency,
+    Tool,
+}
+
+impl Limit {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Concurrency => "concurrency",
+            Self::Tool => "tool",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotReady {
+    Draining,
+    NoPlane,
+    NoSnapshot,
+    Starting,
+}
+
+impl NotReady {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Draining => "draining",
+            Self::NoPlane => "no_plane",
+            Self::NoSnapshot => "no_snapshot",
+            Self::Starting => "starting",
+        }
+    }
+}
+
+/// Why a token is none of ours: `data.reason` of an `unauthenticated`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TokenFault {
+    Audience,
+    Expired,
+    Issuer,
+    Malformed,
+    Missing,
+    NotYetValid,
+    Revoked,
+    Signature,
+    UnknownKey,
+}
+
+impl TokenFault {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Audience => "audience",
+            Self::Expired => "expired",
+            Self::Issuer => "issuer",
+            Self::Malformed => "malformed",
+            Self::Missing => "missing",
+            Self::NotYetValid => "not_yet_valid",
+            Self::Revoked => "revoked",
+            Self::Signature => "signature",
+            Self::UnknownKey => "unknown_key",
+        }
+    }
+
+    const fn advice(self) -> &'static str {
+        match self {
+            Self::Audience => "the token is meant for another audience than this gateway's",
+            Self::Expired => "the token has expired; get a new one (`sentinelctl token mint`)",
+            Self::Issuer => "the token's issuer is not one that this gateway knows",
+            Self::Malformed => "the token is malformed",
+            Self::Missing => "send `Authorization: Bearer <token>` (`sentinelctl token mint` makes one)",
+            Self::NotYetValid => "the token is not valid yet; compare the clocks",
+            Self::Revoked => "the token was revoked; ask the operator of this gateway",
+            Self::Signature => "the token's signature does not fit",
+            Self::UnknownKey => "the token was signed with a key that this gateway does not know",
+        }
+    }
+}
+
+impl Denial {
+    pub const fn row(&self) -> Row {
+        match self {
+            Self::AuditUnavailable { .. } => row("audit_unavailable", -31507),
+            Self::Disabled(_) => row("disabled", -31423),
+            Self::Forbidden { .. } => row("forbidden", -31403),
+            Self::ForbiddenOrigin { .. } => row("forbidden_origin", -31420),
+            Self::Internal => row("internal", -32603),
+            Self::InvalidArguments { .. } => row("invalid_arguments", -32602),
+            Self::InvalidParams { .. } => row("invalid_params", -32602),
+            Self::InvalidRequest { .. } => row("invalid_request", -32600),
+            Self::MethodNotFound => row("method_not_found", -32601),
+            Self::NotReady { .. } => row("not_ready", -31530),
+            Self::Overloaded => row("overloaded", -31529),
+            Self::Parse { .. } => row("parse", -32700),
+            Self::RateLimited { .. } => row("rate_limited", -31429),
+            Self::SessionNotFound => row("session_not_found", -31404),
+            Self::TooLarge { .. } => row("too_large", -31413),
+            Self::Unauthenticated { .. } => row("unauthenticated", -31401),
+            // Told alike, recorded apart: nobody can probe for tools that are hidden from them.
+            Self::UnknownTool { hidden: true } => Row { kind: "unknown_tool", code: -32602, recorded: "hidden_tool" },
+            Self::UnknownTool { hidden: false } => row("unknown_tool", -32602),
+            Self::UnsupportedVersion { .. } => row("unsupported_version", -32022),
+        }
+    }
+
+    /// One sentence that a model or a person can act on.
+    pub fn message(&self) -> Cow<'static, str> {
+        match self {
+            Self::AuditUnavailable { sent: false } => {
+                "the call was not sent: its audit record can't be kept; try again later".into()
+            }
+            Self::AuditUnavailable { sent: true } => {
+                "the call was sent, and its answer is withheld: its audit record can't be kept".into()
+            }
+            Self::Disabled(by) if by.reason.is_empty() => {
+                format!("stopped by the operator ({}); do not retry", by.scope.as_str()).into()
+            }
+            Self::Disabled(by) => {
+                format!("stopped by the operator ({}): {}; do not retry", by.scope.as_str(), by.reason).into()
+            }
+            Self::Forbidden { rule } => format!("your role may not call this tool with these arguments ({rule})").into(),
+            Self::ForbiddenOrigin { key } => {
+                format!("this host or origin may not use the gateway; the operator can allow it with {key}").into()
+            }
+            Self::Internal => "the gateway failed inside; the operator finds the call by its requestId".into(),
+            Self::InvalidArguments { problems } => argument_sentence(problems).into(),
+            Self::InvalidParams { what } | Self::InvalidRequest { what, .. } | Self::Parse { what, .. } => what.clone(),
+            Self::MethodNotFound => "method not found".into(),
+            Self::NotReady { reason: NotReady::NoPlane } => {
+                "no gateway runs here; start it with `sentinelctl up`".into()
+            }
+            Self::NotReady { .. } => "the gateway is not ready; try again in a moment".into(),
+            Self::Overloaded => "the gateway is at its limit; try again in a moment".into(),
+            Self::RateLimited { limit: Limit::Concurrency, .. } => {
+                "too many of your calls are running; wait for some to end".into()
+            }
+            Self::RateLimited { retry_after, .. } => match retry_after {
+                Some(wait) => format!("too many calls; try again in {} ms", millis(*wait)).into(),
+                None => "too many calls; try again later".into(),
+            },
+            Self::SessionNotFound => "session not found; initialize anew".into(),
+            Self::TooLarge { limit } => format!("the request is larger than {limit} bytes").into(),
+            Self::Unauthenticated { reason } => reason.advice().into(),
+            Self::UnknownTool { .. } => "unknown tool; tools/list shows what there is".into(),
+            Self::UnsupportedVersion { .. } => "this revision is not spoken here; use initialize".into(),
+        }
+    }
+
+    fn data(&self) -> Vec<(&'static str, Value)> {
+        match self {
+            Self::AuditUnavailable { sent } => vec![("sent", json!(sent))],
+            Self::Disabled(by) => vec![
+                ("scope", json!(by.scope.as_str())),
+                ("reason", json!(&*by.reason)),
+                ("since", json!(by.since)),
+                ("sent", json!(by.sent)),
+            ],
+            Self::Forbidden { rule } => vec![("rule", json!(&**rule))],
+            Self::ForbiddenOrigin { key } => vec![("key", json!(key))],
+            Self::InvalidArguments { problems } => {
+                let listed: Vec<_> =
+                    problems.iter().map(|problem| json!({"path": problem.path, "message": problem.message})).collect();
+                vec![("problems", json!(listed))]
+            }
+            Self::InvalidRequest { position, .. } => match position {
+                Some(position) => vec![("position", json!(position))],
+                None => Vec::new(),
+            },
+            Self::NotReady { reason } => vec![("reason", json!(reason.as_str()))],
+            Self::Parse { position, .. } => vec![("position", json!(position))],
+            Self::RateLimited { limit, retry_after } => {
+                let mut data = vec![("limit", json!(limit.as_str()))];
+                if let Some(wait) = retry_after {
+                    data.push(("retryAfterMs", json!(millis(*wait))));
+                }
+                data
+            }
+            Self::TooLarge { limit } => vec![("limit", json!(limit))],
+            Self::Unauthenticated { reason } => vec![("reason", json!(reason.as_str()))],
+            Self::UnsupportedVersion { requested } => {
+                vec![("supported", json!(LEGACY_REVISIONS)), ("requested", json!(&**requested))]
+            }
+            Self::Internal | Self::MethodNotFound | Self::Overloaded | Self::SessionNotFound | Self::UnknownTool { .. } => {
+                Vec::new()
+            }
+        }
+    }
+
+    /// How long the caller should wait, where that is known.
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::RateLimited { retry_after, .. } => *retry_after,
+            Self::NotReady { .. } | Self::Overloaded => Some(Duration::from_secs(1)),
+            Self::AuditUnavailable { .. }
+            | Self::Disabled(_)
+            | Self::Forbidden { .. }
+            | Self::ForbiddenOrigin { .. }
+            | Self::Internal
+            | Self::InvalidArguments { .. }
+            | Self::InvalidParams { .. }
+            | Self::InvalidRequest { .. }
+            | Self::MethodNotFound
+            | Self::Parse { .. }
+            | Self::SessionNotFound
+            | Self::TooLarge { .. }
+            | Self::Unauthenticated { .. }
+            | Self::UnknownTool { .. }
+            | Self::UnsupportedVersion { .. } => None,
+        }
+    }
+
+    /// The members of `error`: code, message, and `data` as JSON text with `kind` and `requestId` in it.
+    pub fn told(&self, request_id: &str) -> Told {
+        told(self.row(), self.message(), self.data(), request_id)
+    }
+}
+
+/// The four revisions of the legacy era, newest first.
+pub const LEGACY_REVISIONS: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
+
+/// What a backend, or the way to it, did wrong.
+#[derive(Clone, Debug)]
+pub enum Failure {
+    BackendError { backend: Arc<str>, what: Cow<'static, str> },
+    BackendUnavailable { backend: Arc<str>, state: Unavailable, retry_after: Option<Duration> },
+    Timeout { backend: Arc<str>, timeout: Duration },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unavailable {
+    Down,
+    Full,
+    Open,
+    Removed,
+    Starting,
+}
+
+impl Unavailable {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Down => "down",
+            Self::Full => "full",
+            Self::Open => "open",
+            Self::Removed => "removed",
+            Self::Starting => "starting",
+        }
+    }
+}
+
+impl Failure {
+    pub const fn row(&self) -> Row {
+        match self {
+            Self::BackendError { .. } => row("backend_error", -31502),
+            Self::BackendUnavailable { .. } => row("backend_unavailable", -31503),
+            Self::Timeout { .. } => row("timeout", -31504),
+        }
+    }
+
+    pub fn message(&self) -> String {
+        match self {
+            Self::BackendError { backend, what } => format!("the backend {backend} failed: {what}"),
+            Self::BackendUnavailable { backend, state, .. } => {
+                format!("the backend {backend} is not available ({}); try again later", state.as_str())
+            }
+            Self::Timeout { backend, timeout } => {
+                format!("the backend {backend} did not answer within {} ms; it may still be working", millis(*timeout))
+            }
+        }
+    }
+
+    pub fn told(&self, request_id: &str) -> Told {
+        let data = match self {
+            Self::BackendError { backend, what } => vec![("backend", json!(&**backend)), ("what", json!(what))],
+            Self::BackendUnavailable { backend, state, retry_after } => {
+                let mut data = vec![("backend", json!(&**backend)), ("state", json!(state.as_str()))];
+                if let Some(wait) = retry_after {
+                    data.push(("retryAfterMs", json!(millis(*wait))));
+                }
+                data
+            }
+            Self::Timeout { backend, timeout } => {
+                vec![("backend", json!(&**backend)), ("timeoutMs", json!(millis(*timeout)))]
+            }
+        };
+        told(self.row(), self.message().into(), data, request_id)
+    }
+}
+
+/// The members of a JSON-RPC `error`.
+#[derive(Clone, Debug)]
+pub struct Told {
+    pub code: i32,
+    pub message: Cow<'static, str>,
+    /// JSON text.
+    pub data: String,
+}
+
+fn told(row: Row, message: Cow<'static, str>, more: Vec<(&'static str, Value)>, request_id: &str) -> Told {
+    let mut data = String::with_capacity(96);
+    // Both are ours: a word of this table, a UUID. Nothing to escape.
+    write!(data, r#"{{"kind":"{}","requestId":"{request_id}""#, row.kind).ok();
+    for (key, value) in more {
+        write!(data, r#","{key}":{value}"#).ok();
+    }
+    data.push('}');
+    Told { code: row.code, message, data }
+}
+
+fn argument_sentence(problems: &[ArgumentProblem]) -> String {
+    let mut sentence = String::from("the arguments do not fit the tool's schema");
+    for (at, problem) in problems.iter().take(3).enumerate() {
+        let path = if problem.path.is_empty() { "(root)" } else { &problem.path };
+        write!(sentence, "{} {path}: {}", if at == 0 { ":" } else { ";" }, problem.message).ok();
+    }
+    sentence
+}
+
+fn millis(wait: Duration) -> u64 {
+    u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)
+}
