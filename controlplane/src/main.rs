@@ -1,0 +1,3 @@
+//! The program `sentinel-controlplane`.
+
+fn main() {}
