@@ -1,1 +1,3 @@
-//! Placeholder while dependencies are fetched.
+//! The data plane: the governed point that every MCP call passes.
+
+pub mod wire;

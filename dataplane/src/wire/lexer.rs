@@ -1,0 +1,216 @@
+//! JSON's tokens over one slice (RFC 8259), UTF-8 already checked. Knows no nesting.
+
+use super::{
+    fault::Fault,
+    text::{Span, Text},
+};
+
+/// A place in the bytes. At the end `peek` gives NUL, which no token begins with.
+#[derive(Debug)]
+pub(super) struct Lexer<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) at: usize,
+}
+
+impl<'a> Lexer<'a> {
+    pub(super) const fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    #[inline]
+    pub(super) fn peek(&self) -> u8 {
+        self.bytes.get(self.at).copied().unwrap_or(0)
+    }
+
+    pub(super) const fn fault(&self, expected: &'static str) -> Fault {
+        Fault::Grammar {
+            position: self.at,
+            expected,
+        }
+    }
+
+    #[inline]
+    pub(super) fn space(&mut self) {
+        while matches!(self.peek(), b' ' | b'\n' | b'\r' | b'\t') {
+            self.at += 1;
+        }
+    }
+
+    /// A colon with the space around it.
+    #[inline]
+    pub(super) fn colon(&mut self) -> Result<(), Fault> {
+        self.space();
+        if self.peek() != b':' {
+            return Err(self.fault("a colon"));
+        }
+        self.at += 1;
+        self.space();
+        Ok(())
+    }
+
+    /// A string; the place is its opening quote.
+    #[inline]
+    pub(super) fn string(&mut self) -> Result<Text, Fault> {
+        if self.peek() != b'"' {
+            return Err(self.fault("a string"));
+        }
+        self.at += 1;
+        let start = self.at;
+        let mut escaped = false;
+        loop {
+            self.plain();
+            match self.bytes.get(self.at) {
+                Some(b'"') => {
+                    let inner = Span::new(start, self.at);
+                    self.at += 1;
+                    return Ok(Text { inner, escaped });
+                }
+                Some(b'\\') => {
+                    escaped = true;
+                    self.escape()?;
+                }
+                Some(_) => {
+                    return Err(
+                        self.fault("no raw control character in a string (write it as an escape)")
+                    );
+                }
+                None => return Err(self.fault("the end of a string")),
+            }
+        }
+    }
+
+    /// Skips what needs no look: 32 bytes at a time (the inner loop has no branch, so it becomes vector code).
+    #[inline]
+    fn plain(&mut self) {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let mut skipped = 0;
+        // most keys and names are short
+        for byte in rest.iter().take(16) {
+            if special(*byte) {
+                self.at += skipped;
+                return;
+            }
+            skipped += 1;
+        }
+        let (blocks, _) = rest.get(skipped..).unwrap_or_default().as_chunks::<32>();
+        for block in blocks {
+            if block.iter().fold(false, |any, byte| any | special(*byte)) {
+                break;
+            }
+            skipped += 32;
+        }
+        for byte in rest.get(skipped..).unwrap_or_default() {
+            if special(*byte) {
+                break;
+            }
+            skipped += 1;
+        }
+        self.at += skipped;
+    }
+
+    fn escape(&mut self) -> Result<(), Fault> {
+        match self.bytes.get(self.at + 1) {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 2,
+            Some(b'u') => {
+                let digits = self.bytes.get(self.at + 2..self.at + 6).unwrap_or_default();
+                if digits.len() < 4 || !digits.iter().all(u8::is_ascii_hexdigit) {
+                    return Err(self.fault("four hexadecimal digits after \\u"));
+                }
+                self.at += 6;
+            }
+            _ => return Err(self.fault("a known escape")),
+        }
+        Ok(())
+    }
+
+    /// A number, of any size; says whether it is an integer (no fraction, no exponent).
+    pub(super) fn number(&mut self) -> Result<bool, Fault> {
+        if self.peek() == b'-' {
+            self.at += 1;
+        }
+        match self.peek() {
+            b'0' => self.at += 1,
+            b'1'..=b'9' => self.digits(),
+            _ => return Err(self.fault("a digit")),
+        }
+        let mut integer = true;
+        if self.peek() == b'.' {
+            integer = false;
+            self.at += 1;
+            self.digits_needed()?;
+        }
+        if matches!(self.peek(), b'e' | b'E') {
+            integer = false;
+            self.at += 1;
+            if matches!(self.peek(), b'+' | b'-') {
+                self.at += 1;
+            }
+            self.digits_needed()?;
+        }
+        Ok(integer)
+    }
+
+    fn digits_needed(&mut self) -> Result<(), Fault> {
+        if !self.peek().is_ascii_digit() {
+            return Err(self.fault("a digit"));
+        }
+        self.digits();
+        Ok(())
+    }
+
+    #[inline]
+    fn digits(&mut self) {
+        while self.peek().is_ascii_digit() {
+            self.at += 1;
+        }
+    }
+
+    /// `true`, `false`, `null`.
+    pub(super) fn literal(&mut self, word: &'static str) -> Result<(), Fault> {
+        if self
+            .bytes
+            .get(self.at..)
+            .unwrap_or_default()
+            .starts_with(word.as_bytes())
+        {
+            self.at += word.len();
+            Ok(())
+        } else {
+            Err(self.fault(word))
+        }
+    }
+
+    /// Any value but an object or an array.
+    #[inline]
+    pub(super) fn scalar(&mut self) -> Result<(), Fault> {
+        match self.peek() {
+            b'"' => self.string().map(drop),
+            b'-' | b'0'..=b'9' => self.number().map(drop),
+            b't' => self.literal("true"),
+            b'f' => self.literal("false"),
+            b'n' => self.literal("null"),
+            _ => Err(self.fault("a value")),
+        }
+    }
+}
+
+#[inline]
+const fn special(byte: u8) -> bool {
+    (byte == b'"') | (byte == b'\\') | (byte < 0x20)
+}
+
+/// UTF-8, and not longer than a `Span` can say.
+pub(super) fn utf8(bytes: &[u8]) -> Result<(), Fault> {
+    if u32::try_from(bytes.len()).is_err() {
+        return Err(Fault::Limit {
+            position: 0,
+            what: "bytes",
+            limit: u32::MAX as usize,
+        });
+    }
+    std::str::from_utf8(bytes)
+        .map(drop)
+        .map_err(|error| Fault::Utf8 {
+            position: error.valid_up_to(),
+        })
+}
