@@ -92,6 +92,11 @@ impl Running {
         &self.principal
     }
 
+    /// Its backend may have seen it.
+    pub fn is_sent(&self) -> bool {
+        self.sent.load(Relaxed)
+    }
+
     fn end(&self, why: Why) -> bool {
         let first = self.why.set(why).is_ok();
         if first {
