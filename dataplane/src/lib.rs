@@ -1,3 +1,5 @@
 //! The data plane: the governed point that every MCP call passes.
 
+pub mod clock;
+pub mod disk;
 pub mod wire;
