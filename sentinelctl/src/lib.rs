@@ -1,1 +1,111 @@
-//! Placeholder while dependencies are fetched.
+//! The operator's command line: one file a command family, all of them thin over `AdminService`.
+//!
+//! What it does not do: decide. Names, limits and permissions are judged by the control plane and the planes; here
+//! a question is asked, the answer printed, and an exit code chosen (`fault.rs`). Printing is `output.rs` alone.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+pub mod audit;
+pub mod backend;
+pub mod cli;
+pub mod client;
+mod clock;
+pub mod config;
+pub mod fault;
+pub mod kill;
+pub mod locate;
+pub mod mcp;
+pub mod output;
+pub mod plane;
+pub mod printable;
+pub mod reload;
+pub mod status;
+pub mod token;
+pub mod tool;
+
+use cli::{Cli, Command};
+use fault::Fault;
+use locate::World;
+use output::Output;
+
+/// Parses the process's arguments, runs the command, and gives the exit code of interfaces.md 1.
+///
+/// One thread: the parent-death signal of `up`'s children hangs on the thread that started them.
+#[must_use]
+pub fn main() -> ExitCode {
+    let ran = std::panic::catch_unwind(|| {
+        let cli = match Cli::try_parse() {
+            Ok(cli) => cli,
+            Err(error) => {
+                // `print` can only fail where nothing can be told any more.
+                let _unprinted = error.print().is_err();
+                return u8::try_from(error.exit_code()).unwrap_or(2);
+            }
+        };
+        let runtime = match tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+        {
+            Ok(runtime) => runtime,
+            Err(_) => return 1,
+        };
+        let world = World::of_process();
+        let mut output = Output::of_process(cli.output, cli.quiet, &world);
+        runtime.block_on(run(cli, &world, &mut output))
+    });
+    ExitCode::from(ran.unwrap_or(255))
+}
+
+/// Runs one command; every word goes to `output`. Gives the exit code: 0, 1, 2, 3 or 4.
+pub async fn run(cli: Cli, world: &World, output: &mut Output) -> u8 {
+    let outcome = Box::pin(dispatch(cli, world, output)).await;
+    if let Err(fault) = &outcome {
+        output.problem(&fault.to_string());
+    }
+    match (outcome, output.finish()) {
+        (Err(fault), _) => fault.exit_code(),
+        (Ok(()), Err(_)) => 1,
+        (Ok(()), Ok(())) => 0,
+    }
+}
+
+async fn dispatch(cli: Cli, world: &World, output: &mut Output) -> Result<(), Fault> {
+    let Cli {
+        connection,
+        output: _,
+        quiet: _,
+        command,
+    } = cli;
+    match command {
+        Command::Tool(tool::Verb::Show(_)) => return Err(Fault::later("tool show", "operator")),
+        Command::Tool(tool::Verb::Approve(_)) => {
+            return Err(Fault::later("tool approve", "backends"));
+        }
+        Command::Tool(tool::Verb::Quarantine(_)) => {
+            return Err(Fault::later("tool quarantine", "backends"));
+        }
+        Command::Tool(tool::Verb::Call(args)) => {
+            return Box::pin(tool::call(args, &connection, world, output)).await;
+        }
+        _ => {}
+    }
+    if let Some(name) = command.of_a_later_issue() {
+        return Err(Fault::later(name, "operator"));
+    }
+    // What can be said without the control plane is said before it is looked for.
+    let prepared = command.prepared()?;
+    let mut client = client::connect(&connection, world).await?;
+    match prepared {
+        cli::Prepared::Status => status::run(&mut client, output).await,
+        cli::Prepared::Reload(request) => reload::run(&mut client, world, request, output).await,
+        cli::Prepared::Kill(ask) => kill::run(&mut client, world, ask, output).await,
+        cli::Prepared::Config(ask) => config::run(&mut client, world, ask, output).await,
+        cli::Prepared::Token(ask) => token::run(&mut client, world, ask, output).await,
+        cli::Prepared::Audit(ask) => audit::run(&mut client, ask, output).await,
+        cli::Prepared::Backend(ask) => backend::run(&mut client, world, ask, output).await,
+        cli::Prepared::ToolList { role } => tool::list(&mut client, role, output).await,
+        cli::Prepared::PlaneList => plane::run(&mut client, output).await,
+    }
+}

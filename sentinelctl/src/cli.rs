@@ -1,0 +1,211 @@
+//! The command line as a whole: what every command takes, and which commands there are. A family's own verbs stand in
+//! its file. What belongs to a later issue is known here, so that it is refused by name and not taken for a typo.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::fault::Fault;
+use crate::output::Format;
+use crate::{audit, backend, config, kill, plane, reload, status, token, tool};
+
+/// The operator's command line of the Sentinel gateway.
+#[derive(Debug, Parser)]
+#[command(
+    name = "sentinelctl",
+    version,
+    subcommand_required = true,
+    after_help = "Exit codes: 0 done, 1 failed, 2 usage or configuration error, 3 cannot reach the control plane,\n\
+                  4 refused (not permitted, not acknowledged by every plane in time), 255 bug."
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub connection: Connection,
+    /// What results look like on stdout; JSON is stable
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "table",
+        env = "SENTINEL_OUTPUT"
+    )]
+    pub output: Format,
+    /// Only results and problems, no notes
+    #[arg(long, global = true, env = "SENTINEL_QUIET", value_parser = clap::builder::BoolishValueParser::new())]
+    pub quiet: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How the control plane is found.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Connection {
+    /// Control plane: unix:PATH, http://HOST:PORT or https://HOST:PORT; found by itself when not given
+    #[arg(long, global = true, value_name = "URL", env = "SENTINEL_ENDPOINT")]
+    pub endpoint: Option<String>,
+    /// Where state lives; default: $XDG_STATE_HOME/sentinel, as root /var/lib/sentinel
+    #[arg(long, global = true, value_name = "DIR", env = "SENTINEL_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// PEM file of the authority of an https:// endpoint
+    #[arg(long, global = true, value_name = "FILE", env = "SENTINEL_CA_FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Send the admin token in the clear to an http:// endpoint beyond this machine
+    #[arg(long, global = true, env = "SENTINEL_INSECURE_GRPC", value_parser = clap::builder::BoolishValueParser::new())]
+    pub insecure_grpc: bool,
+}
+
+/// One a command family.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Planes, revision, kill switches, backends, audit lag
+    Status(status::Args),
+    /// Validate the configuration file, publish it, wait for every plane
+    Reload(reload::Args),
+    /// Stop a tool, a backend, a client, a role or everything at once, or lift that
+    #[command(subcommand)]
+    KillSwitch(kill::Verb),
+    /// The configuration: check a file, show and compare revisions, roll back
+    #[command(subcommand)]
+    Config(config::Verb),
+    /// Tokens for clients: mint with the built-in key, revoke
+    #[command(subcommand)]
+    Token(token::Verb),
+    /// What was called, by whom, and how it ended
+    #[command(subcommand)]
+    Audit(audit::Verb),
+    /// The MCP servers behind the gateway
+    #[command(subcommand)]
+    Backend(backend::Verb),
+    /// The merged catalogue, and calls through the gateway
+    #[command(subcommand)]
+    Tool(tool::Verb),
+    /// The data planes
+    #[command(subcommand)]
+    Plane(plane::Verb),
+    #[command(hide = true)]
+    Explain(Rest),
+    #[command(hide = true)]
+    Connect(Rest),
+    #[command(hide = true)]
+    Doctor(Rest),
+    #[command(hide = true)]
+    Completion(Rest),
+}
+
+/// Whatever follows a command of a later issue.
+#[derive(Debug, Args)]
+pub struct Rest {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    pub rest: Vec<String>,
+}
+
+/// A command whose arguments are understood; what is left is to ask the control plane.
+#[derive(Debug)]
+pub enum Prepared {
+    Status,
+    Reload(reload::Args),
+    Kill(kill::Ask),
+    Config(config::Ask),
+    Token(token::Ask),
+    Audit(audit::Ask),
+    Backend(backend::Ask),
+    ToolList { role: Option<String> },
+    PlaneList,
+}
+
+impl Command {
+    /// Its name, where it is known and comes with the operator issue.
+    #[must_use]
+    pub fn of_a_later_issue(&self) -> Option<&'static str> {
+        match self {
+            Self::Status(args) => args.watch.then_some("status --watch"),
+            Self::KillSwitch(verb) => verb.origin().map(|_| "kill-switch --origin"),
+            Self::Config(verb) => verb.of_a_later_issue(),
+            Self::Audit(verb) => verb.of_a_later_issue(),
+            Self::Plane(verb) => verb.of_a_later_issue(),
+            Self::Explain(_) => Some("explain"),
+            Self::Connect(_) => Some("connect"),
+            Self::Doctor(_) => Some("doctor"),
+            Self::Completion(_) => Some("completion"),
+            Self::Reload(_) | Self::Token(_) | Self::Backend(_) | Self::Tool(_) => None,
+        }
+    }
+
+    /// Errors: `Usage` for what is wrong already here (a moment, a file that cannot be read).
+    pub fn prepared(self) -> Result<Prepared, Fault> {
+        Ok(match self {
+            Self::Status(_) => Prepared::Status,
+            Self::Reload(args) => Prepared::Reload(args),
+            Self::KillSwitch(verb) => Prepared::Kill(verb.prepared()),
+            Self::Config(verb) => Prepared::Config(verb.prepared()?),
+            Self::Token(verb) => Prepared::Token(verb.prepared()?),
+            Self::Audit(verb) => Prepared::Audit(verb.prepared()?),
+            Self::Backend(verb) => Prepared::Backend(verb.prepared()),
+            Self::Tool(tool::Verb::List { role }) => Prepared::ToolList { role },
+            Self::Plane(_) => Prepared::PlaneList,
+            // Both are answered before: `up` and `tool call` find their own way, the rest was refused.
+            Self::Tool(_)
+            | Self::Explain(_)
+            | Self::Connect(_)
+            | Self::Doctor(_)
+            | Self::Completion(_) => {
+                return Err(Fault::Usage(
+                    "this command does not ask the control plane".to_owned(),
+                ));
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_of_a_later_issue_is_refused_by_name() {
+        let later = [
+            "status --watch",
+            "kill-switch tool x --lift --origin p",
+            "config diff 1 2",
+            "config plan f",
+            "config import f",
+            "audit tail",
+            "audit export --x",
+            "audit verify",
+            "audit stats",
+            "plane forget x",
+            "explain 1 --client c",
+            "connect claude-code --write",
+            "doctor",
+            "completion bash",
+        ];
+        for line in later {
+            let cli =
+                Cli::try_parse_from(std::iter::once("sentinelctl").chain(line.split(' '))).unwrap();
+            assert!(cli.command.of_a_later_issue().is_some(), "{line}");
+        }
+    }
+
+    #[test]
+    fn global_flags_stand_anywhere() {
+        let cli = Cli::try_parse_from([
+            "sentinelctl",
+            "plane",
+            "list",
+            "--output",
+            "json",
+            "--data-dir",
+            "/d",
+        ])
+        .unwrap();
+        assert_eq!(cli.output, Format::Json);
+        assert_eq!(cli.connection.data_dir, Some(PathBuf::from("/d")));
+    }
+}

@@ -1,0 +1,251 @@
+//! The one place that prints: tables and lines for people, JSON for scripts, notes and problems on stderr.
+//!
+//! Every text in a table or a line passes `Printable` here, so that no command has to think of it. What is printed,
+//! the command decides; where and how, this file.
+
+use std::io::{self, IsTerminal as _, Write};
+
+use clap::ValueEnum;
+use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
+use serde_json::Value;
+
+use crate::locate::World;
+use crate::printable::{self, printable, printable_text};
+
+/// `--output`: tables are for people and may change, JSON is stable and documented.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// For scripts: one JSON value on stdout.
+    Json,
+}
+
+/// How a cell is to be read; a colour on a terminal, nothing elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tone {
+    /// As it should be.
+    Good,
+    /// Worth a look.
+    Doubtful,
+    /// Wrong.
+    Bad,
+    /// Neither.
+    Plain,
+}
+
+/// Rows under a header. Cells are foreign text until printed.
+#[derive(Debug)]
+pub struct Rows {
+    header: Vec<&'static str>,
+    rows: Vec<Vec<(String, Tone)>>,
+}
+
+impl Rows {
+    /// A table without rows.
+    #[must_use]
+    pub fn new(header: &[&'static str]) -> Self {
+        Self {
+            header: header.to_vec(),
+            rows: Vec::new(),
+        }
+    }
+
+    /// Adds one row; cells without a tone are plain.
+    pub fn push<const N: usize>(&mut self, cells: [(String, Tone); N]) {
+        self.rows.push(cells.into());
+    }
+
+    /// Whether there is nothing to show.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+}
+
+/// A plain cell.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "numbers and texts alike, without a & before each number"
+)]
+pub fn plain(text: impl ToString) -> (String, Tone) {
+    (text.to_string(), Tone::Plain)
+}
+
+/// Where results and notes go. Write errors are kept until `finish`.
+pub struct Output {
+    format: Format,
+    quiet: bool,
+    colour: bool,
+    width: Option<u16>,
+    out: Box<dyn Write>,
+    err: Box<dyn Write>,
+    broken: Option<io::Error>,
+}
+
+impl std::fmt::Debug for Output {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Output")
+            .field("format", &self.format)
+            .field("quiet", &self.quiet)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Output {
+    /// stdout and stderr of this process; colours on a terminal alone, and never with `NO_COLOR`.
+    #[must_use]
+    pub fn of_process(format: Format, quiet: bool, world: &World) -> Self {
+        let terminal = io::stdout().is_terminal();
+        let colour = terminal && world.var("NO_COLOR").is_none();
+        let width = if terminal { Table::new().width() } else { None };
+        Self {
+            format,
+            quiet,
+            colour,
+            width,
+            out: Box::new(io::stdout()),
+            err: Box::new(io::stderr()),
+            broken: None,
+        }
+    }
+
+    /// Any two writers, a fixed width, no colour: for tests.
+    #[must_use]
+    pub fn to_writers(
+        format: Format,
+        width: u16,
+        out: Box<dyn Write>,
+        err: Box<dyn Write>,
+    ) -> Self {
+        Self {
+            format,
+            quiet: false,
+            colour: false,
+            width: Some(width),
+            out,
+            err,
+            broken: None,
+        }
+    }
+
+    /// Whether `--output json` was asked for.
+    #[must_use]
+    pub fn is_json(&self) -> bool {
+        self.format == Format::Json
+    }
+
+    /// The result as one JSON value on a line; nothing in table mode.
+    pub fn json(&mut self, value: &Value) {
+        if self.is_json() {
+            self.json_text(&value.to_string());
+        }
+    }
+
+    /// JSON text as it came (numbers keep their digits), in JSON mode alone.
+    pub fn json_text(&mut self, text: &str) {
+        if self.is_json() {
+            let text = printable::json(text);
+            self.write_out(&format!("{text}\n"));
+        }
+    }
+
+    /// A line of the result, in table mode alone.
+    pub fn line(&mut self, text: &str) {
+        if !self.is_json() {
+            let text = printable_text(text);
+            self.write_out(&format!("{text}\n"));
+        }
+    }
+
+    /// A table of the result, in table mode alone; `none` where it has no rows.
+    pub fn table(&mut self, rows: Rows, none: &str) {
+        if self.is_json() {
+            return;
+        }
+        if rows.is_empty() {
+            self.line(none);
+            return;
+        }
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING);
+        // Without a terminal nothing is wrapped: a line stays a line for grep.
+        match self.width {
+            Some(width) => table
+                .set_content_arrangement(ContentArrangement::Dynamic)
+                .set_width(width),
+            None => table.set_content_arrangement(ContentArrangement::Disabled),
+        };
+        if self.colour {
+            table.enforce_styling();
+        } else {
+            table.force_no_tty();
+        }
+        table.set_header(
+            rows.header
+                .into_iter()
+                .map(|title| Cell::new(title).add_attribute(Attribute::Bold)),
+        );
+        for row in rows.rows {
+            table.add_row(row.into_iter().map(|(text, tone)| {
+                let cell = Cell::new(printable(&text));
+                match tone {
+                    Tone::Good => cell.fg(Color::Green),
+                    Tone::Doubtful => cell.fg(Color::Yellow),
+                    Tone::Bad => cell.fg(Color::Red),
+                    Tone::Plain => cell,
+                }
+            }));
+        }
+        let shown: String = table
+            .lines()
+            .map(|line| format!("{}\n", line.trim_end()))
+            .collect();
+        self.write_out(&shown);
+    }
+
+    /// Something beside the result, on stderr; `--quiet` leaves it out.
+    pub fn note(&mut self, text: &str) {
+        if !self.quiet {
+            self.problem(text);
+        }
+    }
+
+    /// What went wrong, on stderr, always.
+    pub fn problem(&mut self, text: &str) {
+        let text = printable_text(text);
+        let wrote = writeln!(self.err, "{text}").and_then(|()| self.err.flush());
+        self.keep(wrote);
+    }
+
+    /// A daemon's own line, on stderr, as it came: the daemon has made it printable.
+    pub fn passed_on(&mut self, line: &str) {
+        let wrote = writeln!(self.err, "{line}");
+        self.keep(wrote);
+    }
+
+    /// Errors: the first write that failed. A reader who went away (`| head`) is none.
+    pub fn finish(&mut self) -> io::Result<()> {
+        let flushed = self.out.flush();
+        self.keep(flushed);
+        match self.broken.take() {
+            Some(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn write_out(&mut self, text: &str) {
+        let wrote = self
+            .out
+            .write_all(text.as_bytes())
+            .and_then(|()| self.out.flush());
+        self.keep(wrote);
+    }
+
+    fn keep(&mut self, wrote: io::Result<()>) {
+        if let Err(error) = wrote {
+            self.broken.get_or_insert(error);
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! `sentinelctl plane list`: which data planes there are and what each of them runs.
+
+use clap::Subcommand;
+use sentinel_proto::v1::{PlaneListRequest, PlaneState};
+use serde_json::{Value, json};
+
+use crate::cli::Rest;
+use crate::client::Client;
+use crate::clock;
+use crate::fault::Fault;
+use crate::output::{Output, Rows, Tone, plain};
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Every plane that was seen, with its revision and when it was last heard of
+    List,
+    #[command(hide = true)]
+    Forget(Rest),
+}
+
+impl Verb {
+    pub(crate) const fn of_a_later_issue(&self) -> Option<&'static str> {
+        match self {
+            Self::List => None,
+            Self::Forget(_) => Some("plane forget"),
+        }
+    }
+}
+
+/// Errors: as the control plane says.
+pub async fn run(client: &mut Client, output: &mut Output) -> Result<(), Fault> {
+    let reply = client
+        .plane_list(PlaneListRequest {})
+        .await
+        .map_err(|status| Fault::of_status(&status))?
+        .into_inner();
+    output.json(&reply.planes.iter().map(to_json).collect());
+    output.table(
+        rows(&reply.planes, clock::now_ms()),
+        "No plane has connected yet.",
+    );
+    Ok(())
+}
+
+/// For `plane list` and `status`.
+pub(crate) fn rows(planes: &[PlaneState], now_ms: i64) -> Rows {
+    let mut rows = Rows::new(&[
+        "PLANE",
+        "STATE",
+        "REVISION",
+        "EPOCH",
+        "LAST SEEN",
+        "IN FLIGHT",
+        "AUDIT LAG",
+        "LISTENS",
+        "SOURCE",
+        "ID",
+        "PROBLEM",
+    ]);
+    for plane in planes {
+        let tone = match plane.state.as_str() {
+            "connected" => Tone::Good,
+            "stopped" => Tone::Plain,
+            _ => Tone::Bad,
+        };
+        rows.push([
+            plain(&plane.name),
+            (plane.state.clone(), tone),
+            plain(plane.revision),
+            plain(plane.epoch),
+            plain(clock::ago(plane.last_seen_unix_ms, now_ms)),
+            plain(plane.in_flight),
+            plain(plane.audit_backlog),
+            plain(&plane.listen),
+            plain(&plane.source),
+            plain(&plane.id),
+            (plane.problem.clone(), Tone::Bad),
+        ]);
+    }
+    rows
+}
+
+pub(crate) fn to_json(plane: &PlaneState) -> Value {
+    json!({
+        "id": plane.id, "name": plane.name, "state": plane.state, "version": plane.version,
+        "revision": plane.revision, "epoch": plane.epoch, "last_seen": clock::rfc3339_ms(plane.last_seen_unix_ms),
+        "audit_backlog": plane.audit_backlog, "in_flight": plane.in_flight, "listen": plane.listen,
+        "source": plane.source, "problem": plane.problem,
+    })
+}

@@ -1,0 +1,183 @@
+//! `sentinelctl status`: planes, revision, kill switches, backends, audit lag, and what to look at.
+
+use sentinel_proto::v1::{PlaneBackend, StatusReply, StatusRequest};
+use serde_json::{Value, json};
+
+use crate::client::Client;
+use crate::fault::Fault;
+use crate::output::{Output, Rows, Tone, plain};
+use crate::{clock, kill, plane};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[arg(long, hide = true)]
+    pub watch: bool,
+}
+
+/// Prints the whole state. Errors: as the control plane says.
+pub async fn run(client: &mut Client, output: &mut Output) -> Result<(), Fault> {
+    let reply = client
+        .status(StatusRequest {})
+        .await
+        .map_err(|status| Fault::of_status(&status))?
+        .into_inner();
+    output.json(&to_json(&reply));
+    show(&reply, output);
+    Ok(())
+}
+
+fn show(reply: &StatusReply, output: &mut Output) {
+    let now = clock::now_ms();
+    for warning in &reply.warnings {
+        output.line(&format!("! {warning}"));
+    }
+    let digest: String = reply.digest.chars().take(12).collect();
+    let mut facts = Rows::new(&["WHAT", "STATE"]);
+    facts.push([
+        plain("control plane"),
+        plain(format!(
+            "{}, since {}",
+            reply.version,
+            clock::rfc3339_ms(reply.started_unix_ms)
+        )),
+    ]);
+    facts.push([
+        plain("configuration"),
+        plain(format!(
+            "revision {} ({digest}), {}",
+            reply.revision, reply.config_file
+        )),
+    ]);
+    facts.push([plain("file"), of_state(&reply.config_state)]);
+    facts.push([
+        plain(format!("store {}", reply.store)),
+        of_state(&reply.store_state),
+    ]);
+    facts.push([
+        plain("kill switches"),
+        plain(format!(
+            "{} in force, epoch {}",
+            reply.kills.len(),
+            reply.epoch
+        )),
+    ]);
+    let quarantined = if reply.audit_quarantined == 0 {
+        Tone::Plain
+    } else {
+        Tone::Bad
+    };
+    let audit = format!(
+        "{} rows, {} on the way, {} quarantined",
+        reply.audit_rows, reply.audit_backlog, reply.audit_quarantined
+    );
+    facts.push([plain("audit"), (audit, quarantined)]);
+    if reply.anonymous {
+        facts.push([
+            plain("callers"),
+            (
+                "anonymous: [auth] mode = \"none\" is in force".to_owned(),
+                Tone::Doubtful,
+            ),
+        ]);
+    }
+    output.table(facts, "");
+    output.line("");
+    output.table(
+        plane::rows(&reply.planes, now),
+        "No plane has connected yet.",
+    );
+    output.line("");
+    output.table(
+        backend_rows(&reply.backends, now),
+        "No backend is reported.",
+    );
+    if !reply.kills.is_empty() {
+        output.line("");
+        output.table(kill::rows(&reply.kills, now), "");
+    }
+}
+
+fn of_state(text: &str) -> (String, Tone) {
+    (
+        text.to_owned(),
+        if text == "ok" { Tone::Good } else { Tone::Bad },
+    )
+}
+
+/// One row a backend and plane, for `status` and `backend list`.
+pub(crate) fn backend_rows(backends: &[PlaneBackend], now_ms: i64) -> Rows {
+    let mut rows = Rows::new(&[
+        "BACKEND",
+        "PLANE",
+        "STATE",
+        "BREAKER",
+        "TOOLS",
+        "IN FLIGHT",
+        "RESTARTS",
+        "PID",
+        "SINCE",
+        "SERVER",
+        "WHY",
+    ]);
+    for PlaneBackend {
+        plane_name, health, ..
+    } in backends
+    {
+        let Some(health) = health else { continue };
+        let tone = match health.state.as_str() {
+            "ready" => Tone::Good,
+            "starting" | "draining" | "stopped" => Tone::Doubtful,
+            _ => Tone::Bad,
+        };
+        let breaker = if health.breaker == "closed" || health.breaker.is_empty() {
+            Tone::Plain
+        } else {
+            Tone::Bad
+        };
+        let pid = if health.pid == 0 {
+            String::new()
+        } else {
+            health.pid.to_string()
+        };
+        rows.push([
+            plain(&health.name),
+            plain(plane_name),
+            (health.state.clone(), tone),
+            (health.breaker.clone(), breaker),
+            plain(health.tools),
+            plain(health.in_flight),
+            plain(health.restarts),
+            plain(pid),
+            plain(clock::ago(health.since_unix_ms, now_ms)),
+            plain(&health.server),
+            plain(&health.reason),
+        ]);
+    }
+    rows
+}
+
+/// One backend on one plane; documented in docs/operations.md.
+pub(crate) fn backend_json(backend: &PlaneBackend) -> Value {
+    let health = backend.health.clone().unwrap_or_default();
+    json!({
+        "name": health.name, "kind": health.kind, "state": health.state, "reason": health.reason,
+        "breaker": health.breaker, "in_flight": health.in_flight, "tools": health.tools, "restarts": health.restarts,
+        "pid": (health.pid != 0).then_some(health.pid), "since": clock::rfc3339_ms(health.since_unix_ms),
+        "server": health.server, "protocol_version": health.protocol_version,
+        "plane_id": backend.plane_id, "plane_name": backend.plane_name,
+    })
+}
+
+fn to_json(reply: &StatusReply) -> Value {
+    json!({
+        "version": reply.version, "started": clock::rfc3339_ms(reply.started_unix_ms),
+        "store": { "kind": reply.store, "state": reply.store_state },
+        "revision": reply.revision, "digest": reply.digest,
+        "config": { "file": reply.config_file, "state": reply.config_state },
+        "epoch": reply.epoch, "anonymous": reply.anonymous, "warnings": reply.warnings,
+        "audit": { "rows": reply.audit_rows, "backlog": reply.audit_backlog, "quarantined": reply.audit_quarantined },
+        "planes": reply.planes.iter().map(plane::to_json).collect::<Vec<_>>(),
+        "backends": reply.backends.iter().map(backend_json).collect::<Vec<_>>(),
+        "kills": reply.kills.iter().map(kill::entry_json).collect::<Vec<_>>(),
+    })
+}

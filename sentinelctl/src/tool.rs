@@ -1,0 +1,232 @@
+//! `sentinelctl tool`: the catalogue as planes report it, and a call through the gateway, as any client makes it.
+
+use clap::Subcommand;
+use sentinel_proto::v1::{PlaneTool, TokenMintRequest, ToolListRequest};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::cli::{Connection, Rest};
+use crate::client::{self, Client};
+use crate::fault::Fault;
+use crate::locate::World;
+use crate::mcp::Session;
+use crate::output::{Output, Rows, Tone, plain};
+use crate::token;
+
+/// How long the token of one call holds.
+const CALL_TOKEN_SECS: u64 = 300;
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Every tool, which backend has it, who sees it
+    List {
+        /// As this role sees it
+        #[arg(long)]
+        role: Option<String>,
+    },
+    /// Call a tool through the gateway
+    Call(CallArgs),
+    #[command(hide = true)]
+    Show(Rest),
+    #[command(hide = true)]
+    Approve(Rest),
+    #[command(hide = true)]
+    Quarantine(Rest),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct CallArgs {
+    /// The name under which it is listed
+    name: String,
+    /// Its arguments, a JSON object
+    #[arg(default_value = "{}")]
+    json: String,
+    /// The gateway's MCP endpoint
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "SENTINEL_GATEWAY",
+        default_value = "http://127.0.0.1:9200/mcp"
+    )]
+    gateway: String,
+    /// Without SENTINEL_TOKEN: the role of a five-minute token that is asked for
+    #[arg(long)]
+    role: Option<String>,
+}
+
+/// Prints the catalogue. Errors: as the control plane says.
+pub async fn list(
+    client: &mut Client,
+    role: Option<String>,
+    output: &mut Output,
+) -> Result<(), Fault> {
+    let request = ToolListRequest {
+        role: role.unwrap_or_default(),
+    };
+    let reply = client
+        .tool_list(request)
+        .await
+        .map_err(|status| Fault::of_status(&status))?
+        .into_inner();
+    output.json(&reply.tools.iter().map(to_json).collect());
+    let mut rows = Rows::new(&["TOOL", "BACKEND", "STATUS", "ROLES", "PLANES", "WHY"]);
+    for PlaneTool {
+        tool,
+        roles,
+        planes,
+        killed,
+    } in &reply.tools
+    {
+        let Some(tool) = tool else { continue };
+        let state = match (killed, tool.status.as_str()) {
+            (true, _) => ("killed".to_owned(), Tone::Bad),
+            (false, "listed") => ("listed".to_owned(), Tone::Good),
+            (false, other) => (other.to_owned(), Tone::Doubtful),
+        };
+        rows.push([
+            plain(&tool.exposed),
+            plain(&tool.backend),
+            state,
+            plain(roles.join(", ")),
+            plain(planes.join(", ")),
+            plain(&tool.reason),
+        ]);
+    }
+    output.table(rows, "No tool is listed.");
+    Ok(())
+}
+
+fn to_json(listed: &PlaneTool) -> Value {
+    let tool = listed.tool.clone().unwrap_or_default();
+    json!({
+        "name": tool.exposed, "backend": tool.backend, "own": tool.own, "description": tool.description,
+        "status": tool.status, "reason": tool.reason, "roles": listed.roles, "planes": listed.planes, "killed": listed.killed,
+    })
+}
+
+/// Calls one tool and prints its result. Errors: `Failed`, with kind and request id, for a refusal, and for a result
+/// that says `isError`.
+pub async fn call(
+    args: CallArgs,
+    connection: &Connection,
+    world: &World,
+    output: &mut Output,
+) -> Result<(), Fault> {
+    let CallArgs {
+        name,
+        json,
+        gateway,
+        role,
+    } = args;
+    let arguments: Value = serde_json::from_str(&json)
+        .map_err(|error| Fault::Usage(format!("the arguments are no JSON: {error}")))?;
+    if !arguments.is_object() {
+        return Err(Fault::Usage(
+            "the arguments must be a JSON object, such as {\"message\":\"hello\"}".to_owned(),
+        ));
+    }
+    let token = Box::pin(token_for(role, connection, world)).await?;
+    let mut session = Session::open(&gateway, Some(&token)).await?;
+    let params = json!({ "name": name, "arguments": arguments, "_meta": { "progressToken": 1 } });
+    let mut on_note = |note: &str| {
+        if !note.is_empty() {
+            output.note(note);
+        }
+    };
+    let answered = session.ask("tools/call", &params, &mut on_note).await;
+    session.close().await;
+    let answered = answered?;
+    output.json_text(answered.result.get());
+    let told = Told::of(answered.result.get());
+    for line in &told.lines {
+        output.line(line);
+    }
+    if told.is_error {
+        return Err(Fault::Failed(format!(
+            "the tool itself reports an error (kind tool_error, requestId {})",
+            answered.request_id
+        )));
+    }
+    output.note(&format!("requestId {}", answered.request_id));
+    Ok(())
+}
+
+async fn token_for(
+    role: Option<String>,
+    connection: &Connection,
+    world: &World,
+) -> Result<String, Fault> {
+    match (role, world.secret("SENTINEL_TOKEN")?) {
+        (None, Some(token)) => Ok(token),
+        (None, None) => Err(Fault::Usage(
+            "say as whom: --role ROLE, or a token in SENTINEL_TOKEN (sentinelctl token mint)"
+                .to_owned(),
+        )),
+        (Some(role), _) => {
+            let mut client = client::connect(connection, world).await?;
+            let request = TokenMintRequest {
+                actor: None,
+                client: "sentinelctl".to_owned(),
+                roles: vec![role],
+                ttl_secs: CALL_TOKEN_SECS,
+            };
+            Ok(token::mint(&mut client, world.actor(), request)
+                .await?
+                .token)
+        }
+    }
+}
+
+/// A result as a person reads it.
+#[derive(Debug)]
+struct Told {
+    lines: Vec<String>,
+    is_error: bool,
+}
+
+impl Told {
+    fn of(result: &str) -> Self {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Shape {
+            #[serde(default)]
+            content: Vec<Value>,
+            #[serde(default)]
+            is_error: bool,
+        }
+        let Ok(shape) = serde_json::from_str::<Shape>(result) else {
+            return Self {
+                lines: vec![result.to_owned()],
+                is_error: false,
+            };
+        };
+        let lines: Vec<String> = shape
+            .content
+            .iter()
+            .map(|part| {
+                let kind = part.get("type").and_then(Value::as_str).unwrap_or_default();
+                match (
+                    kind,
+                    part.get("text").and_then(Value::as_str),
+                    part.get("data").and_then(Value::as_str),
+                ) {
+                    ("text", Some(text), _) => text.to_owned(),
+                    (_, _, Some(data)) => format!(
+                        "[{kind}, {} bytes of base64; --output json shows it]",
+                        data.len()
+                    ),
+                    _ => part.to_string(),
+                }
+            })
+            .collect();
+        let lines = if lines.is_empty() {
+            vec![result.to_owned()]
+        } else {
+            lines
+        };
+        Self {
+            lines,
+            is_error: shape.is_error,
+        }
+    }
+}
