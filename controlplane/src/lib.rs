@@ -3,6 +3,7 @@
 //! It never sees a call. `serve.rs` builds the parts; each part says at its top what it does not know.
 
 pub mod clock;
+pub mod config;
 pub mod home;
 pub mod secrets;
 pub mod signing;

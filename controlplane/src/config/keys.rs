@@ -1,0 +1,380 @@
+//! Every key that a file may hold, table by table: what is here, what comes with a later issue, and what the
+//! same thing is called elsewhere. It says which keys there are, not what they mean.
+//!
+//! The reader refuses to take a key that does not stand here, and a test looks each one up in
+//! `docs/configuration.md`.
+
+/// One key of a table.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    /// The issue that brings it, where it is not here yet.
+    pub(super) later: Option<&'static str>,
+}
+
+/// A table of the file and its keys.
+#[derive(Debug)]
+pub(super) struct Table {
+    /// As in the documentation: `gateway`, `auth.keys`, `backends`; empty for the file itself.
+    pub(super) path: &'static str,
+    pub(super) keys: &'static [Key],
+    /// A misspelling from elsewhere, and what to write here.
+    pub(super) habits: &'static [(&'static str, &'static str)],
+}
+
+const fn here(name: &'static str) -> Key {
+    Key { name, later: None }
+}
+
+const fn later(name: &'static str, issue: &'static str) -> Key {
+    Key {
+        name,
+        later: Some(issue),
+    }
+}
+
+pub(super) static FILE: Table = Table {
+    path: "",
+    keys: &[
+        here("gateway"),
+        here("auth"),
+        here("roles"),
+        here("rate_limit"),
+        here("kill_switch"),
+        here("catalog"),
+        here("schema"),
+        here("backends"),
+        here("health"),
+        here("circuit_breaker"),
+        here("audit"),
+        later("pinning", "backends"),
+        later("virtual_servers", "protocol"),
+    ],
+    habits: &[
+        (
+            "servers",
+            "is called [[backends]] here, one table for each server",
+        ),
+        (
+            "server",
+            "is called [[backends]] here, one table for each server",
+        ),
+        (
+            "mcpServers",
+            "is called [[backends]] here: the name of each server becomes its key `name`",
+        ),
+        (
+            "mcp_servers",
+            "is called [[backends]] here: the name of each server becomes its key `name`",
+        ),
+        (
+            "backend",
+            "is called [[backends]] here, one table for each server",
+        ),
+        ("rbac", "is [roles.NAME] here, with `allow` and `deny`"),
+        ("role", "is [roles.NAME] here"),
+        ("rate_limits", "is called [rate_limit] here"),
+        ("rate_limiting", "is called [rate_limit] here"),
+        ("killswitch", "is called [kill_switch] here"),
+        ("catalogue", "is called [catalog] here"),
+        ("health_check", "is called [health] here"),
+        ("jwt", "is called [auth] here"),
+        ("listen", "stands in [gateway] here"),
+        ("port", "is [gateway] listen = \"127.0.0.1:9200\" here"),
+    ],
+};
+
+pub(super) static GATEWAY: Table = Table {
+    path: "gateway",
+    keys: &[
+        here("listen"),
+        here("allowed_origins"),
+        here("allowed_hosts"),
+        here("max_request_bytes"),
+        here("max_in_flight"),
+        here("drain_secs"),
+        here("keepalive_secs"),
+        later("max_staleness_secs", "operator"),
+    ],
+    habits: &[
+        (
+            "host",
+            "is part of `listen` here, as in listen = \"127.0.0.1:9200\"",
+        ),
+        (
+            "port",
+            "is part of `listen` here, as in listen = \"127.0.0.1:9200\"",
+        ),
+        ("address", "is called `listen` here"),
+        ("bind", "is called `listen` here"),
+    ],
+};
+
+pub(super) static AUTH: Table = Table {
+    path: "auth",
+    keys: &[
+        here("mode"),
+        here("default_role"),
+        here("built_in_key"),
+        here("issuer"),
+        here("audience"),
+        here("client_claim"),
+        here("roles_claim"),
+        here("leeway_secs"),
+        here("keys"),
+        later("jwks", "protocol"),
+    ],
+    habits: &[
+        (
+            "secret",
+            "is a literal secret in the file; write [[auth.keys]] with `secret_env` or `secret_file`",
+        ),
+        (
+            "jwt_secret",
+            "is a literal secret in the file; write [[auth.keys]] with `secret_env` or `secret_file`",
+        ),
+        (
+            "secret_env",
+            "stands in [[auth.keys]] here, beside `algorithm`",
+        ),
+        ("algorithm", "stands in [[auth.keys]] here, beside its key"),
+        ("role_claim", "is called `roles_claim` here"),
+        (
+            "jwks_url",
+            "is [[auth.jwks]] url here; it comes later with the protocol issue",
+        ),
+        (
+            "jwks_uri",
+            "is [[auth.jwks]] url here; it comes later with the protocol issue",
+        ),
+    ],
+};
+
+pub(super) static AUTH_KEYS: Table = Table {
+    path: "auth.keys",
+    keys: &[
+        here("kid"),
+        here("algorithm"),
+        here("issuer"),
+        here("secret_env"),
+        here("secret_file"),
+        here("public_key_file"),
+    ],
+    habits: &[
+        (
+            "secret",
+            "is a literal secret in the file; name it with `secret_env` or `secret_file`",
+        ),
+        ("alg", "is called `algorithm` here"),
+        ("public_key", "is read from a file here: `public_key_file`"),
+        ("audience", "is one for all keys here: `audience` in [auth]"),
+    ],
+};
+
+pub(super) static ROLE: Table = Table {
+    path: "roles.NAME",
+    keys: &[here("allow"), here("deny"), here("rules")],
+    habits: &[
+        ("tools", "is called `allow` here"),
+        ("allowed_tools", "is called `allow` here"),
+        ("denied_tools", "is called `deny` here"),
+    ],
+};
+
+pub(super) static RULE: Table = Table {
+    path: "roles.NAME.rules",
+    keys: &[here("tool"), here("arguments")],
+    habits: &[("schema", "is called `arguments` here")],
+};
+
+pub(super) static RATE_LIMIT: Table = Table {
+    path: "rate_limit",
+    keys: &[here("default"), here("per_client"), here("tools")],
+    habits: &[(
+        "requests",
+        "stands in `default` here: default = { requests = 100, per_secs = 60 }",
+    )],
+};
+
+pub(super) static QUOTA: Table = Table {
+    path: "rate_limit.default",
+    keys: &[here("requests"), here("per_secs"), here("burst")],
+    habits: &[
+        ("per_sec", "is called `per_secs` here"),
+        ("window_secs", "is called `per_secs` here"),
+        (
+            "requests_per_minute",
+            "is `requests` with per_secs = 60 here",
+        ),
+    ],
+};
+
+pub(super) static KILL_SWITCH: Table = Table {
+    path: "kill_switch",
+    keys: &[
+        here("tools"),
+        here("backends"),
+        here("clients"),
+        here("roles"),
+    ],
+    habits: &[
+        ("disabled_tools", "is called `tools` here"),
+        ("disabled_backends", "is called `backends` here"),
+        (
+            "all",
+            "is not kept in a file; use `sentinelctl kill-switch all`",
+        ),
+    ],
+};
+
+pub(super) static CATALOG: Table = Table {
+    path: "catalog",
+    keys: &[here("separator"), here("keep_listed_secs")],
+    habits: &[],
+};
+
+pub(super) static SCHEMA: Table = Table {
+    path: "schema",
+    keys: &[here("arguments"), here("report_as")],
+    habits: &[],
+};
+
+pub(super) static BACKEND: Table = Table {
+    path: "backends",
+    keys: &[
+        here("name"),
+        here("type"),
+        here("url"),
+        here("headers"),
+        here("transport"),
+        here("command"),
+        here("args"),
+        here("env"),
+        here("cwd"),
+        here("restart_on_exit"),
+        here("max_restarts"),
+        here("start_timeout_secs"),
+        here("timeout_secs"),
+        here("timeouts"),
+        here("progress_renews_timeout"),
+        here("max_timeout_secs"),
+        here("tools"),
+        here("prefix"),
+        here("max_concurrency"),
+        here("max_response_bytes"),
+        here("retry"),
+        here("isolation"),
+        later("forward_headers", "later"),
+        later("idle_stop_secs", "backends"),
+        later("max_lifetime_secs", "backends"),
+        later("memory_max", "backends"),
+        later("era", "protocol"),
+        later("sandbox", "backends"),
+        later("user", "backends"),
+    ],
+    habits: &[
+        (
+            "headers_env",
+            "is called `headers` here, with the variable in the value: headers = { Authorization = \"Bearer ${TOKEN}\" }",
+        ),
+        ("header", "is called `headers` here"),
+        ("environment", "is called `env` here"),
+        ("serverUrl", "is called `url` here"),
+        ("httpUrl", "is called `url` here"),
+        ("endpoint", "is called `url` here"),
+        ("timeout", "is called `timeout_secs` here, in seconds"),
+        ("timeout_ms", "is called `timeout_secs` here, in seconds"),
+        ("restart", "is called `restart_on_exit` here"),
+        ("retries", "is retry = { attempts = 2 } here"),
+        ("disabled", "is an entry of [kill_switch] backends here"),
+        ("enabled", "is an entry of [kill_switch] backends here"),
+        ("description", "has no place here; write a comment"),
+        ("arguments", "is called `args` here"),
+    ],
+};
+
+pub(super) static BACKEND_TOOLS: Table = Table {
+    path: "backends.tools",
+    keys: &[here("rename"), here("hide"), here("describe")],
+    habits: &[
+        ("allow", "is said by role here: [roles.NAME] allow"),
+        ("deny", "is `hide` here, or by role: [roles.NAME] deny"),
+    ],
+};
+
+pub(super) static RETRY: Table = Table {
+    path: "backends.retry",
+    keys: &[here("attempts")],
+    habits: &[("max_attempts", "is called `attempts` here")],
+};
+
+pub(super) static HEALTH: Table = Table {
+    path: "health",
+    keys: &[
+        here("interval_secs"),
+        here("timeout_secs"),
+        here("unhealthy_after"),
+    ],
+    habits: &[],
+};
+
+pub(super) static CIRCUIT_BREAKER: Table = Table {
+    path: "circuit_breaker",
+    keys: &[here("failures"), here("open_secs"), here("half_open_calls")],
+    habits: &[
+        ("failure_threshold", "is called `failures` here"),
+        ("reset_timeout_secs", "is called `open_secs` here"),
+    ],
+};
+
+pub(super) static AUDIT: Table = Table {
+    path: "audit",
+    keys: &[
+        here("durability"),
+        here("when_full"),
+        here("arguments"),
+        here("redact_keys"),
+        here("retention_days"),
+    ],
+    habits: &[
+        (
+            "database_url",
+            "is the environment variable SENTINEL_DATABASE_URL of the control plane here",
+        ),
+        ("redact", "is called `redact_keys` here"),
+    ],
+};
+
+/// All tables, for the test of the documentation.
+#[cfg(test)]
+pub(super) static ALL: [&Table; 18] = [
+    &FILE,
+    &GATEWAY,
+    &AUTH,
+    &AUTH_KEYS,
+    &ROLE,
+    &RULE,
+    &RATE_LIMIT,
+    &QUOTA,
+    &KILL_SWITCH,
+    &CATALOG,
+    &SCHEMA,
+    &BACKEND,
+    &BACKEND_TOOLS,
+    &RETRY,
+    &HEALTH,
+    &CIRCUIT_BREAKER,
+    &AUDIT,
+    &PINNING,
+];
+
+/// Keys of a table that comes later are not looked at; it stands here for the documentation.
+#[cfg(test)]
+static PINNING: Table = Table {
+    path: "pinning",
+    keys: &[
+        later("first_use", "backends"),
+        later("on_change", "backends"),
+    ],
+    habits: &[],
+};

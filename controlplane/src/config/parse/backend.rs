@@ -1,0 +1,347 @@
+//! `[[backends]]`: the servers behind the gateway.
+
+use sentinel_proto::v1::{self, backend::Kind};
+use toml::de::DeValue;
+
+use super::super::keys;
+use super::super::names::{MAX_EXPOSED, name, pattern, printable, tool_part};
+use super::super::problems::Notes;
+use super::super::reader::{Placed, Section};
+use super::super::values::{bytes, flag, number, template, text, word};
+use super::values as plain;
+use secrets::{env_value, header_value};
+
+mod secrets;
+mod url;
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const MOST_SECS: u32 = 86_400;
+const MOST_DESCRIPTION: usize = 8 * 1024;
+
+/// Keys that mean something for one type alone.
+const OF_HTTP: [&str; 3] = ["url", "headers", "transport"];
+const OF_STDIO: [&str; 7] = [
+    "command",
+    "args",
+    "env",
+    "cwd",
+    "restart_on_exit",
+    "max_restarts",
+    "start_timeout_secs",
+];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Type {
+    Http,
+    Stdio,
+}
+
+/// In the file's order: it decides collisions and listings.
+pub(super) fn backends(file: &mut Section<'_>, notes: &mut Notes<'_>) -> Vec<Placed<v1::Backend>> {
+    let tables = file.sections(notes, "backends", &keys::BACKEND);
+    tables
+        .into_iter()
+        .filter_map(|table| backend(table, notes))
+        .collect()
+}
+
+fn backend(mut section: Section<'_>, notes: &mut Notes<'_>) -> Option<Placed<v1::Backend>> {
+    let start = section.at();
+    let path = section.path().to_owned();
+    let advice = "name it, as in name = \"sqlite\"";
+    let named = section.need(notes, "name", advice, |value| {
+        text(value).and_then(|written| name(&written))
+    });
+    let of_type = type_of(&mut section, notes);
+    let kind = of_type.and_then(|of_type| kind(of_type, &mut section, notes));
+    let prefix = section.maybe(notes, "prefix", prefix);
+    let timeout = section.placed(notes, "timeout_secs", number(1..=MOST_SECS));
+    let most = section.placed(notes, "max_timeout_secs", number(1..=MOST_SECS));
+    let timeouts = section.pairs(notes, "timeouts", |tool, value| {
+        own_name(tool)?;
+        number(1..=MOST_SECS)(value)
+    });
+    let renews = section.or(notes, "progress_renews_timeout", true, flag);
+    let max_concurrency = section.or(notes, "max_concurrency", 64, number(1..=65_536));
+    let max_response_bytes = section.or(notes, "max_response_bytes", 16 * MIB, bytes(KIB..=GIB));
+    let mut retry = section.section(notes, "retry", &keys::RETRY);
+    let attempts = retry.or(notes, "attempts", 2, number(1..=10));
+    retry.finish(notes);
+    let later = &[("per-session", "protocol"), ("per-client", "backends")];
+    section.or(notes, "isolation", (), word(&[("shared", ())], later));
+    let shown = section.section(notes, "tools", &keys::BACKEND_TOOLS);
+    let (rename, hide, describe) = tools(shown, notes);
+    section.finish(notes);
+
+    let timeout_secs = timeout.as_ref().map_or(60, |timeout| timeout.value);
+    let longest = timeouts
+        .iter()
+        .map(|entry| entry.value.1)
+        .chain([timeout_secs])
+        .max()
+        .unwrap_or(timeout_secs);
+    if let Some(most) = &most
+        && most.value < longest
+    {
+        let why = format!(
+            "{} is less than the longest timeout of this backend ({longest})",
+            most.value
+        );
+        notes.error(most.at, format!("{path}.max_timeout_secs: {why}; raise it"));
+    }
+    let named = named?;
+    let prefix = match prefix {
+        Some(prefix) => prefix,
+        None if tool_part(&named.value) => named.value.clone(),
+        None => {
+            let why =
+                "a name with other characters than A-Z a-z 0-9 _ - . / cannot begin tool names";
+            notes.error(named.at, format!("{path}.name: {why}; add prefix = \"…\""));
+            return None;
+        }
+    };
+    let backend = v1::Backend {
+        name: named.value,
+        prefix,
+        timeout_secs,
+        timeouts: sorted(timeouts)
+            .into_iter()
+            .map(|(tool, secs)| v1::NamedTimeout { tool, secs })
+            .collect(),
+        progress_renews_timeout: renews,
+        max_timeout_secs: most.map_or(longest.max(3600), |most| most.value),
+        rename,
+        hide,
+        describe,
+        max_concurrency,
+        max_response_bytes,
+        attempts,
+        kind: Some(kind?),
+    };
+    Some(Placed {
+        at: start,
+        value: backend,
+    })
+}
+
+/// `type`, or what `url` or `command` say by standing there.
+fn type_of(section: &mut Section<'_>, notes: &mut Notes<'_>) -> Option<Type> {
+    let at = section.at();
+    let path = section.path().to_owned();
+    let types = |value: &DeValue<'_>| {
+        match text(value)?.as_str() {
+            "http" => Ok(Type::Http),
+            "stdio" => Ok(Type::Stdio),
+            "streamable_http" | "streamable-http" | "streamableHttp" => {
+                Err("is called \"http\" here".to_owned())
+            }
+            "sse" => Err("is type = \"http\" with transport = \"sse\" here; that transport comes later with the protocol issue".to_owned()),
+            other => Err(format!("{other:?} is not known; write \"http\" or \"stdio\"")),
+        }
+    };
+    let (url, command) = (section.has("url"), section.has("command"));
+    if section.has("type") {
+        return section.maybe(notes, "type", types);
+    }
+    match (url, command) {
+        (true, false) => Some(Type::Http),
+        (false, true) => Some(Type::Stdio),
+        _ => {
+            notes.absent(at, format!("{path}.type is missing; write type = \"http\" with `url`, or \"stdio\" with `command`"));
+            None
+        }
+    }
+}
+
+fn kind(of_type: Type, section: &mut Section<'_>, notes: &mut Notes<'_>) -> Option<Kind> {
+    let (foreign, other): (&[&'static str], _) = match of_type {
+        Type::Http => (&OF_STDIO, "a stdio"),
+        Type::Stdio => (&OF_HTTP, "an http"),
+    };
+    for key in foreign {
+        let name = section.name(key);
+        if let Some(value) = section.placed(notes, key, |_| Ok(())) {
+            notes.error(
+                value.at,
+                format!("{name} belongs to {other} backend; take it out, or change `type`"),
+            );
+        }
+    }
+    match of_type {
+        Type::Http => http(section, notes).map(Kind::Http),
+        Type::Stdio => stdio(section, notes).map(Kind::Stdio),
+    }
+}
+
+fn http(section: &mut Section<'_>, notes: &mut Notes<'_>) -> Option<v1::HttpBackend> {
+    let url = section.need(
+        notes,
+        "url",
+        "write where it listens, as in \"http://127.0.0.1:3001/mcp\"",
+        url::parse,
+    );
+    let headers = section.pairs(notes, "headers", header_value);
+    section.or(
+        notes,
+        "transport",
+        (),
+        word(
+            &[("auto", ()), ("streamable_http", ())],
+            &[("sse", "protocol")],
+        ),
+    );
+    let mut seen: Vec<String> = Vec::new();
+    for header in &headers {
+        let lower = header.value.0.to_ascii_lowercase();
+        if seen.contains(&lower) {
+            notes.error(
+                header.at,
+                format!(
+                    "{}.{}: stands twice; header names ignore case",
+                    section.name("headers"),
+                    header.value.0
+                ),
+            );
+        }
+        seen.push(lower);
+    }
+    let url = url?;
+    for warning in url.value.warnings {
+        notes.warn(url.at, format!("{}: {warning}", section.name("url")));
+    }
+    Some(v1::HttpBackend {
+        url: url.value.text,
+        headers: pairs(headers),
+    })
+}
+
+fn stdio(section: &mut Section<'_>, notes: &mut Notes<'_>) -> Option<v1::StdioBackend> {
+    let command = section.need(
+        notes,
+        "command",
+        "write the program, as in \"npx\"",
+        command,
+    );
+    let args = section.list(notes, "args", |value| template(value).map(|(text, _)| text));
+    let env = section.pairs(notes, "env", env_value);
+    let cwd = section.or(notes, "cwd", String::new(), path_text);
+    let restart_on_exit = section.or(notes, "restart_on_exit", true, flag);
+    let max_restarts = section.or(notes, "max_restarts", 5, number(0..=1000));
+    let start_timeout_secs = section.or(notes, "start_timeout_secs", 30, number(1..=3600));
+    Some(v1::StdioBackend {
+        command: command?.value,
+        args: args.map(plain).unwrap_or_default(),
+        env: pairs(env),
+        cwd,
+        restart_on_exit,
+        max_restarts,
+        start_timeout_secs,
+    })
+}
+
+fn command(value: &DeValue<'_>) -> Result<String, String> {
+    let written = path_text(value)?;
+    if written.trim().is_empty() {
+        return Err("cannot be empty; write the program, as in \"npx\"".to_owned());
+    }
+    if written.contains(' ') && !written.contains('/') {
+        return Err(
+            "is one program, no shell line; put what follows it into args = [\"…\"]".to_owned(),
+        );
+    }
+    Ok(written)
+}
+
+fn path_text(value: &DeValue<'_>) -> Result<String, String> {
+    let written = text(value)?;
+    if !printable(&written) {
+        return Err("holds a control character; take it out".to_owned());
+    }
+    Ok(written)
+}
+
+fn prefix(value: &DeValue<'_>) -> Result<String, String> {
+    let written = text(value)?;
+    if tool_part(&written) && written.len() <= MAX_EXPOSED {
+        return Ok(written);
+    }
+    Err(
+        "a prefix is up to 64 of the characters A-Z a-z 0-9 _ - . /; \"\" exposes bare names"
+            .to_owned(),
+    )
+}
+
+/// The name that a backend gives one of its tools.
+fn own_name(tool: &str) -> Result<(), String> {
+    if tool.is_empty() || tool.chars().count() > 256 || !printable(tool) {
+        return Err("the backend's own name of a tool is 1 to 256 printable characters".to_owned());
+    }
+    Ok(())
+}
+
+type Shown = (Vec<v1::Pair>, Vec<String>, Vec<v1::Pair>);
+
+fn tools(mut section: Section<'_>, notes: &mut Notes<'_>) -> Shown {
+    let rename = section.pairs(notes, "rename", |own, value| {
+        own_name(own)?;
+        let new = text(value)?;
+        if new.is_empty() || new.len() > MAX_EXPOSED || !tool_part(&new) {
+            return Err("a new name is 1 to 64 of the characters A-Z a-z 0-9 _ - . /".to_owned());
+        }
+        Ok(new)
+    });
+    let hide = section.list(notes, "hide", |value| {
+        text(value).and_then(|written| pattern(&written))
+    });
+    let describe = section.pairs(notes, "describe", |own, value| {
+        own_name(own)?;
+        let description = text(value)?;
+        if description.len() > MOST_DESCRIPTION
+            || !description
+                .lines()
+                .all(|line| printable(&line.replace('\t', " ")))
+        {
+            return Err(format!(
+                "a description is up to {MOST_DESCRIPTION} bytes of printable text"
+            ));
+        }
+        Ok(description)
+    });
+    for (index, entry) in rename.iter().enumerate() {
+        if rename
+            .iter()
+            .take(index)
+            .any(|before| before.value.1 == entry.value.1)
+        {
+            let new = &entry.value.1;
+            notes.error(
+                entry.at,
+                format!(
+                    "{}: two tools are renamed to {new:?}; give each its own name",
+                    section.name("rename")
+                ),
+            );
+        }
+    }
+    section.finish(notes);
+    (
+        pairs(rename),
+        hide.map(plain).unwrap_or_default(),
+        pairs(describe),
+    )
+}
+
+fn sorted<T>(list: Vec<Placed<(String, T)>>) -> Vec<(String, T)> {
+    let mut all = plain(list);
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    all
+}
+
+fn pairs(list: Vec<Placed<(String, String)>>) -> Vec<v1::Pair> {
+    sorted(list)
+        .into_iter()
+        .map(|(key, value)| v1::Pair { key, value })
+        .collect()
+}
