@@ -7,3 +7,4 @@ pub mod config;
 pub mod home;
 pub mod secrets;
 pub mod signing;
+pub mod store;
