@@ -3,3 +3,5 @@
 pub mod clock;
 pub mod disk;
 pub mod wire;
+pub mod metrics;
+pub mod ops;

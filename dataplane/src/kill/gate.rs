@@ -46,32 +46,22 @@ impl Killed {
     }
 
     fn add(&mut self, entry: &v1::KillEntry) {
-        let by = |scope| Disabled {
-            scope,
-            reason: entry.reason.as_str().into(),
-            since: entry.since_unix_ms,
-            sent: false,
-        };
+        let by =
+            |scope| Disabled { scope, reason: entry.reason.as_str().into(), since: entry.since_unix_ms, sent: false };
         let name: Box<str> = entry.name.as_str().into();
         match v1::Scope::try_from(entry.scope) {
             Ok(v1::Scope::Tool) => {
                 if !entry.backend.is_empty() && !entry.own.is_empty() {
                     let of_backend = self.own.entry(entry.backend.as_str().into()).or_default();
-                    of_backend
-                        .entry(entry.own.as_str().into())
-                        .or_insert_with(|| by(Scope::Tool));
+                    of_backend.entry(entry.own.as_str().into()).or_insert_with(|| by(Scope::Tool));
                 }
                 self.tools.entry(name).or_insert_with(|| by(Scope::Tool));
             }
             Ok(v1::Scope::Backend) => {
-                self.backends
-                    .entry(name)
-                    .or_insert_with(|| by(Scope::Backend));
+                self.backends.entry(name).or_insert_with(|| by(Scope::Backend));
             }
             Ok(v1::Scope::Client) => {
-                self.clients
-                    .entry(name)
-                    .or_insert_with(|| by(Scope::Client));
+                self.clients.entry(name).or_insert_with(|| by(Scope::Client));
             }
             Ok(v1::Scope::Role) => {
                 self.roles.entry(name).or_insert_with(|| by(Scope::Role));
@@ -88,9 +78,7 @@ impl Killed {
         if let Some(all) = &self.all {
             return Some(all);
         }
-        self.clients
-            .get(&principal.client)
-            .or_else(|| principal.roles.iter().find_map(|role| self.roles.get(role)))
+        self.clients.get(&principal.client).or_else(|| principal.roles.iter().find_map(|role| self.roles.get(role)))
     }
 
     fn target(&self, tool: &Tool) -> Option<&Disabled> {
@@ -98,10 +86,7 @@ impl Killed {
     }
 
     fn named(&self, exposed: &str, backend: &str, own: &str) -> Option<&Disabled> {
-        self.tools
-            .get(exposed)
-            .or_else(|| self.own.get(backend)?.get(own))
-            .or_else(|| self.backends.get(backend))
+        self.tools.get(exposed).or_else(|| self.own.get(backend)?.get(own)).or_else(|| self.backends.get(backend))
     }
 
     /// All five scopes.
@@ -124,9 +109,7 @@ impl Gate {
         if !killed.any {
             return Ok(());
         }
-        killed
-            .caller(principal)
-            .map_or(Ok(()), |by| Err(by.clone()))
+        killed.caller(principal).map_or(Ok(()), |by| Err(by.clone()))
     }
 
     /// The tool by either of its names, and its backend.
@@ -166,9 +149,7 @@ struct Tokens {
 
 impl fmt::Debug for Revoked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Revoked")
-            .field("generation", &self.generation())
-            .finish_non_exhaustive()
+        f.debug_struct("Revoked").field("generation", &self.generation()).finish_non_exhaustive()
     }
 }
 
@@ -176,10 +157,7 @@ impl Revoked {
     /// Asked at each use of a token, never baked into a cache.
     pub fn is_revoked(&self, issuer: &str, jti: &str) -> bool {
         let tokens = self.0.by_jti.load();
-        !tokens.is_empty()
-            && tokens
-                .get(jti)
-                .is_some_and(|of| of.contains("") || of.contains(issuer))
+        !tokens.is_empty() && tokens.get(jti).is_some_and(|of| of.contains("") || of.contains(issuer))
     }
 
     /// Another number after each change. Read it before a verification whose result is to be kept.
@@ -190,10 +168,7 @@ impl Revoked {
     pub(super) fn swap<'a>(&self, revocations: impl IntoIterator<Item = &'a v1::Revocation>) {
         let mut by_jti: HashMap<Box<str>, HashSet<Box<str>>> = HashMap::new();
         for revocation in revocations {
-            by_jti
-                .entry(revocation.jti.as_str().into())
-                .or_default()
-                .insert(revocation.issuer.as_str().into());
+            by_jti.entry(revocation.jti.as_str().into()).or_default().insert(revocation.issuer.as_str().into());
         }
         if **self.0.by_jti.load() != by_jti {
             self.0.by_jti.store(Arc::new(by_jti));
@@ -232,14 +207,8 @@ mod tests {
         killed.backend = "n8n".into();
         killed.own = "run".into();
         let killed = Killed::of([&killed]);
-        assert_eq!(
-            killed.named("n8n__run", "other", "x").unwrap().scope,
-            Scope::Tool
-        );
-        assert_eq!(
-            killed.named("n8n__renamed", "n8n", "run").unwrap().scope,
-            Scope::Tool
-        );
+        assert_eq!(killed.named("n8n__run", "other", "x").unwrap().scope, Scope::Tool);
+        assert_eq!(killed.named("n8n__renamed", "n8n", "run").unwrap().scope, Scope::Tool);
         assert!(killed.named("n8n__stop", "n8n", "stop").is_none());
         assert!(killed.named("other__run", "other", "run").is_none());
     }

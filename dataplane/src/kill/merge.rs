@@ -88,8 +88,7 @@ impl Set {
     /// Forgets revocations of tokens that ended before `unix` (seconds). True: some were.
     pub fn forget_ended(&mut self, unix: i64) -> bool {
         let before = self.revocations.len();
-        self.revocations
-            .retain(|_, revocation| revocation.until_unix == 0 || revocation.until_unix >= unix);
+        self.revocations.retain(|_, revocation| revocation.until_unix == 0 || revocation.until_unix >= unix);
         self.revocations.len() != before
     }
 
@@ -119,36 +118,14 @@ impl Set {
 }
 
 fn rank(entry: &KillEntry) -> (u64, bool, &str, &str, &str, &str, i64) {
-    let KillEntry {
-        epoch,
-        on,
-        backend,
-        own,
-        reason,
-        by,
-        since_unix_ms,
-        scope: _,
-        name: _,
-        origin: _,
-    } = entry;
+    let KillEntry { epoch, on, backend, own, reason, by, since_unix_ms, scope: _, name: _, origin: _ } = entry;
     (*epoch, *on, backend, own, reason, by, *since_unix_ms)
 }
 
 fn rank_of_token(revocation: &Revocation) -> (u64, i64, &str, i64) {
-    let Revocation {
-        epoch,
-        until_unix,
-        by,
-        since_unix_ms,
-        jti: _,
-        issuer: _,
-    } = revocation;
+    let Revocation { epoch, until_unix, by, since_unix_ms, jti: _, issuer: _ } = revocation;
     // No end stands above every end.
-    let until = if *until_unix == 0 {
-        i64::MAX
-    } else {
-        *until_unix
-    };
+    let until = if *until_unix == 0 { i64::MAX } else { *until_unix };
     (*epoch, until, by, *since_unix_ms)
 }
 
@@ -160,59 +137,36 @@ mod tests {
     use super::*;
 
     fn entry() -> impl Strategy<Value = KillEntry> {
-        (
-            0..7_i32,
-            "[ab]",
-            "[xy]?",
-            "[st]?",
-            0..5_u64,
-            any::<bool>(),
-            "[qr]?",
-            0..3_i64,
-            "[op]?",
+        (0..7_i32, "[ab]", "[xy]?", "[st]?", 0..5_u64, any::<bool>(), "[qr]?", 0..3_i64, "[op]?").prop_map(
+            |(scope, name, backend, own, epoch, on, reason, since_unix_ms, origin)| KillEntry {
+                scope,
+                name,
+                backend,
+                own,
+                epoch,
+                on,
+                reason,
+                by: String::new(),
+                since_unix_ms,
+                origin,
+            },
         )
-            .prop_map(
-                |(scope, name, backend, own, epoch, on, reason, since_unix_ms, origin)| KillEntry {
-                    scope,
-                    name,
-                    backend,
-                    own,
-                    epoch,
-                    on,
-                    reason,
-                    by: String::new(),
-                    since_unix_ms,
-                    origin,
-                },
-            )
     }
 
     fn revocation() -> impl Strategy<Value = Revocation> {
-        ("[ab]", "[xy]?", 0..5_u64, 0..4_i64).prop_map(|(jti, issuer, epoch, until_unix)| {
-            Revocation {
-                jti,
-                issuer,
-                epoch,
-                until_unix,
-                by: String::new(),
-                since_unix_ms: 0,
-            }
+        ("[ab]", "[xy]?", 0..5_u64, 0..4_i64).prop_map(|(jti, issuer, epoch, until_unix)| Revocation {
+            jti,
+            issuer,
+            epoch,
+            until_unix,
+            by: String::new(),
+            since_unix_ms: 0,
         })
     }
 
     fn message() -> impl Strategy<Value = KillSet> {
-        (
-            any::<bool>(),
-            0..5_u64,
-            prop::collection::vec(entry(), 0..8),
-            prop::collection::vec(revocation(), 0..4),
-        )
-            .prop_map(|(whole, epoch, entries, revocations)| KillSet {
-                whole,
-                epoch,
-                entries,
-                revocations,
-            })
+        (any::<bool>(), 0..5_u64, prop::collection::vec(entry(), 0..8), prop::collection::vec(revocation(), 0..4))
+            .prop_map(|(whole, epoch, entries, revocations)| KillSet { whole, epoch, entries, revocations })
     }
 
     fn set_of(messages: &[&KillSet]) -> Set {
@@ -254,41 +208,15 @@ mod tests {
     }
 
     fn kill(epoch: u64, on: bool) -> KillSet {
-        let entry = KillEntry {
-            scope: Scope::Tool.into(),
-            name: "n8n__run".into(),
-            epoch,
-            on,
-            ..KillEntry::default()
-        };
-        KillSet {
-            whole: false,
-            epoch,
-            entries: vec![entry],
-            revocations: vec![],
-        }
+        let entry = KillEntry { scope: Scope::Tool.into(), name: "n8n__run".into(), epoch, on, ..KillEntry::default() };
+        KillSet { whole: false, epoch, entries: vec![entry], revocations: vec![] }
     }
 
     #[test]
     fn the_higher_epoch_wins_and_at_equal_epochs_on_wins() {
-        assert_eq!(
-            set_of(&[&kill(2, true), &kill(3, false)])
-                .standing()
-                .count(),
-            0
-        );
-        assert_eq!(
-            set_of(&[&kill(3, true), &kill(2, false)])
-                .standing()
-                .count(),
-            1
-        );
-        assert_eq!(
-            set_of(&[&kill(3, false), &kill(3, true)])
-                .standing()
-                .count(),
-            1
-        );
+        assert_eq!(set_of(&[&kill(2, true), &kill(3, false)]).standing().count(), 0);
+        assert_eq!(set_of(&[&kill(3, true), &kill(2, false)]).standing().count(), 1);
+        assert_eq!(set_of(&[&kill(3, false), &kill(3, true)]).standing().count(), 1);
     }
 
     #[test]
@@ -301,20 +229,13 @@ mod tests {
 
     #[test]
     fn revocations_are_forgotten_after_the_token_has_ended() {
-        let revoked = |jti: &str, until_unix| Revocation {
-            jti: jti.into(),
-            until_unix,
-            ..Revocation::default()
-        };
+        let revoked = |jti: &str, until_unix| Revocation { jti: jti.into(), until_unix, ..Revocation::default() };
         let mut set = Set::default();
         set.merge(&KillSet {
             revocations: vec![revoked("a", 10), revoked("b", 20), revoked("c", 0)],
             ..KillSet::default()
         });
         assert!(set.forget_ended(15));
-        assert_eq!(
-            set.revocations().map(|kept| &*kept.jti).collect::<Vec<_>>(),
-            ["b", "c"]
-        );
+        assert_eq!(set.revocations().map(|kept| &*kept.jti).collect::<Vec<_>>(), ["b", "c"]);
     }
 }

@@ -66,9 +66,7 @@ impl Kills {
             Remembered::Set { set, older } => {
                 state.set.merge(&set);
                 if older {
-                    Memory::Doubtful(
-                        "the newest kill.state can't be read; the one before it is in force".into(),
-                    )
+                    Memory::Doubtful("the newest kill.state can't be read; the one before it is in force".into())
                 } else {
                     Memory::Whole
                 }
@@ -119,27 +117,14 @@ impl Kills {
         }
         let mut state = self.state();
         let mut changed = state.set.merge(message);
-        changed |= state
-            .set
-            .forget_ended(self.unix_seconds() - REVOCATION_GRACE);
+        changed |= state.set.forget_ended(self.unix_seconds() - REVOCATION_GRACE);
         state.unsaved |= changed;
         let saved = self.save_locked(&mut state);
         let cut = if changed { self.enforce(&state) } else { 0 };
         saved?;
-        let epoch = message
-            .entries
-            .iter()
-            .map(|entry| entry.epoch)
-            .fold(message.epoch, u64::max);
-        let epoch = message
-            .revocations
-            .iter()
-            .map(|revocation| revocation.epoch)
-            .fold(epoch, u64::max);
-        Ok(KillApplied {
-            epoch,
-            cut: u32::try_from(cut).unwrap_or(u32::MAX),
-        })
+        let epoch = message.entries.iter().map(|entry| entry.epoch).fold(message.epoch, u64::max);
+        let epoch = message.revocations.iter().map(|revocation| revocation.epoch).fold(epoch, u64::max);
+        Ok(KillApplied { epoch, cut: u32::try_from(cut).unwrap_or(u32::MAX) })
     }
 
     /// Tries the disk again where it refused. Blocks.
@@ -167,15 +152,10 @@ impl Kills {
         file.extend(named(Scope::Role, &list.roles));
         for entry in &mut file {
             // What stood there before keeps its age and the pair that was found for it.
-            if let Some(held) = state
-                .file
-                .iter()
-                .find(|held| held.scope == entry.scope && held.name == entry.name)
-            {
+            if let Some(held) = state.file.iter().find(|held| held.scope == entry.scope && held.name == entry.name) {
                 entry.clone_from(held);
             } else {
-                entry.since_unix_ms =
-                    i64::try_from(self.clock.now_micros() / 1000).unwrap_or(i64::MAX);
+                entry.since_unix_ms = i64::try_from(self.clock.now_micros() / 1000).unwrap_or(i64::MAX);
             }
         }
         state.file = file;
@@ -191,10 +171,7 @@ impl Kills {
         })
     }
 
-    fn fill_from(
-        &self,
-        pair_of: impl Fn(&str) -> Option<(String, String)>,
-    ) -> Result<bool, DiskError> {
+    fn fill_from(&self, pair_of: impl Fn(&str) -> Option<(String, String)>) -> Result<bool, DiskError> {
         let mut state = self.state();
         let filled = state.set.fill(&pair_of);
         let mut listed = false;
@@ -228,8 +205,7 @@ impl Kills {
     /// Swaps what calls read, then ends what runs against it.
     fn enforce(&self, state: &State) -> usize {
         self.revoked.swap(state.set.revocations());
-        self.gate
-            .swap(Killed::of(state.set.standing().chain(&state.file)));
+        self.gate.swap(Killed::of(state.set.standing().chain(&state.file)));
         let killed = self.gate.load_full();
         self.in_flight.sweep(|running| {
             let mut by = killed.judges(running.principal(), running.tool())?.clone();
@@ -248,10 +224,7 @@ impl Kills {
 }
 
 fn is_known(entry: &KillEntry) -> bool {
-    !matches!(
-        Scope::try_from(entry.scope),
-        Ok(Scope::Unspecified) | Err(_)
-    )
+    !matches!(Scope::try_from(entry.scope), Ok(Scope::Unspecified) | Err(_))
 }
 
 #[cfg(test)]
@@ -264,29 +237,12 @@ mod tests {
     }
 
     fn kill(scope: Scope, name: &str, epoch: u64, on: bool) -> KillSet {
-        let entry = KillEntry {
-            scope: scope.into(),
-            name: name.into(),
-            epoch,
-            on,
-            ..KillEntry::default()
-        };
-        KillSet {
-            whole: false,
-            epoch,
-            entries: vec![entry],
-            revocations: vec![],
-        }
+        let entry = KillEntry { scope: scope.into(), name: name.into(), epoch, on, ..KillEntry::default() };
+        KillSet { whole: false, epoch, entries: vec![entry], revocations: vec![] }
     }
 
     fn claude() -> Principal {
-        Principal {
-            issuer: "i".into(),
-            client: "claude".into(),
-            roles: [].into(),
-            jti: None,
-            until: i64::MAX,
-        }
+        Principal { issuer: "i".into(), client: "claude".into(), roles: [].into(), jti: None, until: i64::MAX }
     }
 
     #[tokio::test]
@@ -294,20 +250,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (kills, memory) = open(dir.path());
         assert_eq!(memory, Memory::Whole);
-        assert_eq!(
-            kills
-                .merge(&kill(Scope::Client, "claude", 7, true))
-                .unwrap(),
-            KillApplied { epoch: 7, cut: 0 }
-        );
+        assert_eq!(kills.merge(&kill(Scope::Client, "claude", 7, true)).unwrap(), KillApplied { epoch: 7, cut: 0 });
         drop(kills);
         let (kills, memory) = open(dir.path());
         assert_eq!(memory, Memory::Whole);
         assert!(kills.gate().caller(&claude()).is_err());
         assert_eq!(kills.epoch(), 7);
-        kills
-            .merge(&kill(Scope::Client, "claude", 8, false))
-            .unwrap();
+        kills.merge(&kill(Scope::Client, "claude", 8, false)).unwrap();
         assert!(kills.gate().caller(&claude()).is_ok());
     }
 
@@ -328,9 +277,7 @@ mod tests {
     async fn a_torn_state_is_said_and_the_generation_before_it_holds() {
         let dir = tempfile::tempdir().unwrap();
         let (kills, _) = open(dir.path());
-        kills
-            .merge(&kill(Scope::Client, "claude", 1, true))
-            .unwrap();
+        kills.merge(&kill(Scope::Client, "claude", 1, true)).unwrap();
         kills.merge(&kill(Scope::Client, "other", 2, true)).unwrap();
         let path = dir.path().join("kill.state");
         let bytes = std::fs::read(&path).unwrap();
@@ -346,29 +293,16 @@ mod tests {
     async fn the_files_list_adds_to_what_stands_and_takes_nothing_from_it() {
         let dir = tempfile::tempdir().unwrap();
         let (kills, _) = open(dir.path());
-        kills
-            .merge(&kill(Scope::Client, "claude", 1, true))
-            .unwrap();
-        kills.set_file(&KillList {
-            roles: vec!["ops".into()],
-            ..KillList::default()
-        });
-        let ops = Principal {
-            client: "x".into(),
-            roles: ["ops".into()].into(),
-            ..claude()
-        };
+        kills.merge(&kill(Scope::Client, "claude", 1, true)).unwrap();
+        kills.set_file(&KillList { roles: vec!["ops".into()], ..KillList::default() });
+        let ops = Principal { client: "x".into(), roles: ["ops".into()].into(), ..claude() };
         assert!(kills.gate().caller(&ops).is_err());
         assert!(kills.gate().caller(&claude()).is_err());
         kills.set_file(&KillList::default());
         assert!(kills.gate().caller(&ops).is_ok());
         assert!(kills.gate().caller(&claude()).is_err());
         assert!(
-            kills
-                .to_message()
-                .entries
-                .iter()
-                .all(|entry| entry.name != "ops"),
+            kills.to_message().entries.iter().all(|entry| entry.name != "ops"),
             "the file's list is not ours to tell"
         );
     }
@@ -377,18 +311,9 @@ mod tests {
     async fn a_kill_before_its_tool_was_seen_is_filled_in_and_kept() {
         let dir = tempfile::tempdir().unwrap();
         let (kills, _) = open(dir.path());
-        kills
-            .merge(&kill(Scope::Tool, "n8n__run", 4, true))
-            .unwrap();
-        kills.set_file(&KillList {
-            tools: vec!["n8n__stop".into()],
-            ..KillList::default()
-        });
-        let pair_of = |exposed: &str| {
-            exposed
-                .strip_prefix("n8n__")
-                .map(|own| ("n8n".to_owned(), own.to_owned()))
-        };
+        kills.merge(&kill(Scope::Tool, "n8n__run", 4, true)).unwrap();
+        kills.set_file(&KillList { tools: vec!["n8n__stop".into()], ..KillList::default() });
+        let pair_of = |exposed: &str| exposed.strip_prefix("n8n__").map(|own| ("n8n".to_owned(), own.to_owned()));
         assert!(kills.fill_from(pair_of).unwrap());
         assert!(!kills.fill_from(pair_of).unwrap());
         let (again, _) = open(dir.path());
@@ -401,17 +326,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (kills, _) = open(dir.path());
         let before = kills.revoked().generation();
-        let revocation = sentinel_proto::v1::Revocation {
-            jti: "t".into(),
-            epoch: 5,
-            ..Default::default()
-        };
-        kills
-            .merge(&KillSet {
-                revocations: vec![revocation],
-                ..KillSet::default()
-            })
-            .unwrap();
+        let revocation = sentinel_proto::v1::Revocation { jti: "t".into(), epoch: 5, ..Default::default() };
+        kills.merge(&KillSet { revocations: vec![revocation], ..KillSet::default() }).unwrap();
         assert!(kills.revoked().is_revoked("i", "t"));
         assert_ne!(kills.revoked().generation(), before);
         assert!(open(dir.path()).0.revoked().is_revoked("i", "t"));

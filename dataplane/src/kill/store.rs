@@ -35,13 +35,8 @@ impl KillStore {
         match self.0.read() {
             Ok(None) => Remembered::Nothing,
             Ok(Some(loaded)) => match KillSet::decode(&*loaded.bytes) {
-                Ok(set) => Remembered::Set {
-                    set,
-                    older: loaded.damage.is_some(),
-                },
-                Err(fault) => {
-                    Remembered::Unreadable(format!("kill.state is whole and no kill set: {fault}"))
-                }
+                Ok(set) => Remembered::Set { set, older: loaded.damage.is_some() },
+                Err(fault) => Remembered::Unreadable(format!("kill.state is whole and no kill set: {fault}")),
             },
             Err(fault) => Remembered::Unreadable(fault.to_string()),
         }

@@ -1,0 +1,450 @@
+//! Every metric family of the data plane, in a registry of its own that is handed down: no globals.
+//!
+//! What a call counts is resolved before it comes: a tool has its handles (`tool`), closed sets have theirs. Label
+//! values are ours or the catalogue's, never a client's. What is a state and not an event (backends, backlog) is
+//! written by `sample` when somebody looks.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use prometheus::{
+    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder, core::Collector,
+};
+
+use crate::ops::status::PlaneStatus;
+
+/// Seconds: 10 µs to a minute.
+const BUCKETS: [f64; 20] = [
+    0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
+    0.5, 1.0, 2.5, 5.0, 15.0, 60.0,
+];
+
+/// Tools with series of their own; what comes later counts as `unknown`.
+const MOST_TOOLS: usize = 20_000;
+
+/// How a request can end, as the audit row says it.
+const STATUSES: [&str; 8] =
+    ["ok", "tool_error", "denied", "error", "timeout", "cancelled", "input_required", "abandoned"];
+
+macro_rules! labels {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name { $($variant),+ }
+
+        impl $name {
+            const ALL: &[Self] = &[$(Self::$variant),+];
+
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+        }
+    };
+}
+
+labels! {
+    /// What was turned away to protect the rest, before it was a call.
+    Shed {
+        Body = "body",
+        BodyTimeout = "body_timeout",
+        Connections = "connections",
+        HeaderTimeout = "header_timeout",
+        InFlight = "in_flight",
+        Memory = "memory",
+        Origin = "origin",
+        SlowReader = "slow_reader",
+        Streams = "streams",
+        Tokens = "tokens",
+    }
+}
+
+labels! {
+    /// What a client's connection is doing.
+    Connection { Active = "active", Attached = "attached", Idle = "idle", Stream = "stream" }
+}
+
+labels! {
+    /// The steps of a call's way that are timed.
+    Stage {
+        Authn = "authn",
+        Scan = "scan",
+        Limits = "limits",
+        Resolve = "resolve",
+        Arguments = "arguments",
+        Rules = "rules",
+        Dispatch = "dispatch",
+        Record = "record",
+    }
+}
+
+/// The handles of one tool, shared by its incarnations in all catalogues.
+pub struct ToolMetrics {
+    requests: Vec<(&'static str, IntCounter)>,
+    pub duration: Histogram,
+    pub rate_limit_hits: IntCounter,
+    errors: IntCounterVec,
+    name: Box<str>,
+}
+
+impl fmt::Debug for ToolMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ToolMetrics").field(&self.name).finish()
+    }
+}
+
+impl ToolMetrics {
+    /// Counts a request that ended: `status` as the audit row says it, `kind` (of `denial.rs`) where it failed.
+    pub fn ended(&self, status: &str, kind: Option<&'static str>, took: Duration) {
+        // A status outside the closed set would be a bug; it still has to be seen.
+        let known = self.requests.iter().find(|(known, _)| *known == status);
+        if let Some((_, counter)) = known.or_else(|| self.requests.iter().find(|(known, _)| *known == "error")) {
+            counter.inc();
+        }
+        self.duration.observe(took.as_secs_f64());
+        if let Some(kind) = kind {
+            self.errors.with_label_values(&[&self.name, kind]).inc();
+        }
+    }
+}
+
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    duration: HistogramVec,
+    errors: IntCounterVec,
+    rate_limit_hits: IntCounterVec,
+    tools: Mutex<HashMap<Box<str>, Arc<ToolMetrics>>>,
+    unknown: Arc<ToolMetrics>,
+    stages: Vec<Histogram>,
+    shed: Vec<IntCounter>,
+    connections: Vec<IntGauge>,
+    /// What Sentinel itself added to calls that were answered.
+    pub overhead: Histogram,
+    /// Tasks that ended by a panic.
+    pub panics: IntCounter,
+    sampled: Sampled,
+}
+
+/// Families that `sample` writes.
+struct Sampled {
+    healthy: IntGaugeVec,
+    inflight: IntGaugeVec,
+    breaker: IntGaugeVec,
+    restarts: IntCounterVec,
+    revision: IntGauge,
+    kill_epoch: IntGauge,
+    snapshot_age: IntGauge,
+    backlog: IntGauge,
+    written: IntCounter,
+    dropped: IntCounter,
+    seen: Mutex<HashSet<String>>,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+/// Two families have one name, or a name is malformed: a mistake in this file.
+pub type Fault = prometheus::Error;
+
+impl Metrics {
+    pub fn new() -> Result<Arc<Self>, Fault> {
+        let registry = Registry::new();
+        let new = New(&registry);
+        let requests = new.counters("sentinel_requests_total", "Requests that ended.", &["tool", "status"])?;
+        let duration = new.histograms("sentinel_request_duration_seconds", "From arrival to answer.", &["tool"])?;
+        let errors = new.counters("sentinel_errors_total", "Requests that failed.", &["tool", "error_type"])?;
+        let hits = new.counters("sentinel_rate_limit_hits_total", "Calls that a limit refused.", &["tool"])?;
+        let stages = new.histograms("sentinel_stage_duration_seconds", "Time in one stage.", &["stage"])?;
+        let shed = new.counters("sentinel_shed_total", "Turned away to protect the rest.", &["reason"])?;
+        let connections = new.gauges("sentinel_connections", "Client connections.", &["state"])?;
+        let info = new.gauges("sentinel_build_info", "Always 1.", &["version"])?;
+        info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let panics = new.counter("sentinel_panics_total", "Tasks that ended by a panic.")?;
+        let overhead = Histogram::with_opts(
+            HistogramOpts::new("sentinel_overhead_seconds", "Time in Sentinel itself.").buckets(BUCKETS.to_vec()),
+        )?;
+        registry.register(Box::new(overhead.clone()))?;
+        let sampled = Sampled::new(&new)?;
+        let unknown = Arc::new(tool_metrics("unknown", &requests, &duration, &errors, &hits));
+        Ok(Arc::new(Self {
+            stages: Stage::ALL.iter().map(|stage| stages.with_label_values(&[stage.as_str()])).collect(),
+            shed: Shed::ALL.iter().map(|reason| shed.with_label_values(&[reason.as_str()])).collect(),
+            connections: Connection::ALL.iter().map(|state| connections.with_label_values(&[state.as_str()])).collect(),
+            rate_limit_hits: hits,
+            tools: Mutex::default(),
+            registry,
+            requests,
+            duration,
+            errors,
+            unknown,
+            overhead,
+            panics,
+            sampled,
+        }))
+    }
+
+    /// Handles of one exposed tool. For a name of the catalogue, never for one that a client sent.
+    pub fn tool(&self, exposed: &str) -> Arc<ToolMetrics> {
+        let mut tools = self.tools.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(held) = tools.get(exposed) {
+            return Arc::clone(held);
+        }
+        if tools.len() >= MOST_TOOLS {
+            return Arc::clone(&self.unknown);
+        }
+        let made = Arc::new(tool_metrics(exposed, &self.requests, &self.duration, &self.errors, &self.rate_limit_hits));
+        tools.insert(exposed.into(), Arc::clone(&made));
+        made
+    }
+
+    /// For requests of no tool of the catalogue.
+    pub fn unknown_tool(&self) -> &Arc<ToolMetrics> {
+        &self.unknown
+    }
+
+    pub fn stage(&self, stage: Stage, took: Duration) {
+        if let Some(histogram) = self.stages.get(stage as usize) {
+            histogram.observe(took.as_secs_f64());
+        }
+    }
+
+    pub fn shed(&self, reason: Shed) {
+        if let Some(counter) = self.shed.get(reason as usize) {
+            counter.inc();
+        }
+    }
+
+    /// Counts a connection in this state until the guard is dropped.
+    #[must_use]
+    pub fn connection(&self, state: Connection) -> Counted {
+        let gauge = self.connections.get(state as usize).cloned();
+        if let Some(gauge) = &gauge {
+            gauge.inc();
+        }
+        Counted(gauge)
+    }
+
+    /// Writes the states of this moment, then all families as Prometheus reads them.
+    pub fn render(&self, status: &PlaneStatus, now_ms: i64) -> Result<Vec<u8>, Fault> {
+        self.sampled.take(status, now_ms);
+        let mut text = Vec::with_capacity(16 * 1024);
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+}
+
+/// One more of something that is counted while it lasts.
+#[derive(Debug)]
+pub struct Counted(Option<IntGauge>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if let Some(gauge) = &self.0 {
+            gauge.dec();
+        }
+    }
+}
+
+fn tool_metrics(
+    name: &str,
+    requests: &IntCounterVec,
+    duration: &HistogramVec,
+    errors: &IntCounterVec,
+    hits: &IntCounterVec,
+) -> ToolMetrics {
+    ToolMetrics {
+        requests: STATUSES.iter().map(|status| (*status, requests.with_label_values(&[name, status]))).collect(),
+        duration: duration.with_label_values(&[name]),
+        rate_limit_hits: hits.with_label_values(&[name]),
+        errors: errors.clone(),
+        name: name.into(),
+    }
+}
+
+impl Sampled {
+    fn new(new: &New<'_>) -> Result<Self, Fault> {
+        Ok(Self {
+            healthy: new.gauges("sentinel_backend_healthy", "1: it is ready.", &["backend"])?,
+            inflight: new.gauges("sentinel_backend_inflight", "Calls at the backend.", &["backend"])?,
+            breaker: new.gauges("sentinel_breaker_state", "1: it is in this state.", &["backend", "state"])?,
+            restarts: new.counters("sentinel_backend_restarts_total", "Restarts of its process.", &["backend"])?,
+            revision: new.gauge("sentinel_snapshot_revision", "Revision in force; 0: none.")?,
+            kill_epoch: new.gauge("sentinel_killswitch_epoch", "Highest epoch that is in force.")?,
+            snapshot_age: new.gauge("sentinel_snapshot_age_seconds", "Since the revision was put in force.")?,
+            backlog: new.gauge("sentinel_audit_backlog", "Records written and not yet acknowledged.")?,
+            written: new.counter("sentinel_audit_written_total", "Records written since start.")?,
+            dropped: new.counter("sentinel_audit_dropped_total", "Records that were lost.")?,
+            seen: Mutex::default(),
+        })
+    }
+
+    fn take(&self, status: &PlaneStatus, now_ms: i64) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone: Vec<_> =
+            seen.iter().filter(|name| status.backends.iter().all(|backend| backend.name != **name)).cloned().collect();
+        for name in gone {
+            // A series that a removal does not find was never made.
+            self.healthy.remove_label_values(&[&name]).ok();
+            self.inflight.remove_label_values(&[&name]).ok();
+            self.restarts.remove_label_values(&[&name]).ok();
+            for state in BREAKER_STATES {
+                self.breaker.remove_label_values(&[&name, state]).ok();
+            }
+            seen.remove(&name);
+        }
+        for backend in &status.backends {
+            let name = backend.name.as_str();
+            seen.insert(name.to_owned());
+            self.healthy.with_label_values(&[name]).set(i64::from(backend.state == "ready"));
+            self.inflight.with_label_values(&[name]).set(i64::from(backend.in_flight));
+            for state in BREAKER_STATES {
+                self.breaker.with_label_values(&[name, state]).set(i64::from(backend.breaker == state));
+            }
+            raise(&self.restarts.with_label_values(&[name]), backend.restarts);
+        }
+        self.revision.set(signed(status.revision));
+        self.kill_epoch.set(signed(status.kill_epoch));
+        let age = if status.revision == 0 { 0 } else { now_ms.saturating_sub(status.applied_ms).max(0) / 1000 };
+        self.snapshot_age.set(age);
+        self.backlog.set(signed(status.audit_backlog));
+        raise(&self.written, status.audit_written);
+        raise(&self.dropped, status.audit_dropped);
+    }
+}
+
+const BREAKER_STATES: [&str; 3] = ["closed", "open", "half_open"];
+
+fn raise(counter: &IntCounter, to: u64) {
+    counter.inc_by(to.saturating_sub(counter.get()));
+}
+
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// Makes families and registers them.
+struct New<'a>(&'a Registry);
+
+impl New<'_> {
+    fn registered<T: Collector + Clone + 'static>(&self, made: Result<T, Fault>) -> Result<T, Fault> {
+        let family = made?;
+        self.0.register(Box::new(family.clone()))?;
+        Ok(family)
+    }
+
+    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, Fault> {
+        self.registered(IntCounter::new(name, help))
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, Fault> {
+        self.registered(IntCounterVec::new(Opts::new(name, help), labels))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, Fault> {
+        self.registered(IntGauge::new(name, help))
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, Fault> {
+        self.registered(IntGaugeVec::new(Opts::new(name, help), labels))
+    }
+
+    fn histograms(&self, name: &str, help: &str, labels: &[&str]) -> Result<HistogramVec, Fault> {
+        self.registered(HistogramVec::new(HistogramOpts::new(name, help).buckets(BUCKETS.to_vec()), labels))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sentinel_proto::v1::BackendHealth;
+
+    use super::*;
+
+    fn rendered(metrics: &Metrics, status: &PlaneStatus) -> String {
+        String::from_utf8(metrics.render(status, 61_000).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_call_counts_by_tool_status_and_kind() {
+        let metrics = Metrics::new().unwrap();
+        let tool = metrics.tool("n8n__run");
+        tool.ended("ok", None, Duration::from_micros(40));
+        tool.ended("denied", Some("disabled"), Duration::from_micros(5));
+        tool.rate_limit_hits.inc();
+        let text = rendered(&metrics, &PlaneStatus::default());
+        for line in [
+            r#"sentinel_requests_total{status="ok",tool="n8n__run"} 1"#,
+            r#"sentinel_requests_total{status="denied",tool="n8n__run"} 1"#,
+            r#"sentinel_errors_total{error_type="disabled",tool="n8n__run"} 1"#,
+            r#"sentinel_rate_limit_hits_total{tool="n8n__run"} 1"#,
+            r#"sentinel_request_duration_seconds_bucket{tool="n8n__run",le="0.00001"} 1"#,
+        ] {
+            assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_number_of_tools_with_series_is_bounded() {
+        let metrics = Metrics::new().unwrap();
+        let first = metrics.tool("a");
+        metrics.tools.lock().unwrap().extend((0..MOST_TOOLS).map(|n| (n.to_string().into(), Arc::clone(&first))));
+        assert!(Arc::ptr_eq(&metrics.tool("one more"), metrics.unknown_tool()));
+        assert!(Arc::ptr_eq(&metrics.tool("a"), &first));
+    }
+
+    #[test]
+    fn a_removed_backend_has_no_series_any_more() {
+        let metrics = Metrics::new().unwrap();
+        let backend = BackendHealth {
+            name: "n8n".into(),
+            state: "ready".into(),
+            breaker: "closed".into(),
+            restarts: 2,
+            ..BackendHealth::default()
+        };
+        let with = PlaneStatus { revision: 4, applied_ms: 1_000, backends: vec![backend], ..PlaneStatus::default() };
+        let text = rendered(&metrics, &with);
+        for line in [
+            r#"sentinel_backend_healthy{backend="n8n"} 1"#,
+            r#"sentinel_breaker_state{backend="n8n",state="closed"} 1"#,
+            r#"sentinel_breaker_state{backend="n8n",state="open"} 0"#,
+            r#"sentinel_backend_restarts_total{backend="n8n"} 2"#,
+            "sentinel_snapshot_revision 4",
+            "sentinel_snapshot_age_seconds 60",
+        ] {
+            assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
+        assert!(!rendered(&metrics, &PlaneStatus::default()).contains("n8n"));
+    }
+
+    #[test]
+    fn every_promised_family_is_there() {
+        let metrics = Metrics::new().unwrap();
+        metrics.shed(Shed::Origin);
+        metrics.stage(Stage::Authn, Duration::from_micros(1));
+        drop(metrics.connection(Connection::Idle));
+        let text = rendered(&metrics, &PlaneStatus::default());
+        for family in [
+            "sentinel_requests_total",
+            "sentinel_stage_duration_seconds",
+            "sentinel_overhead_seconds",
+            "sentinel_killswitch_epoch",
+            "sentinel_audit_backlog",
+            "sentinel_audit_written_total",
+            "sentinel_audit_dropped_total",
+            "sentinel_build_info",
+            r#"sentinel_shed_total{reason="origin"} 1"#,
+            r#"sentinel_connections{state="idle"} 0"#,
+            "sentinel_panics_total",
+        ] {
+            assert!(text.contains(family), "{family} is missing in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! One look at the plane: what `/ready`, `/metrics` and the reports to the control plane are made of.
+//!
+//! Plain data, gathered by whoever owns the parts (`main.rs`); nothing here asks anything.
+
+use std::{fmt, sync::Arc};
+
+use sentinel_proto::v1::{BackendHealth, Catalogue};
+
+/// Where the snapshot in force came from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    #[default]
+    None,
+    ControlPlane,
+    LastKnownGood,
+}
+
+impl Source {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::ControlPlane => "control_plane",
+            Self::LastKnownGood => "last_known_good",
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct PlaneStatus {
+    /// A drain has begun.
+    pub is_draining: bool,
+    /// 0: none.
+    pub revision: u64,
+    /// SHA-256 of the snapshot in force; empty for none.
+    pub digest: Vec<u8>,
+    /// When the revision was put in force, unix milliseconds.
+    pub applied_ms: i64,
+    pub source: Source,
+    pub kill_epoch: u64,
+    pub backends: Vec<BackendHealth>,
+    /// Changes with the catalogue.
+    pub catalogue_digest: Vec<u8>,
+    pub audit_backlog: u64,
+    pub audit_written: u64,
+    pub audit_dropped: u64,
+    pub in_flight: u32,
+    /// Whole sentences for the operator.
+    pub warnings: Vec<String>,
+}
+
+impl PlaneStatus {
+    /// Why the plane takes no calls, as `/ready` says it; none: it does.
+    pub fn unready(&self) -> Option<&'static str> {
+        if self.is_draining {
+            Some("draining")
+        } else if self.revision == 0 {
+            Some("no_snapshot")
+        } else if !self.backends.is_empty() && self.backends.iter().all(|backend| backend.state != "ready") {
+            Some("no_backend")
+        } else {
+            None
+        }
+    }
+}
+
+/// How ops and the feed look at the plane. Boxed: `main.rs` alone knows all parts, and this is no hot path.
+#[derive(Clone)]
+pub struct Look {
+    status: Arc<dyn Fn() -> PlaneStatus + Send + Sync>,
+    catalogue: Arc<dyn Fn() -> Catalogue + Send + Sync>,
+}
+
+impl fmt::Debug for Look {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Look")
+    }
+}
+
+impl Look {
+    pub fn new(
+        status: impl Fn() -> PlaneStatus + Send + Sync + 'static,
+        catalogue: impl Fn() -> Catalogue + Send + Sync + 'static,
+    ) -> Self {
+        Self { status: Arc::new(status), catalogue: Arc::new(catalogue) }
+    }
+
+    pub fn status(&self) -> PlaneStatus {
+        (self.status)()
+    }
+
+    pub fn catalogue(&self) -> Catalogue {
+        (self.catalogue)()
+    }
+}
