@@ -7,9 +7,9 @@ use super::{
 };
 
 /// An id longer than this is refused.
-const ID_MAX: usize = 256;
+pub(super) const ID_MAX: usize = 256;
 
-const TOP: &[&str] = &["jsonrpc", "id", "method", "params", "result", "error"];
+pub(super) const TOP: &[&str] = &["jsonrpc", "id", "method", "params", "result", "error"];
 const PARAMS: &[&str] = &[
     "name",
     "arguments",
@@ -132,11 +132,27 @@ fn known(
     } else {
         raw
     };
-    if let Some(exact) = known.iter().find(|name| name.as_bytes() == said) {
-        return Ok(exact);
+    match same(said, known) {
+        Same::Exactly(name) => Ok(name),
+        Same::ButCase(meant) if judged => Err(Fault::CaseVariant {
+            position: key.inner.start as usize,
+            key: shown(said),
+            meant,
+        }),
+        Same::ButCase(_) | Same::No => Ok(""),
     }
-    if !judged {
-        return Ok("");
+}
+
+/// How a key compares with the known ones.
+pub(super) enum Same {
+    Exactly(&'static str),
+    ButCase(&'static str),
+    No,
+}
+
+pub(super) fn same(said: &[u8], known: &[&'static str]) -> Same {
+    if let Some(exact) = known.iter().find(|name| name.as_bytes() == said) {
+        return Same::Exactly(exact);
     }
     let variant = if said.is_ascii() {
         known
@@ -148,14 +164,7 @@ fn known(
             .replace('\u{17F}', "s");
         known.iter().find(|name| name.eq_ignore_ascii_case(&folded))
     };
-    match variant {
-        Some(meant) => Err(Fault::CaseVariant {
-            position: key.inner.start as usize,
-            key: shown(said),
-            meant,
-        }),
-        None => Ok(""),
-    }
+    variant.map_or(Same::No, |meant| Same::ButCase(meant))
 }
 
 /// A string, or any other value skipped.

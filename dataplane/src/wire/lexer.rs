@@ -79,33 +79,9 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// Skips what needs no look: 32 bytes at a time (the inner loop has no branch, so it becomes vector code).
     #[inline]
     fn plain(&mut self) {
-        let rest = self.bytes.get(self.at..).unwrap_or_default();
-        let mut skipped = 0;
-        // most keys and names are short
-        for byte in rest.iter().take(16) {
-            if special(*byte) {
-                self.at += skipped;
-                return;
-            }
-            skipped += 1;
-        }
-        let (blocks, _) = rest.get(skipped..).unwrap_or_default().as_chunks::<32>();
-        for block in blocks {
-            if block.iter().fold(false, |any, byte| any | special(*byte)) {
-                break;
-            }
-            skipped += 32;
-        }
-        for byte in rest.get(skipped..).unwrap_or_default() {
-            if special(*byte) {
-                break;
-            }
-            skipped += 1;
-        }
-        self.at += skipped;
+        self.at += plain(self.bytes.get(self.at..).unwrap_or_default());
     }
 
     fn escape(&mut self) -> Result<(), Fault> {
@@ -192,6 +168,33 @@ impl<'a> Lexer<'a> {
             _ => Err(self.fault("a value")),
         }
     }
+}
+
+/// How many bytes need no look: 32 at a time (the loop over a block has no branch, so it becomes vector code).
+#[inline]
+pub(super) fn plain(rest: &[u8]) -> usize {
+    let mut skipped = 0;
+    // most keys and names are short
+    for byte in rest.iter().take(16) {
+        if special(*byte) {
+            return skipped;
+        }
+        skipped += 1;
+    }
+    let (blocks, _) = rest.get(skipped..).unwrap_or_default().as_chunks::<32>();
+    for block in blocks {
+        if block.iter().fold(false, |any, byte| any | special(*byte)) {
+            break;
+        }
+        skipped += 32;
+    }
+    for byte in rest.get(skipped..).unwrap_or_default() {
+        if special(*byte) {
+            break;
+        }
+        skipped += 1;
+    }
+    skipped
 }
 
 #[inline]

@@ -3,12 +3,22 @@
 //! Nothing here knows a policy, a session or a connection: it reads bytes and says where what stands. No message
 //! becomes a tree: what policy saw is what the backend gets, because both are the same bytes.
 
+pub mod answer;
 mod envelope;
 mod fault;
+pub mod incoming;
 mod lexer;
+mod nest;
+pub mod outgoing;
 pub mod scan;
+pub mod sse;
 mod text;
 mod walk;
 
 pub use fault::Fault;
 pub use text::{MemberSpan, Span, Text};
+
+#[cfg(test)]
+mod naive;
+#[cfg(test)]
+mod tests;

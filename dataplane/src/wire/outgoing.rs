@@ -1,0 +1,175 @@
+//! Builds messages: what goes to a backend, and the gateway's own answers.
+//!
+//! A call keeps its client's bytes but for three values: the tool's own name, our progress token, no `task`.
+
+use std::io::Write as _;
+
+use bytes::Bytes;
+
+use super::{scan::Scanned, text::Span};
+
+/// `tools/call` for a backend under our `id`, from the client's whole `body` and what the scan found in it.
+///
+/// A client's progress token is replaced (by `progress_token`, else by `id`: the client's never goes out); where it
+/// sent none, none is added. `line`: raw CR and LF, which can stand between tokens only, are left out and one LF
+/// ends the message.
+pub fn call(
+    body: &[u8],
+    scanned: &Scanned,
+    own_name: &str,
+    id: u64,
+    progress_token: Option<u64>,
+    line: bool,
+) -> Bytes {
+    let params = scanned
+        .params
+        .map(|span| span.get(body))
+        .unwrap_or_default();
+    let mut out = Vec::with_capacity(params.len() + own_name.len() + 112);
+    begin(&mut out, "tools/call", Some(id));
+    out.extend_from_slice(b",\"params\":");
+    if let Some(span) = scanned.params {
+        let mut edits = [
+            scanned.name.map(|name| (name.token(), Edit::Name)),
+            scanned.progress_token.map(|token| (token, Edit::Progress)),
+            scanned.task.map(|task| (task.0, Edit::Nothing)),
+        ];
+        edits.sort_unstable_by_key(|edit| edit.map_or(u32::MAX, |(at, _)| at.start));
+        let mut from = span.start;
+        for (at, edit) in edits.into_iter().flatten() {
+            copy(
+                &mut out,
+                Span {
+                    start: from,
+                    end: at.start.max(from),
+                }
+                .get(body),
+                line,
+            );
+            match edit {
+                Edit::Name => string(&mut out, own_name),
+                Edit::Progress => number(&mut out, progress_token.unwrap_or(id)),
+                Edit::Nothing => {}
+            }
+            from = at.end.max(from);
+        }
+        copy(
+            &mut out,
+            Span {
+                start: from,
+                end: span.end.max(from),
+            }
+            .get(body),
+            line,
+        );
+    } else {
+        out.extend_from_slice(b"{\"name\":");
+        string(&mut out, own_name);
+        out.push(b'}');
+    }
+    out.push(b'}');
+    if line {
+        out.push(b'\n');
+    }
+    out.into()
+}
+
+#[derive(Clone, Copy)]
+enum Edit {
+    Name,
+    Progress,
+    Nothing,
+}
+
+/// A request; `params_json` is an object, without raw line ends when it goes over stdio.
+pub fn request(method: &str, params_json: Option<&[u8]>, id: u64) -> Bytes {
+    message(method, params_json, Some(id))
+}
+
+/// A notification; `params_json` as in `request`.
+pub fn notification(method: &str, params_json: Option<&[u8]>) -> Bytes {
+    message(method, params_json, None)
+}
+
+/// The same message as one line: raw CR and LF left out, one LF at the end.
+pub fn line(message: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(message.len() + 1);
+    copy(&mut out, message, true);
+    out.push(b'\n');
+    out.into()
+}
+
+/// An error answer of ours. Without `id` where the request could not be read: MCP's schemas forbid `null`.
+/// `data_json` must be JSON.
+pub fn error(id: Option<&[u8]>, code: i32, message: &str, data_json: Option<&[u8]>) -> Bytes {
+    let mut out = Vec::with_capacity(96 + message.len() + data_json.map_or(0, <[u8]>::len));
+    out.extend_from_slice(b"{\"jsonrpc\":\"2.0\"");
+    if let Some(id) = id {
+        out.extend_from_slice(b",\"id\":");
+        out.extend_from_slice(id);
+    }
+    out.extend_from_slice(b",\"error\":{\"code\":");
+    number(&mut out, code);
+    out.extend_from_slice(b",\"message\":");
+    string(&mut out, message);
+    if let Some(data) = data_json {
+        out.extend_from_slice(b",\"data\":");
+        out.extend_from_slice(data);
+    }
+    out.extend_from_slice(b"}}");
+    out.into()
+}
+
+/// A result of ours; `id` is the client's token, `result_json` an object.
+pub fn result(id: &[u8], result_json: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(40 + id.len() + result_json.len());
+    out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
+    out.extend_from_slice(id);
+    out.extend_from_slice(b",\"result\":");
+    out.extend_from_slice(result_json);
+    out.push(b'}');
+    out.into()
+}
+
+fn message(method: &str, params_json: Option<&[u8]>, id: Option<u64>) -> Bytes {
+    let mut out = Vec::with_capacity(80 + method.len() + params_json.map_or(0, <[u8]>::len));
+    begin(&mut out, method, id);
+    if let Some(params) = params_json {
+        out.extend_from_slice(b",\"params\":");
+        out.extend_from_slice(params);
+    }
+    out.push(b'}');
+    out.into()
+}
+
+fn begin(out: &mut Vec<u8>, method: &str, id: Option<u64>) {
+    out.extend_from_slice(b"{\"jsonrpc\":\"2.0\"");
+    if let Some(id) = id {
+        out.extend_from_slice(b",\"id\":");
+        number(out, id);
+    }
+    out.extend_from_slice(b",\"method\":");
+    string(out, method);
+}
+
+/// Writing to memory does not fail.
+fn number(out: &mut Vec<u8>, number: impl std::fmt::Display) {
+    let written = write!(out, "{number}");
+    debug_assert!(written.is_ok(), "a Vec takes all");
+}
+
+/// A JSON string with its quotes.
+fn string(out: &mut Vec<u8>, text: &str) {
+    let written = serde_json::to_writer(out, text);
+    debug_assert!(written.is_ok(), "a Vec takes all");
+}
+
+/// Appends, for `line` without raw CR and LF.
+pub(super) fn copy(out: &mut Vec<u8>, bytes: &[u8], line: bool) {
+    let mut rest = bytes;
+    while let Some(at) = line.then(|| memchr::memchr2(b'\r', b'\n', rest)).flatten() {
+        out.extend_from_slice(rest.get(..at).unwrap_or_default());
+        rest = rest.get(at + 1..).unwrap_or_default();
+    }
+    out.extend_from_slice(rest);
+}

@@ -1,0 +1,591 @@
+//! What the scans take and refuse, held against an independent checker on `serde_json`.
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::{
+    Fault,
+    answer::{AnswerFault, AnswerScan, Pieces},
+    incoming::{self, Incoming},
+    naive, outgoing,
+    scan::{self, Body, Kind, Scanned},
+    sse,
+};
+
+fn one(text: &str) -> Scanned {
+    match scan::body(text.as_bytes()) {
+        Ok(Body::One(scanned)) => scanned,
+        other => panic!("{other:?} of {text}"),
+    }
+}
+
+fn code(text: &str) -> i32 {
+    scan::body(text.as_bytes()).map_or_else(|fault| fault.code(), |_| 0)
+}
+
+const CALL: &str = r#"{"jsonrpc":"2.0","id":"a\u0062","method":"tools/call","params":{"task":{"ttl":1},"name":"x_\u0061dd","arguments":{"n":1e999,"s":"\ud800"},"_meta":{"progressToken":7,"traceparent":"00-1","io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
+
+#[test]
+fn a_call_yields_the_spans_of_all_its_parts() {
+    let body = CALL.as_bytes();
+    let found = one(CALL);
+    assert_eq!(found.kind, Kind::Request);
+    assert_eq!(found.id.unwrap().get(body), br#""a\u0062""#);
+    assert_eq!(found.method.unwrap().text(body).unwrap(), "tools/call");
+    assert_eq!(found.name.unwrap().text(body).unwrap(), "x_add");
+    assert_eq!(
+        found.arguments.unwrap().get(body),
+        br#"{"n":1e999,"s":"\ud800"}"#
+    );
+    assert_eq!(found.progress_token.unwrap().get(body), b"7");
+    assert_eq!(
+        found.modern_version.unwrap().text(body).unwrap(),
+        "2026-07-28"
+    );
+    assert_eq!(found.traceparent.unwrap().text(body).unwrap(), "00-1");
+    assert_eq!(found.task.unwrap().0.get(body), br#""task":{"ttl":1},"#);
+    assert_eq!(found.arguments_fault, None);
+}
+
+#[test]
+fn a_call_goes_out_with_its_bytes_but_for_name_token_and_task() {
+    let out = outgoing::call(CALL.as_bytes(), &one(CALL), "a\"dd", 9, Some(9), false);
+    assert_eq!(
+        std::str::from_utf8(&out).unwrap(),
+        r#"{"jsonrpc":"2.0","id":9,"method":"tools/call","params":{"name":"a\"dd","arguments":{"n":1e999,"s":"\ud800"},"_meta":{"progressToken":9,"traceparent":"00-1","io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#
+    );
+}
+
+#[test]
+fn a_task_goes_with_one_comma_wherever_it_stands() {
+    for (params, left) in [
+        (r#"{"name":"a","task":{}}"#, r#"{"name":"b"}"#),
+        (
+            r#"{"name":"a" , "task":{} , "x":1}"#,
+            r#"{"name":"b"  , "x":1}"#,
+        ),
+        (r#"{"task":{} , "name":"a"}"#, r#"{ "name":"b"}"#),
+        (r#"{ "task" : {} }"#, r"{  }"),
+    ] {
+        let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{params}}}"#);
+        let out = outgoing::call(body.as_bytes(), &one(&body), "b", 2, None, false);
+        let want = format!(r#"{{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{left}}}"#);
+        assert_eq!(std::str::from_utf8(&out).unwrap(), want);
+    }
+}
+
+#[test]
+fn a_line_has_no_raw_line_end_but_its_last() {
+    let body = CALL.replace(',', ",\r\n");
+    let out = outgoing::call(body.as_bytes(), &one(&body), "add", 9, None, true);
+    assert_eq!(out.iter().filter(|b| matches!(b, b'\n' | b'\r')).count(), 1);
+    assert!(out.ends_with(b"\n"));
+    assert_eq!(one(std::str::from_utf8(&out).unwrap()).kind, Kind::Request);
+}
+
+#[test]
+fn own_answers_are_messages() {
+    let error = outgoing::error(Some(b"\"x\""), -32602, "no\n\"", Some(br#"{"a":1}"#));
+    assert_eq!(
+        error.as_ref(),
+        br#"{"jsonrpc":"2.0","id":"x","error":{"code":-32602,"message":"no\n\"","data":{"a":1}}}"#
+    );
+    assert_eq!(
+        outgoing::error(None, -1, "m", None).as_ref(),
+        br#"{"jsonrpc":"2.0","error":{"code":-1,"message":"m"}}"#
+    );
+    assert!(matches!(
+        incoming::read(&outgoing::result(b"1", b"{}")),
+        Ok(Incoming::Response { failed: false, .. })
+    ));
+    assert_eq!(
+        outgoing::notification("n", None).as_ref(),
+        br#"{"jsonrpc":"2.0","method":"n"}"#
+    );
+    assert_eq!(
+        outgoing::request("m", Some(b"{}"), 3).as_ref(),
+        br#"{"jsonrpc":"2.0","id":3,"method":"m","params":{}}"#
+    );
+}
+
+/// Each file of the corpus: a line is `CODE TAB BODY`, code 0 for what is taken.
+#[test]
+fn the_corpus_gets_the_code_beside_each_line() {
+    let corpus = include_str!("../../../tests/corpus/wire/bodies.tsv");
+    let mut lines = 0;
+    for line in corpus
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty())
+    {
+        let (want, body) = line.split_once('\t').unwrap();
+        assert_eq!(
+            code(body),
+            want.parse::<i32>().unwrap(),
+            "{body}: {:?}",
+            scan::body(body.as_bytes())
+        );
+        lines += 1;
+    }
+    assert!(lines > 40, "{lines} lines");
+}
+
+#[test]
+fn a_key_that_stands_twice_in_arguments_is_noted_with_its_place() {
+    let found = one(
+        r#"{"jsonrpc":"2.0","id":1,"method":"m","params":{"arguments":{"a/b":[1,{"k":1,"\u006b":2}]}}}"#,
+    );
+    let fault = found.arguments_fault.unwrap();
+    assert_eq!((&*fault.pointer, &*fault.key), ("/a~1b/1", "k"));
+    let wide: String = (0..400).map(|n| format!("\"k{n}\":{n},")).collect();
+    let found = one(&format!(
+        r#"{{"jsonrpc":"2.0","id":1,"method":"m","params":{{"arguments":{{{wide}"k\u0037":0}}}}}}"#
+    ));
+    assert_eq!(&*found.arguments_fault.unwrap().key, "k7");
+}
+
+#[test]
+fn bombs_are_refused_at_their_bounds() {
+    let with = |arguments: &str| {
+        format!(r#"{{"jsonrpc":"2.0","id":1,"method":"m","params":{{"arguments":{arguments}}}}}"#)
+    };
+    let nest = |n: usize| with(&format!("{}{}", "[".repeat(n), "]".repeat(n)));
+    assert_eq!(code(&nest(125)), 0);
+    assert_eq!(code(&nest(126)), -32600);
+    assert_eq!(code(&"[".repeat(1_000_000)), -32600);
+    assert_eq!(code(&with(&"{\"a\":".repeat(800_000))), -32600);
+    let keys = |n: usize| {
+        with(&format!(
+            "{{{}}}",
+            (0..n)
+                .map(|k| format!("\"{k}\":0"))
+                .collect::<Vec<_>>()
+                .join(",")
+        ))
+    };
+    assert_eq!(code(&keys(1_000)), 0);
+    assert_eq!(code(&keys(1_001)), -32600);
+    assert_eq!(code(&with(&format!("[{}0]", "0,".repeat(99_000)))), 0);
+    assert_eq!(code(&with(&format!("[{}0]", "0,".repeat(100_000)))), -32600);
+    let batch = |n: usize| {
+        format!(
+            "[{}]",
+            vec![r#"{"jsonrpc":"2.0","method":"m"}"#; n].join(",")
+        )
+    };
+    assert!(matches!(scan::body(batch(32).as_bytes()), Ok(Body::Batch(all)) if all.len() == 32));
+    assert_eq!(code(&batch(33)), -32600);
+    assert_eq!(
+        code(&format!(
+            r#"{{"jsonrpc":"2.0","id":"{}","method":"m"}}"#,
+            "x".repeat(254)
+        )),
+        0
+    );
+    assert_eq!(
+        code(&format!(
+            r#"{{"jsonrpc":"2.0","id":"{}","method":"m"}}"#,
+            "x".repeat(255)
+        )),
+        -32600
+    );
+}
+
+#[test]
+fn a_cut_at_any_offset_is_a_parse_error() {
+    for end in 0..CALL.len() {
+        assert_eq!(
+            scan::body(&CALL.as_bytes()[..end]).unwrap_err().code(),
+            -32700,
+            "cut at {end}"
+        );
+        assert!(incoming::read(&CALL.as_bytes()[..end]).is_err());
+    }
+}
+
+#[test]
+fn bad_utf8_is_a_parse_error_with_its_place() {
+    for bad in [
+        &b"\xff"[..],
+        b"\xc0\x80",
+        b"\xed\xa0\x80",
+        b"\xf5\x80\x80\x80",
+        b"\xe2\x82",
+    ] {
+        let mut body = br#"{"jsonrpc":"2.0","method":"m"#.to_vec();
+        body.extend_from_slice(bad);
+        body.extend_from_slice(b"\"}");
+        assert_eq!(scan::body(&body), Err(Fault::Utf8 { position: 28 }));
+    }
+}
+
+#[test]
+fn a_backends_message_is_judged_by_its_envelope_only() {
+    let read = |text: &str| incoming::read(text.as_bytes());
+    let text = r#" {"result":{"a":1,"a":2,"isError":true},"id":5,"jsonrpc":"2.0"}"#;
+    assert!(matches!(
+        read(text),
+        Ok(Incoming::Response {
+            failed: false,
+            tool_error: true,
+            ..
+        })
+    ));
+    assert!(matches!(
+        read(r#"{"jsonrpc":"2.0","id":5,"error":{}}"#),
+        Ok(Incoming::Response { failed: true, .. })
+    ));
+    assert!(read(r#"{"jsonrpc":"2.0","id":5,"id":6,"result":{}}"#).is_err());
+    assert!(read(r#"{"jsonrpc":"2.0","id":5,"Id":6,"result":{}}"#).is_err());
+    assert!(read(r#"{"jsonrpc":"2.0","id":5,"result":{},"error":{}}"#).is_err());
+    assert!(read(r#"{"jsonrpc":"2.0","id":null,"error":{}}"#).is_err());
+    assert!(read("Server running on stdio").is_err());
+    let progress = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":12,"progress":0.5}}"#;
+    let Ok(Incoming::Notification {
+        progress_token: Some(token),
+        ..
+    }) = read(progress)
+    else {
+        panic!("{progress}")
+    };
+    assert_eq!(token.get(progress.as_bytes()), b"12");
+    let Ok(Incoming::Batch(all)) = read("[{},[1]]") else {
+        panic!("batch")
+    };
+    assert_eq!(all.len(), 2);
+    let deep = |n: usize| {
+        format!(
+            r#"{{"jsonrpc":"2.0","id":1,"result":{}{}}}"#,
+            "[".repeat(n),
+            "]".repeat(n)
+        )
+    };
+    assert!(read(&deep(511)).is_ok());
+    assert!(read(&deep(512)).is_err());
+    assert!(read(&"[".repeat(1_000_000)).is_err());
+}
+
+#[test]
+fn the_clients_id_takes_the_place_of_ours() {
+    let message = Bytes::from_static(br#"{"jsonrpc":"2.0","id":5,"result":{}}"#);
+    let Ok(Incoming::Response { id, .. }) = incoming::read(&message) else {
+        panic!("no response")
+    };
+    let want = br#"{"jsonrpc":"2.0","id":"x","result":{}}"#;
+    assert_eq!(incoming::with_id(&message, id, b"\"x\"").as_ref(), want);
+    assert_eq!(
+        incoming::split_id(&message, id, &Bytes::from_static(b"\"x\"")).concat(),
+        want
+    );
+}
+
+/// What the answer scan passes on and how it ends, the body cut into chunks of these sizes, over and over.
+fn stream(body: &[u8], sizes: &[usize]) -> Result<(Vec<u8>, bool, bool), AnswerFault> {
+    let mut scan = AnswerScan::new(17, Bytes::from_static(b"\"client\""));
+    let (mut out, mut passed, mut rest) = (Pieces::default(), Vec::new(), body);
+    for size in sizes.iter().cycle() {
+        if rest.is_empty() {
+            break;
+        }
+        let (chunk, after) = rest.split_at((*size).clamp(1, rest.len()));
+        scan.push(Bytes::copy_from_slice(chunk), &mut out)?;
+        passed.extend(out.drain().flatten());
+        rest = after;
+    }
+    let end = scan.finish()?;
+    Ok((passed, end.failed, end.tool_error))
+}
+
+const ANSWER: &str = r#" {"jsonrpc":"2.0", "i\u0064" : 17 ,"result":{"content":[{"type":"text","text":"é\n\u00e9 \"😀"},-1.5e3,[],{},null,false],"isError":true}} "#;
+
+#[test]
+fn an_answer_streams_through_with_another_id_however_it_is_cut() {
+    let want = ANSWER.replace(" 17 ", " \"client\" ").into_bytes();
+    for first in 1..ANSWER.len() {
+        for second in [1, 2, 3, 1_000] {
+            assert_eq!(
+                stream(ANSWER.as_bytes(), &[first, second]),
+                Ok((want.clone(), false, true))
+            );
+        }
+    }
+    let late = r#"{"error":{"code":1},"id":17,"jsonrpc":"2.0"}"#;
+    assert_eq!(stream(late.as_bytes(), &[1]).unwrap().1, true);
+}
+
+#[test]
+fn a_wrong_answer_is_a_fault_in_a_stream_and_whole() {
+    for wrong in [
+        r#"{"jsonrpc":"2.0","id":18,"result":{}}"#,
+        r#"{"jsonrpc":"2.0","id":"17","result":{}}"#,
+        r#"{"jsonrpc":"2.0","id":17.0,"result":{}}"#,
+        r#"{"jsonrpc":"2.0","id":null,"result":{}}"#,
+        r#"{"jsonrpc":"2.0","id":17,"id":17,"result":{}}"#,
+        r#"{"jsonrpc":"2.0","id":17,"\u0069d":17,"result":{}}"#,
+        r#"{"jsonrpc":"2.0","id":17,"Result":{}}"#,
+        r#"{"jsonrpc":"2.0","id":17,"result":{},"error":{}}"#,
+        r#"{"jsonrpc":"2.0","id":17,"result":{}} {}"#,
+        r#"{"jsonrpc":"2.0","id":17,"result":{},}"#,
+        r#"{"jsonrpc":"2.0","id":17,"result":01}"#,
+        r#"{"jsonrpc":"2.0","id":17,"result":tru}"#,
+        r#"{"jsonrpc":"2.0","id":17,"result":{]}"#,
+        r#"{"jsonrpc":"1.0","id":17,"result":{}}"#,
+        r#"{"jsonrpc":"2.0","id":17,"method":"m"}"#,
+        r#"{"jsonrpc":"2.0","id":17}"#,
+        r#"{"id":17,"result":{}}"#,
+        r#"{"jsonrpc":"2.0","result":{}}"#,
+        "<html>",
+        "[]",
+        "",
+    ] {
+        for size in [1, 7, 1_000] {
+            assert!(stream(wrong.as_bytes(), &[size]).is_err(), "{wrong}");
+        }
+    }
+    for end in 0..ANSWER.trim_end().len() {
+        assert_eq!(
+            stream(&ANSWER.as_bytes()[..end], &[5]),
+            Err(AnswerFault::Truncated),
+            "cut at {end}"
+        );
+    }
+}
+
+const STREAM: &str = "\u{feff}: hello\r\nid: 7\rdata: {\"a\":\ndata:1}\r\n\r\nretry: 50\nevent: message\ndata\n\n:c\n\ndata:  x\n\ndata: lost";
+
+fn events(bytes: &[u8], sizes: &[usize]) -> Vec<sse::Event> {
+    let (mut parser, mut out, mut rest) = (sse::Parser::new(1_000), Vec::new(), bytes);
+    for size in sizes.iter().cycle() {
+        if rest.is_empty() {
+            break;
+        }
+        let (chunk, after) = rest.split_at((*size).clamp(1, rest.len()));
+        parser
+            .push(Bytes::copy_from_slice(chunk), &mut out)
+            .unwrap();
+        rest = after;
+    }
+    out
+}
+
+#[test]
+fn events_are_the_same_however_the_stream_is_cut() {
+    let whole = events(STREAM.as_bytes(), &[10_000]);
+    assert_eq!(whole.len(), 3);
+    assert_eq!(
+        (whole[0].id.as_deref(), whole[0].data.as_ref()),
+        (Some(&b"7"[..]), &b"{\"a\":\n1}"[..])
+    );
+    assert_eq!(
+        (
+            whole[1].retry,
+            whole[1].event.as_deref(),
+            whole[1].data.len()
+        ),
+        (Some(50), Some(&b"message"[..]), 0)
+    );
+    assert_eq!(whole[2].data.as_ref(), b" x");
+    for size in 1..STREAM.len() {
+        for second in 1..4 {
+            assert_eq!(events(STREAM.as_bytes(), &[size, second]), whole);
+        }
+    }
+}
+
+#[test]
+fn an_event_over_its_limit_is_a_fault() {
+    for line in [
+        "data: aaaaaaaaaa",
+        "data: a\ndata: b\ndata: c\n",
+        ": aaaaaaaaaaaaaaa",
+    ] {
+        let mut parser = sse::Parser::new(15);
+        assert_eq!(
+            parser.push(Bytes::from(line), &mut Vec::new()),
+            Err(sse::SseFault::TooLarge { limit: 15 }),
+            "{line}"
+        );
+    }
+    let mut parser = sse::Parser::new(15);
+    assert_eq!(
+        parser.push(Bytes::from("data: a\n\n".repeat(100)), &mut Vec::new()),
+        Ok(())
+    );
+}
+
+#[test]
+fn a_message_with_line_ends_is_one_event() {
+    let message = b"{\"a\":\r\n\r\n1,\n\"b\":2}\n\ndata: evil";
+    let whole = sse::frame(message, None);
+    assert_eq!(
+        whole.as_ref(),
+        b"event: message\ndata: {\"a\":1,\"b\":2}data: evil\n\n"
+    );
+    assert_eq!(
+        sse::frame(b"1", Some("a\nb")).as_ref(),
+        b"id: ab\nevent: message\ndata: 1\n\n"
+    );
+    let mut parts = Pieces::default();
+    sse::Framer.begin(&mut parts);
+    for chunk in message.chunks(3) {
+        sse::Framer.piece(Bytes::from_static(chunk), &mut parts);
+    }
+    sse::Framer.end(&mut parts);
+    assert_eq!(parts.drain().collect::<Vec<_>>().concat(), whole);
+    assert!(events(&sse::comment(), &[1]).is_empty());
+}
+
+fn json() -> impl Strategy<Value = String> {
+    let key = prop::sample::select(vec![
+        "a",
+        "\\u0061",
+        "b",
+        "id",
+        "Id",
+        "é",
+        "\\ud83d\\ude00",
+        "😀",
+        "\\ud800",
+        "isError",
+        "x\\n",
+    ]);
+    let leaf = prop_oneof![
+        Just("null".to_owned()),
+        Just("true".to_owned()),
+        Just("-0".to_owned()),
+        Just("1e999".to_owned()),
+        Just("123456789012345678901234567890".to_owned()),
+        any::<f64>()
+            .prop_filter("finite", |n| n.is_finite())
+            .prop_map(|n| serde_json::to_string(&n).unwrap()),
+        any::<String>().prop_map(|text| serde_json::to_string(&text).unwrap()),
+    ];
+    leaf.prop_recursive(6, 60, 24, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6)
+                .prop_map(|all| format!("[{}]", all.join(" , "))),
+            prop::collection::vec((key.clone(), inner), 0..24).prop_map(|all| {
+                let members: Vec<_> = all
+                    .iter()
+                    .map(|(key, value)| format!("\"{key}\" :{value}"))
+                    .collect();
+                format!("{{{}}}", members.join(","))
+            }),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn any_value_is_judged_as_an_independent_checker_judges_it(value in json()) {
+        let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"m","params":{{"x":{value}}}}}"#);
+        prop_assert_eq!(scan::body(body.as_bytes()).is_ok(), naive::single(&body), "{}", body);
+        let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"m","params":{{"arguments":{value}}}}}"#);
+        prop_assert_eq!(one(&body).arguments_fault.is_none(), naive::single(&body), "{}", body);
+    }
+
+    #[test]
+    fn any_cut_of_an_answer_gives_the_same_bytes(value in json(), sizes in prop::collection::vec(1usize..40, 1..9)) {
+        let body = format!(r#"{{"jsonrpc":"2.0","result":{value},"id":17}}"#);
+        let whole = stream(body.as_bytes(), &[usize::MAX]);
+        prop_assert!(whole.is_ok(), "{:?} {}", whole, body);
+        prop_assert_eq!(stream(body.as_bytes(), &sizes), whole);
+    }
+
+    #[test]
+    fn any_bytes_cut_into_events_anyhow_give_the_same(text in "[a:d \r\n\u{feff}]{0,60}|(data: [a-c]{0,3}[\r\n]{1,3}){0,9}", sizes in prop::collection::vec(1usize..9, 1..9)) {
+        prop_assert_eq!(events(text.as_bytes(), &sizes), events(text.as_bytes(), &[usize::MAX]));
+    }
+}
+
+/// The fuzz targets: no bytes may panic, and all readers must agree where they say the same thing.
+fn fuzz(bytes: &[u8]) {
+    let is_json = naive::is_json(bytes);
+    match scan::body(bytes) {
+        Ok(body) => {
+            assert!(
+                is_json,
+                "taken, but no JSON: {}",
+                String::from_utf8_lossy(bytes)
+            );
+            if let Body::One(found) = body
+                && found.name.is_some()
+            {
+                let out = outgoing::call(bytes, &found, "own", 1, None, true);
+                assert!(
+                    scan::body(&out).is_ok(),
+                    "{}",
+                    String::from_utf8_lossy(&out)
+                );
+            }
+        }
+        Err(fault) if fault.code() == -32700 => {
+            assert!(!is_json, "{fault}: {}", String::from_utf8_lossy(bytes))
+        }
+        Err(fault) => assert!(!fault.to_string().is_empty()),
+    }
+    let whole = incoming::read(bytes);
+    let streamed = stream(bytes, &[3, 1, 8]);
+    if let Ok(Incoming::Response {
+        id,
+        failed,
+        tool_error,
+        ..
+    }) = whole
+    {
+        if id.get(bytes) == b"17" {
+            let want = incoming::with_id(&Bytes::copy_from_slice(bytes), id, b"\"client\"");
+            assert_eq!(
+                streamed,
+                Ok((want.to_vec(), failed, tool_error)),
+                "{}",
+                String::from_utf8_lossy(bytes)
+            );
+        }
+    } else {
+        assert!(
+            streamed.is_err(),
+            "{whole:?} but streamed: {}",
+            String::from_utf8_lossy(bytes)
+        );
+    }
+    let mut parser = sse::Parser::new(64);
+    let framed = sse::frame(bytes, None);
+    if parser.push(framed, &mut Vec::new()).is_ok() {
+        drop(parser.push(Bytes::copy_from_slice(bytes), &mut Vec::new()));
+    }
+}
+
+#[test]
+fn twenty_thousand_mutations_break_nothing() {
+    let seeds = [
+        CALL,
+        ANSWER,
+        STREAM,
+        r#"[{"jsonrpc":"2.0","method":"m"},{"jsonrpc":"2.0","id":1,"result":{}}]"#,
+    ];
+    let alphabet = b"{}[]\",:\\u0d81e+-.tfn \n\r\x00\xff\xc3Ii";
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut random = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % below as u64).unwrap()
+    };
+    for round in 0..20_000 {
+        let mut bytes = seeds[round % seeds.len()].as_bytes().to_vec();
+        for _ in 0..=random(3) {
+            let at = random(bytes.len());
+            match random(4) {
+                0 => bytes[at] = alphabet[random(alphabet.len())],
+                1 => bytes.insert(at, alphabet[random(alphabet.len())]),
+                2 => drop(bytes.remove(at)),
+                _ => {
+                    let end = (at + random(30)).min(bytes.len());
+                    let piece = bytes[at..end].to_vec();
+                    bytes.splice(at..at, piece);
+                }
+            }
+        }
+        fuzz(&bytes);
+    }
+}
