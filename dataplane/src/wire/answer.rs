@@ -15,81 +15,10 @@ use super::{
     text::unescape,
 };
 
-/// What is to be passed on, in order; kept by the caller and used again.
-#[derive(Default)]
-pub struct Pieces(Vec<Bytes>);
-
-impl Pieces {
-    /// Appends, unless it is empty.
-    pub fn push(&mut self, piece: Bytes) {
-        if !piece.is_empty() {
-            self.0.push(piece);
-        }
-    }
-
-    /// Takes all, oldest first.
-    pub fn drain(&mut self) -> std::vec::Drain<'_, Bytes> {
-        self.0.drain(..)
-    }
-
-    /// Takes the newest.
-    pub fn pop(&mut self) -> Option<Bytes> {
-        self.0.pop()
-    }
-
-    pub const fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    pub const fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-/// Prints sizes only.
-impl fmt::Debug for Pieces {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list()
-            .entries(self.0.iter().map(Bytes::len))
-            .finish()
-    }
-}
-
-/// Why an answer is no answer to our request. `position` counts from its first byte.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum AnswerFault {
-    #[error("the backend's answer is not UTF-8")]
-    Utf8,
-    #[error("the backend's answer is not JSON at byte {position}: {expected} expected")]
-    Grammar {
-        position: u64,
-        expected: &'static str,
-    },
-    #[error("the backend's answer is nested deeper than 512 levels (byte {position})")]
-    Deep { position: u64 },
-    #[error("the backend's answer has the key \"{key}\" twice")]
-    Duplicate { key: &'static str },
-    #[error(
-        "the backend's answer has the key \"{key}\", which differs from \"{meant}\" in case only"
-    )]
-    CaseVariant { key: Box<str>, meant: &'static str },
-    #[error("the backend's answer has another id than our request")]
-    WrongId,
-    #[error("the backend's answer is no JSON-RPC answer: {what}")]
-    Envelope { what: &'static str },
-    #[error("the backend's answer ended before its last byte")]
-    Truncated,
-}
-
-/// How a whole answer ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AnswerEnd {
-    /// It has `error`.
-    pub failed: bool,
-    /// `result.isError` is `true`.
-    pub tool_error: bool,
-}
+pub use super::{
+    fault::AnswerFault,
+    pieces::{AnswerEnd, Pieces},
+};
 
 #[derive(Clone, Copy)]
 enum State {
@@ -174,8 +103,8 @@ impl AnswerScan {
     ///
     /// # Errors
     /// The answer is broken or not ours; the scan is of no use after that.
-    pub fn push(&mut self, chunk: Bytes, out: &mut Pieces) -> Result<(), AnswerFault> {
-        if !self.utf8.push(&chunk) {
+    pub fn push(&mut self, chunk: &Bytes, out: &mut Pieces) -> Result<(), AnswerFault> {
+        if !self.utf8.push(chunk) {
             return Err(AnswerFault::Utf8);
         }
         let mut at = 0;

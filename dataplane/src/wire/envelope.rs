@@ -239,7 +239,7 @@ pub(super) fn read(walker: &mut Walker<'_>) -> Result<(Envelope, Kind), Fault> {
                 if found.method.is_none() {
                     wrong = wrong
                         .take()
-                        .or(Some(envelope_fault(at, "method is no string")));
+                        .or_else(|| Some(envelope_fault(at, "method is no string")));
                 }
             }
             "params" if walker.lexer.peek() == b'{' => {
@@ -250,7 +250,7 @@ pub(super) fn read(walker: &mut Walker<'_>) -> Result<(Envelope, Kind), Fault> {
                 if strict {
                     wrong = wrong
                         .take()
-                        .or(Some(envelope_fault(at, "params is no object")));
+                        .or_else(|| Some(envelope_fault(at, "params is no object")));
                 }
             }
             "result" if walker.lexer.peek() == b'{' && !strict => {

@@ -59,6 +59,33 @@ impl Fault {
     }
 }
 
+/// Why an answer is no answer to our request. `position` counts from its first byte.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AnswerFault {
+    #[error("the backend's answer is not UTF-8")]
+    Utf8,
+    #[error("the backend's answer is not JSON at byte {position}: {expected} expected")]
+    Grammar {
+        position: u64,
+        expected: &'static str,
+    },
+    #[error("the backend's answer is nested deeper than 512 levels (byte {position})")]
+    Deep { position: u64 },
+    #[error("the backend's answer has the key \"{key}\" twice")]
+    Duplicate { key: &'static str },
+    #[error(
+        "the backend's answer has the key \"{key}\", which differs from \"{meant}\" in case only"
+    )]
+    CaseVariant { key: Box<str>, meant: &'static str },
+    #[error("the backend's answer has another id than our request")]
+    WrongId,
+    #[error("the backend's answer is no JSON-RPC answer: {what}")]
+    Envelope { what: &'static str },
+    #[error("the backend's answer ended before its last byte")]
+    Truncated,
+}
+
 /// A key as it may be shown: at most 64 characters, nothing unprintable.
 pub(super) fn shown(key: &[u8]) -> Box<str> {
     String::from_utf8_lossy(key)

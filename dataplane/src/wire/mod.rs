@@ -10,6 +10,7 @@ pub mod incoming;
 mod lexer;
 mod nest;
 pub mod outgoing;
+mod pieces;
 pub mod scan;
 pub mod sse;
 mod text;
@@ -20,5 +21,9 @@ pub use text::{MemberSpan, Span, Text};
 
 #[cfg(test)]
 mod naive;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod sse_tests;
 #[cfg(test)]
 mod tests;

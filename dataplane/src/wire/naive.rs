@@ -33,7 +33,12 @@ pub(super) fn single(text: &str) -> bool {
 /// The key decoded into UTF-16, where a lone surrogate is a unit as any other.
 fn said(token: &str) -> Vec<u16> {
     let mut units = Vec::new();
-    let mut chars = token[1..token.len() - 1].chars();
+    let mut chars = token
+        .strip_prefix('"')
+        .unwrap()
+        .strip_suffix('"')
+        .unwrap()
+        .chars();
     while let Some(c) = chars.next() {
         if c != '\\' {
             units.extend_from_slice(c.encode_utf16(&mut [0; 2]));

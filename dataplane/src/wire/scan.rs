@@ -18,6 +18,10 @@ pub use super::{envelope::Kind, walk::ArgumentsFault};
 pub const BATCH_MAX: usize = 32;
 
 /// What a body holds.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one message is the common case, and a box would be an allocation a call"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
     One(Scanned),

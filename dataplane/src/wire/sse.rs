@@ -6,7 +6,7 @@ use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{answer::Pieces, outgoing::copy};
+use super::{outgoing::copy, pieces::Pieces};
 
 /// One event. `data` may be empty (a priming event carries an id alone): such a one holds no message.
 #[derive(Clone, Default, PartialEq, Eq)]

@@ -1,0 +1,54 @@
+//! An answer to be passed on, in parts, and how it ended.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+/// What is to be passed on, in order; kept by the caller and used again.
+#[derive(Default)]
+pub struct Pieces(Vec<Bytes>);
+
+impl Pieces {
+    /// Appends, unless it is empty.
+    pub fn push(&mut self, piece: Bytes) {
+        if !piece.is_empty() {
+            self.0.push(piece);
+        }
+    }
+
+    /// Takes all, oldest first.
+    pub fn drain(&mut self) -> std::vec::Drain<'_, Bytes> {
+        self.0.drain(..)
+    }
+
+    /// Takes the newest.
+    pub fn pop(&mut self) -> Option<Bytes> {
+        self.0.pop()
+    }
+
+    pub const fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Prints sizes only.
+impl fmt::Debug for Pieces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list()
+            .entries(self.0.iter().map(Bytes::len))
+            .finish()
+    }
+}
+
+/// How a whole answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AnswerEnd {
+    /// It has `error`.
+    pub failed: bool,
+    /// `result.isError` is `true`.
+    pub tool_error: bool,
+}
