@@ -2,6 +2,7 @@
 //!
 //! It never sees a call. `serve.rs` builds the parts; each part says at its top what it does not know.
 
+pub mod audit;
 pub mod clock;
 pub mod config;
 pub mod home;
