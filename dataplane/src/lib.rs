@@ -2,6 +2,5 @@
 
 pub mod clock;
 pub mod disk;
+pub mod identity;
 pub mod wire;
-pub mod metrics;
-pub mod ops;

@@ -16,7 +16,7 @@ use prometheus::{
     Registry, TextEncoder, core::Collector,
 };
 
-use crate::ops::status::PlaneStatus;
+use crate::{catalogue::Tool, denial::Denial, ops::status::PlaneStatus};
 
 /// Seconds: 10 µs to a minute.
 const BUCKETS: [f64; 20] = [
@@ -60,6 +60,7 @@ labels! {
         SlowReader = "slow_reader",
         Streams = "streams",
         Tokens = "tokens",
+        UnaskedResponse = "unasked_response",
     }
 }
 
@@ -112,13 +113,15 @@ impl ToolMetrics {
     }
 }
 
+/// Cheap to clone; clones are the same families.
+#[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
     duration: HistogramVec,
     errors: IntCounterVec,
     rate_limit_hits: IntCounterVec,
-    tools: Mutex<HashMap<Box<str>, Arc<ToolMetrics>>>,
+    tools: Arc<Mutex<HashMap<Box<str>, Arc<ToolMetrics>>>>,
     unknown: Arc<ToolMetrics>,
     stages: Vec<Histogram>,
     shed: Vec<IntCounter>,
@@ -127,7 +130,7 @@ pub struct Metrics {
     pub overhead: Histogram,
     /// Tasks that ended by a panic.
     pub panics: IntCounter,
-    sampled: Sampled,
+    sampled: Arc<Sampled>,
 }
 
 /// Families that `sample` writes.
@@ -155,7 +158,7 @@ impl fmt::Debug for Metrics {
 pub type Fault = prometheus::Error;
 
 impl Metrics {
-    pub fn new() -> Result<Arc<Self>, Fault> {
+    pub fn new() -> Result<Self, Fault> {
         let registry = Registry::new();
         let new = New(&registry);
         let requests = new.counters("sentinel_requests_total", "Requests that ended.", &["tool", "status"])?;
@@ -174,12 +177,12 @@ impl Metrics {
         registry.register(Box::new(overhead.clone()))?;
         let sampled = Sampled::new(&new)?;
         let unknown = Arc::new(tool_metrics("unknown", &requests, &duration, &errors, &hits));
-        Ok(Arc::new(Self {
+        Ok(Self {
             stages: Stage::ALL.iter().map(|stage| stages.with_label_values(&[stage.as_str()])).collect(),
             shed: Shed::ALL.iter().map(|reason| shed.with_label_values(&[reason.as_str()])).collect(),
             connections: Connection::ALL.iter().map(|state| connections.with_label_values(&[state.as_str()])).collect(),
             rate_limit_hits: hits,
-            tools: Mutex::default(),
+            tools: Arc::default(),
             registry,
             requests,
             duration,
@@ -187,8 +190,8 @@ impl Metrics {
             unknown,
             overhead,
             panics,
-            sampled,
-        }))
+            sampled: Arc::new(sampled),
+        })
     }
 
     /// Handles of one exposed tool. For a name of the catalogue, never for one that a client sent.
@@ -208,6 +211,39 @@ impl Metrics {
     /// For requests of no tool of the catalogue.
     pub fn unknown_tool(&self) -> &Arc<ToolMetrics> {
         &self.unknown
+    }
+
+    /// A request without a row of a tool that was refused: `kind` of `denial.rs`.
+    pub fn refused(&self, kind: &'static str) {
+        self.unknown.ended("denied", Some(kind), Duration::ZERO);
+    }
+
+    /// A routed request ended. `tool`: of the catalogue and shown to the caller, else none; `kind`: empty for none;
+    /// `at_backend`: from the first byte sent until now.
+    pub fn called(
+        &self,
+        tool: Option<&Tool>,
+        status: &str,
+        kind: &'static str,
+        took: Duration,
+        at_backend: Option<Duration>,
+    ) {
+        let handles = tool.map_or(&self.unknown, |tool| &tool.metrics);
+        handles.ended(status, (!kind.is_empty()).then_some(kind), took);
+        if let Some(at_backend) = at_backend {
+            self.overhead.observe(took.saturating_sub(at_backend).as_secs_f64());
+        }
+    }
+
+    /// A call's task panicked; it is answered `internal` and the others go on.
+    pub fn panicked(&self) -> Denial {
+        self.panics.inc();
+        Denial::Internal
+    }
+
+    /// A client's response to nothing that was asked.
+    pub fn unasked_response(&self) {
+        self.shed(Shed::UnaskedResponse);
     }
 
     pub fn stage(&self, stage: Stage, took: Duration) {

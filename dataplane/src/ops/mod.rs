@@ -29,7 +29,7 @@ use crate::{clock::Clock, metrics::Metrics};
 #[derive(Debug)]
 pub struct Ops {
     pub look: Look,
-    pub metrics: Arc<Metrics>,
+    pub metrics: Metrics,
     pub clock: Clock,
     /// None: loopback alone.
     pub token: Option<SecretString>,
