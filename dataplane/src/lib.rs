@@ -1,5 +1,6 @@
 //! The data plane: the governed point that every MCP call passes.
 
+pub mod audit;
 pub mod clock;
 pub mod disk;
 pub mod identity;

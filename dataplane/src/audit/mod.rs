@@ -1,0 +1,8 @@
+//! The audit trail of a plane: what a record looks like (`event`, `arguments`), where it is kept until it is
+//! stored (`spool`), how it gets there (`ship`), and which refusals share a row (`aggregate`). It does not
+//! decide which calls are recorded: the call path does.
+
+pub mod aggregate;
+pub mod arguments;
+pub mod event;
+pub mod spool;
