@@ -122,7 +122,7 @@ pub(super) static AUTH: Table = Table {
         here("roles_claim"),
         here("leeway_secs"),
         here("keys"),
-        later("jwks", "protocol"),
+        later("jwks", "later"),
     ],
     habits: &[
         (
@@ -139,14 +139,8 @@ pub(super) static AUTH: Table = Table {
         ),
         ("algorithm", "stands in [[auth.keys]] here, beside its key"),
         ("role_claim", "is called `roles_claim` here"),
-        (
-            "jwks_url",
-            "is [[auth.jwks]] url here; it comes later with the protocol issue",
-        ),
-        (
-            "jwks_uri",
-            "is [[auth.jwks]] url here; it comes later with the protocol issue",
-        ),
+        ("jwks_url", "is [[auth.jwks]] url here; it comes later"),
+        ("jwks_uri", "is [[auth.jwks]] url here; it comes later"),
     ],
 };
 

@@ -68,11 +68,8 @@ impl<'t> Lines<'t> {
             .get(line.saturating_sub(1))
             .copied()
             .unwrap_or(0);
-        let before = self
-            .text
-            .char_indices()
-            .skip_while(|(at, _)| *at < start)
-            .take_while(|(at, _)| *at < offset);
+        // An offset inside a character cannot come from the parser; it would count as column 1.
+        let before = self.text.get(start..offset).unwrap_or_default().chars();
         (
             u32::try_from(line).unwrap_or(u32::MAX),
             u32::try_from(before.count() + 1).unwrap_or(u32::MAX),

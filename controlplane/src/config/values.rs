@@ -148,7 +148,7 @@ pub(super) fn refs(text: &str) -> Result<Refs, String> {
         found.rest.push_str(before);
         let (inside, after) = after
             .split_once('}')
-            .ok_or("`${` has no `}`; write ${NAME}, or $${ for a literal ${".to_owned())?;
+            .ok_or_else(|| "`${` has no `}`; write ${NAME}, or $${ for a literal ${".to_owned())?;
         let (name, default) = inside.split_once(":-").unwrap_or((inside, ""));
         if !variable(name) {
             return Err(

@@ -55,7 +55,10 @@ fn backend(mut section: Section<'_>, notes: &mut Notes<'_>) -> Option<Placed<v1:
         text(value).and_then(|written| name(&written))
     });
     let of_type = type_of(&mut section, notes);
-    let kind = of_type.and_then(|of_type| kind(of_type, &mut section, notes));
+    let kind = match of_type {
+        Some(of_type) => kind(of_type, &mut section, notes),
+        None => either(&mut section, notes),
+    };
     let prefix = section.maybe(notes, "prefix", prefix);
     let timeout = section.placed(notes, "timeout_secs", number(1..=MOST_SECS));
     let most = section.placed(notes, "max_timeout_secs", number(1..=MOST_SECS));
@@ -111,7 +114,7 @@ fn backend(mut section: Section<'_>, notes: &mut Notes<'_>) -> Option<Placed<v1:
             .map(|(tool, secs)| v1::NamedTimeout { tool, secs })
             .collect(),
         progress_renews_timeout: renews,
-        max_timeout_secs: most.map_or(longest.max(3600), |most| most.value),
+        max_timeout_secs: most.map_or_else(|| longest.max(3600), |most| most.value),
         rename,
         hide,
         describe,
@@ -173,6 +176,20 @@ fn kind(of_type: Type, section: &mut Section<'_>, notes: &mut Notes<'_>) -> Opti
         Type::Http => http(section, notes).map(Kind::Http),
         Type::Stdio => stdio(section, notes).map(Kind::Stdio),
     }
+}
+
+/// Of a type that is not known yet: what stands there is read all the same, for its own mistakes.
+fn either(section: &mut Section<'_>, notes: &mut Notes<'_>) -> Option<Kind> {
+    if section.has("url") {
+        http(section, notes);
+    }
+    if section.has("command") {
+        stdio(section, notes);
+    }
+    for key in OF_HTTP.iter().chain(&OF_STDIO) {
+        section.placed(notes, key, |_| Ok(()));
+    }
+    None
 }
 
 fn http(section: &mut Section<'_>, notes: &mut Notes<'_>) -> Option<v1::HttpBackend> {

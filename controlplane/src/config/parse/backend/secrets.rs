@@ -23,7 +23,7 @@ const OURS: [&str; 14] = [
 ];
 
 /// Whether what is called so holds a secret: it ends in token, secret, password, api_key.
-fn names_a_secret(key: &str) -> bool {
+pub(super) fn names_a_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase().replace('-', "_");
     ["token", "secret", "password", "api_key", "apikey"]
         .iter()

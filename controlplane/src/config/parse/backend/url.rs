@@ -6,6 +6,7 @@ use toml::de::DeValue;
 
 use super::super::super::names::printable;
 use super::super::super::values::template;
+use super::secrets::names_a_secret;
 
 /// A good URL and what is doubtful about it.
 #[derive(Debug)]
@@ -22,7 +23,8 @@ pub(super) fn parse(value: &DeValue<'_>) -> Result<Url, String> {
     }
     let scheme_end = text.find("://");
     let known_scheme = matches!(text.split_once("://"), Some(("http" | "https", _)));
-    if !known_scheme && !(text.starts_with("${") && refs.count > 0) {
+    let whole_is_named = text.starts_with("${") && refs.count > 0;
+    if !known_scheme && !whole_is_named {
         return Err(match scheme_end {
             Some(_) => format!("only http and https are spoken; {wanted}"),
             None => format!("the scheme is missing; {wanted}"),
@@ -46,6 +48,14 @@ pub(super) fn parse(value: &DeValue<'_>) -> Result<Url, String> {
         return Err("a part after # is never sent; take it out".to_owned());
     }
     let mut warnings = Vec::new();
+    let query = text.split_once('?').map_or("", |(_, query)| query);
+    for (key, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+        if names_a_secret(key) && !value.is_empty() && !value.contains("${") {
+            warnings.push(format!(
+                "{key} in the query looks like a literal secret; write {key}=${{NAME}}"
+            ));
+        }
+    }
     if refs.count == 0 {
         let uri: http::Uri = text
             .parse()
