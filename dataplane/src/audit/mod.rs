@@ -5,4 +5,5 @@
 pub mod aggregate;
 pub mod arguments;
 pub mod event;
+pub mod ship;
 pub mod spool;

@@ -202,8 +202,8 @@ impl Shared {
             }
             records.push(AuditRecord {
                 seq: found.seq,
-                prev_hash: found.before.to_vec().into(),
-                event: found.event.to_vec().into(),
+                prev_hash: found.before.to_vec(),
+                event: found.event.to_vec(),
             });
             next.offset = next
                 .offset

@@ -106,10 +106,10 @@ impl Shared {
                     .retain(|other| other.segment.ordinal != open.segment.ordinal);
             }
         }
-        if self.folder_changed.swap(false, Ordering::Relaxed) {
-            if let Err(error) = sync_folder_of(&self.dir.join("acked")) {
-                self.note(format!("fsync of {}: {error}", self.dir.display()));
-            }
+        if self.folder_changed.swap(false, Ordering::Relaxed)
+            && let Err(error) = sync_folder_of(&self.dir.join("acked"))
+        {
+            self.note(format!("fsync of {}: {error}", self.dir.display()));
         }
     }
 
