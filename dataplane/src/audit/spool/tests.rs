@@ -156,10 +156,10 @@ fn cut_at_every_byte_the_last_segment_gives_a_prefix() {
             opened.torn_bytes == 0,
             end == 0
                 || opened.recovered > 0 && {
-                    let kept: usize = fs::metadata(segment::path_of(copy.path(), 1))
+                    let kept = fs::metadata(segment::path_of(copy.path(), 1))
                         .unwrap()
-                        .len() as usize;
-                    kept == end
+                        .len();
+                    kept == end as u64
                 }
         );
     }
@@ -335,7 +335,7 @@ fn ended_at_any_write_boundary_all_that_was_acknowledged_is_there_again() {
                 told.push(event);
             }
         }
-        assert_eq!(told.len() as u32, at - 1);
+        assert_eq!(told.len() as u64, u64::from(at - 1));
         drop(spool);
         let opened = open_at(dir.path(), 6);
         assert!(opened.torn_bytes > 0);
