@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::fault::Fault;
 use crate::output::Format;
-use crate::{audit, backend, config, kill, plane, reload, status, token, tool};
+use crate::{audit, backend, config, kill, plane, reload, status, token, tool, up};
 
 /// The operator's command line of the Sentinel gateway.
 #[derive(Debug, Parser)]
@@ -57,6 +57,8 @@ pub struct Connection {
 /// One a command family.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Start both daemons on this machine and say what to do next
+    Up(Box<up::Args>),
     /// Planes, revision, kill switches, backends, audit lag
     Status(status::Args),
     /// Validate the configuration file, publish it, wait for every plane
@@ -127,7 +129,9 @@ impl Command {
             Self::Connect(_) => Some("connect"),
             Self::Doctor(_) => Some("doctor"),
             Self::Completion(_) => Some("completion"),
-            Self::Reload(_) | Self::Token(_) | Self::Backend(_) | Self::Tool(_) => None,
+            Self::Up(_) | Self::Reload(_) | Self::Token(_) | Self::Backend(_) | Self::Tool(_) => {
+                None
+            }
         }
     }
 
@@ -144,7 +148,8 @@ impl Command {
             Self::Tool(tool::Verb::List { role }) => Prepared::ToolList { role },
             Self::Plane(_) => Prepared::PlaneList,
             // Both are answered before: `up` and `tool call` find their own way, the rest was refused.
-            Self::Tool(_)
+            Self::Up(_)
+            | Self::Tool(_)
             | Self::Explain(_)
             | Self::Connect(_)
             | Self::Doctor(_)

@@ -24,6 +24,7 @@ pub mod reload;
 pub mod status;
 pub mod token;
 pub mod tool;
+pub mod up;
 
 use cli::{Cli, Command};
 use fault::Fault;
@@ -79,6 +80,7 @@ async fn dispatch(cli: Cli, world: &World, output: &mut Output) -> Result<(), Fa
         command,
     } = cli;
     match command {
+        Command::Up(args) => return Box::pin(up::run(*args, &connection, world, output)).await,
         Command::Tool(tool::Verb::Show(_)) => return Err(Fault::later("tool show", "operator")),
         Command::Tool(tool::Verb::Approve(_)) => {
             return Err(Fault::later("tool approve", "backends"));

@@ -52,6 +52,12 @@ impl World {
         }
     }
 
+    /// Whether what goes to stderr is seen on a terminal.
+    #[must_use]
+    pub fn stderr_is_terminal(&self) -> bool {
+        std::io::IsTerminal::is_terminal(&std::io::stderr())
+    }
+
     /// A variable that is set and not empty.
     #[must_use]
     pub fn var(&self, name: &str) -> Option<&str> {
