@@ -1,5 +1,6 @@
 //! What is wrong with a file, and where. It knows lines and columns, and nothing of what keys mean.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// One thing to mend: `FILE:LINE:COL: what is wrong; what to do`.
@@ -77,6 +78,11 @@ impl<'t> Lines<'t> {
     }
 }
 
+/// Past it problems are counted, not shown: nobody mends more in one go, and an answer must have an end.
+const MOST_SHOWN: usize = 1000;
+/// Of one message, in characters; a value that it repeats may be endless.
+const LONGEST: usize = 1000;
+
 /// How sure a note is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Weight {
@@ -112,6 +118,10 @@ impl<'t> Notes<'t> {
     }
 
     fn push(&mut self, at: usize, weight: Weight, syntax: bool, message: String) {
+        let message = match message.char_indices().nth(LONGEST) {
+            Some((end, _)) => format!("{}…", message.get(..end).unwrap_or_default()),
+            None => message,
+        };
         self.notes.push(Note {
             at,
             weight,
@@ -147,7 +157,7 @@ impl<'t> Notes<'t> {
     /// What is wrong, without the warnings. A line that cannot be read is reported as that and nothing else:
     /// what the parser guessed of it would be noise.
     pub(super) fn into_problems(self) -> Problems {
-        let broken: Vec<u32> = self
+        let broken: BTreeSet<u32> = self
             .notes
             .iter()
             .filter(|note| note.syntax)
@@ -171,6 +181,12 @@ impl<'t> Notes<'t> {
         notes.retain(|note| keep(note));
         notes.sort_by(|a, b| (a.at, &a.message).cmp(&(b.at, &b.message)));
         notes.dedup_by(|a, b| a.at == b.at && a.message == b.message);
+        let rest = notes.split_off(notes.len().min(MOST_SHOWN));
+        let more = rest.len();
+        if let Some(first) = rest.into_iter().next() {
+            let message = format!("and {more} more from here on; mend those above first");
+            notes.push(Note { message, ..first });
+        }
         let problem = |note: Note| {
             let (line, col) = lines.place(note.at);
             Problem {

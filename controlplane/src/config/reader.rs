@@ -172,7 +172,7 @@ impl<'i> Section<'i> {
                 }),
                 Err(why) => notes.error(
                     value.span().start,
-                    format!("{}.{name}: {why}", self.name(key)),
+                    format!("{}.{}: {why}", self.name(key), shown(&name)),
                 ),
             }
         }

@@ -1,5 +1,7 @@
 //! `[[backends]]`: the servers behind the gateway.
 
+use std::collections::BTreeSet;
+
 use sentinel_proto::v1::{self, backend::Kind};
 use toml::de::DeValue;
 
@@ -209,10 +211,9 @@ fn http(section: &mut Section<'_>, notes: &mut Notes<'_>) -> Option<v1::HttpBack
             &[("sse", "protocol")],
         ),
     );
-    let mut seen: Vec<String> = Vec::new();
+    let mut seen = BTreeSet::new();
     for header in &headers {
-        let lower = header.value.0.to_ascii_lowercase();
-        if seen.contains(&lower) {
+        if !seen.insert(header.value.0.to_ascii_lowercase()) {
             notes.error(
                 header.at,
                 format!(
@@ -222,7 +223,6 @@ fn http(section: &mut Section<'_>, notes: &mut Notes<'_>) -> Option<v1::HttpBack
                 ),
             );
         }
-        seen.push(lower);
     }
     let url = url?;
     for warning in url.value.warnings {
@@ -326,12 +326,9 @@ fn tools(mut section: Section<'_>, notes: &mut Notes<'_>) -> Shown {
         }
         Ok(description)
     });
-    for (index, entry) in rename.iter().enumerate() {
-        if rename
-            .iter()
-            .take(index)
-            .any(|before| before.value.1 == entry.value.1)
-        {
+    let mut new_names = BTreeSet::new();
+    for entry in &rename {
+        if !new_names.insert(entry.value.1.as_str()) {
             let new = &entry.value.1;
             notes.error(
                 entry.at,

@@ -179,3 +179,22 @@ fn what_is_probably_not_meant_is_warned_of() {
     assert!(warnings("[auth]\n")[0].contains("there is no role"));
     assert!(warnings(BASE).is_empty());
 }
+
+#[test]
+fn endless_problems_have_an_end_and_are_found_in_time() {
+    let text: String = (0..3_000)
+        .map(|line| format!("k{line} = = ${{\n"))
+        .collect();
+    let said = problems(&text);
+    assert_eq!(said.len(), 1001);
+    assert!(said[1000].contains("more from here on"), "{}", said[1000]);
+    let long = problems(&with(&format!(
+        "[gateway]\nlisten = '{}'\n",
+        "x".repeat(100_000)
+    )));
+    assert!(long[0].chars().count() < 1100, "{}", long[0].len());
+    let odd = problems(&with(
+        "[[backends]]\nname = 'a'\ncommand = 'b'\nenv = { \"a\\nb\" = 'c' }\n",
+    ));
+    assert!(!odd[0].contains('\n'), "{odd:?}");
+}
