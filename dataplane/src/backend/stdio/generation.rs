@@ -1,0 +1,272 @@
+//! One process from its start to its end: pipes and tasks around it, the handshake, and what makes it end.
+
+use std::{
+    borrow::Cow,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use tokio::{
+    process::{ChildStderr, ChildStdin, ChildStdout},
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
+
+use super::{
+    converse::{AskFault, Conversation},
+    process::{Pipes, Process},
+    reader::{self, Ears, ReaderEnd},
+    stop,
+    supervisor::Supervisor,
+    writer::{self, WriterEnd},
+};
+use crate::backend::{
+    BackendNote, Note,
+    handshake::{self, Agreed, HandshakeFault},
+    listing::{Listing, ListingFault, OfferedTool},
+};
+
+/// For the last words of a process that is dead: what is in its pipes is read so long, since grandchildren may hold
+/// them open.
+const LAST_WORDS: Duration = Duration::from_millis(250);
+/// Several changes of the list are one.
+const DEBOUNCE: Duration = Duration::from_millis(100);
+const PING: Duration = Duration::from_secs(3);
+/// One page of a listing, once the process is ready.
+const LISTING: Duration = Duration::from_secs(30);
+/// Calls in flight get so long when the operator restarts the backend.
+const RESTART_DRAIN: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Why a process ended, or has to.
+#[derive(Debug)]
+pub enum End {
+    /// `Link::stop`.
+    Stopped,
+    /// All tasks end at once.
+    Cut,
+    /// The operator restarts it.
+    Restarted,
+    /// By its own doing. `hopeless`: starting it again would only make the same noise.
+    Itself { why: String, hopeless: bool },
+}
+
+impl End {
+    fn fault(why: impl Into<String>) -> Self {
+        Self::Itself { why: why.into(), hopeless: false }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error(transparent)]
+    Ask(#[from] AskFault),
+    #[error(transparent)]
+    Handshake(#[from] HandshakeFault),
+    #[error(transparent)]
+    Listing(#[from] ListingFault),
+}
+
+/// The tasks around one process.
+struct Tasks {
+    reader: JoinHandle<ReaderEnd>,
+    writer: JoinHandle<WriterEnd>,
+    stderr: JoinHandle<()>,
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        self.reader.abort();
+        self.writer.abort();
+        self.stderr.abort();
+    }
+}
+
+/// Runs `process` to its end, whatever ends it; nothing of it is left afterwards.
+pub(super) async fn run(supervisor: &Supervisor, process: Process, pipes: Pipes, ready: &OnceLock<Instant>) -> End {
+    let (conversation, lines) = Conversation::new(Arc::clone(&supervisor.spec.name), supervisor.spec.max_concurrency);
+    let Ok((stdin, stdout, stderr)) = converted(pipes) else {
+        return End::fault("its pipes can't be used");
+    };
+    let ears = Ears {
+        id: supervisor.parts.id,
+        conversation: Arc::clone(&conversation),
+        notes: supervisor.parts.notes.clone(),
+        stderr: Arc::clone(&supervisor.shared.stderr),
+        counts: Arc::clone(&supervisor.shared.counts),
+        limit: supervisor.spec.max_response_bytes,
+    };
+    let (queue, hush) = (Arc::clone(&conversation.queue), conversation.hush.clone());
+    let ring = Arc::clone(&supervisor.shared.stderr);
+    let tracker = &supervisor.parts.tracker;
+    let mut tasks = Tasks {
+        reader: tracker.spawn(reader::read(stdout, ears)),
+        writer: tracker.spawn(async move { writer::write(stdin, lines, &queue, hush).await }),
+        stderr: tracker.spawn(async move { ring.read(stderr).await }),
+    };
+
+    let end = tokio::select! {
+        biased;
+        () = supervisor.parts.stop.cancelled() => End::Cut,
+        () = supervisor.shared.stopping.cancelled() => End::Stopped,
+        () = supervisor.shared.restart.notified() => End::Restarted,
+        () = process.exited() => End::fault(String::new()),
+        end = &mut tasks.reader => reader_ended(&process, end.unwrap_or(ReaderEnd::Closed)).await,
+        end = &mut tasks.writer => writer_ended(&process, end.unwrap_or(WriterEnd::Closed)).await,
+        why = talk(supervisor, &conversation, &process, ready) => End::fault(why),
+    };
+    supervisor.shared.current.store(None);
+    finish(supervisor, &conversation, process, &mut tasks, end).await
+}
+
+fn converted(pipes: Pipes) -> std::io::Result<(ChildStdin, ChildStdout, ChildStderr)> {
+    Ok((
+        ChildStdin::from_std(pipes.stdin)?,
+        ChildStdout::from_std(pipes.stdout)?,
+        ChildStderr::from_std(pipes.stderr)?,
+    ))
+}
+
+/// Handshake, then whatever the process needs of us while it is ready. Ends only with a reason to end the process.
+async fn talk(
+    supervisor: &Supervisor,
+    conversation: &Arc<Conversation>,
+    process: &Process,
+    ready: &OnceLock<Instant>,
+) -> String {
+    let within = supervisor.handshake_within();
+    let (agreed, tools) = match timeout(within, greet(conversation, within)).await {
+        Ok(Ok(greeted)) => greeted,
+        Ok(Err(fault)) => return format!("the handshake failed: {fault}"),
+        Err(_elapsed) => return format!("it was not ready within {} s", within.as_secs()),
+    };
+    ready.get_or_init(Instant::now);
+    let lists = agreed.has_tools;
+    supervisor.became_ready(process, agreed, conversation);
+    say(supervisor, Note::Listed(tools)).await;
+    tokio::select! {
+        () = keep_listing(supervisor, conversation), if lists => "the listing ended".to_owned(),
+        () = keep_suspecting(conversation) => "it answers nothing, not even a ping".to_owned(),
+    }
+}
+
+async fn greet(conversation: &Conversation, within: Duration) -> Result<(Agreed, Vec<OfferedTool>), Fault> {
+    let result = conversation.ask("initialize", Some(&handshake::initialize_params()), within).await?;
+    let agreed = handshake::agree(&result)?;
+    conversation.tell("notifications/initialized", None);
+    let tools = if agreed.has_tools { list(conversation, within).await? } else { Vec::new() };
+    Ok((agreed, tools))
+}
+
+async fn list(conversation: &Conversation, within: Duration) -> Result<Vec<OfferedTool>, Fault> {
+    let mut listing = Listing::default();
+    let mut params = None;
+    loop {
+        let page = conversation.ask("tools/list", params.as_deref(), within).await?;
+        params = listing.page(&page)?;
+        if params.is_none() {
+            return Ok(listing.into_tools());
+        }
+    }
+}
+
+/// Lists anew after each change: never two at once, and a change that comes meanwhile is listed after.
+async fn keep_listing(supervisor: &Supervisor, conversation: &Conversation) {
+    loop {
+        conversation.changed.notified().await;
+        tokio::time::sleep(DEBOUNCE).await;
+        match list(conversation, LISTING).await {
+            Ok(tools) => say(supervisor, Note::Listed(tools)).await,
+            Err(fault) => {
+                tracing::warn!(backend = &*supervisor.spec.name, %fault, "its changed list of tools can't be had; the old one stays");
+            }
+        }
+    }
+}
+
+/// Returns when a process that let several calls time out does not answer a ping either.
+async fn keep_suspecting(conversation: &Conversation) {
+    loop {
+        conversation.suspect.notified().await;
+        if matches!(conversation.ask("ping", None, PING).await, Err(AskFault::Silent { .. } | AskFault::Full)) {
+            return;
+        }
+    }
+}
+
+async fn say(supervisor: &Supervisor, note: Note) {
+    supervisor.parts.notes.send(BackendNote { backend: supervisor.parts.id, note }).await.ok();
+}
+
+/// Its end is told by `wait`; a process that closes its pipes and lives on is of no use.
+async fn reader_ended(process: &Process, end: ReaderEnd) -> End {
+    let (why, hopeless) = match end {
+        ReaderEnd::Closed if timeout(LAST_WORDS, process.exited()).await.is_ok() => (String::new(), false),
+        ReaderEnd::Closed => ("it closed its stdout".to_owned(), false),
+        ReaderEnd::TooLong => ("it sent a line above max_response_bytes".to_owned(), false),
+        ReaderEnd::Garbage => ("it sends too much that is no message of MCP".to_owned(), true),
+        ReaderEnd::Unasked => ("it sends too much that nobody asked for".to_owned(), true),
+    };
+    End::Itself { why, hopeless }
+}
+
+async fn writer_ended(process: &Process, end: WriterEnd) -> End {
+    match end {
+        WriterEnd::Closed | WriterEnd::Hushed if timeout(LAST_WORDS, process.exited()).await.is_ok() => {
+            End::fault(String::new())
+        }
+        WriterEnd::Closed | WriterEnd::Hushed => End::fault("it closed its stdin"),
+        WriterEnd::Stalled => End::fault("stalled: it does not read its stdin"),
+    }
+}
+
+/// Wakes everybody who waits, ends the process, takes its status.
+async fn finish(
+    supervisor: &Supervisor,
+    conversation: &Conversation,
+    process: Process,
+    tasks: &mut Tasks,
+    end: End,
+) -> End {
+    match &end {
+        End::Cut => {
+            conversation.close("the gateway stops");
+            stop::kill(&process);
+            process.reap();
+            return end;
+        }
+        End::Stopped => supervisor.draining("it is being stopped"),
+        End::Restarted => {
+            supervisor.draining("restarted by the operator");
+            drained(conversation, &process).await;
+        }
+        End::Itself { .. } if process.has_exited() => {
+            // Answers that it wrote before it died are still answers.
+            if !tasks.reader.is_finished() {
+                timeout(LAST_WORDS, &mut tasks.reader).await.ok();
+            }
+            conversation.close("its process died");
+        }
+        End::Itself { why, .. } => {
+            supervisor.draining(why);
+            conversation.close(Cow::Owned(why.clone()));
+        }
+    }
+    stop::ladder(&supervisor.spec.name, &process, || conversation.hush.cancel()).await;
+    conversation.close("it was stopped");
+    if !tasks.stderr.is_finished() {
+        timeout(LAST_WORDS, &mut tasks.stderr).await.ok();
+    }
+    let status = process.reap();
+    match end {
+        End::Itself { why, hopeless } if why.is_empty() => End::Itself { why: status, hopeless },
+        other => other,
+    }
+}
+
+async fn drained(conversation: &Conversation, process: &Process) {
+    let until = Instant::now() + RESTART_DRAIN;
+    while conversation.waiting.calls() > 0 && !process.has_exited() && Instant::now() < until {
+        tokio::time::sleep(LOOK).await;
+    }
+}

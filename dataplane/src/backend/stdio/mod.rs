@@ -1,0 +1,168 @@
+//! A backend that is a process of ours and speaks MCP over its stdin and stdout.
+//!
+//! `spawner` forks, `supervisor` owns the process from spawn to reaped, `converse` talks, `stop` ends, the reaper
+//! process ends what outlives a killed plane. The link is the handle on all that; it decides nothing about a call.
+
+pub mod converse;
+mod flood;
+mod generation;
+mod pre_exec;
+pub mod process;
+pub mod reader;
+pub mod reaper;
+pub mod reaper_line;
+mod restarts;
+pub mod spawner;
+pub mod stderr;
+mod stop;
+pub mod strays;
+mod supervisor;
+pub mod waiting;
+pub mod writer;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use self::{
+    converse::AskFault,
+    reader::Counts,
+    supervisor::{Published, Shared, Supervisor},
+};
+use super::{
+    Housekeeping, LinkParts, LinkStatus, Outgoing, Sent, State,
+    spec::{BackendSpec, Kind, StdioSpec},
+};
+use crate::{
+    answering::Events,
+    denial::{Failure, Unavailable},
+    in_flight::Flight,
+};
+
+/// A call waits so long for a backend that was ready before and is being started again.
+const RESTARTING: Duration = Duration::from_secs(2);
+/// When nobody knows better.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+
+/// The handle on one backend process and its successors. Dropped without `stop`, it ends by the ladder all the same.
+#[derive(Debug)]
+pub struct StdioLink {
+    backend: Arc<str>,
+    shared: Arc<Shared>,
+}
+
+impl Drop for StdioLink {
+    fn drop(&mut self) {
+        self.shared.stopping.cancel();
+    }
+}
+
+/// None for a spec of another kind, for which `Link::start` makes no link of this one.
+fn stdio_of(spec: &BackendSpec) -> Option<&StdioSpec> {
+    match &spec.kind {
+        Kind::Stdio(stdio) => Some(stdio),
+        Kind::Http(_) => None,
+    }
+}
+
+impl StdioLink {
+    /// Starts the supervisor, which starts the process; returns at once. `spec` is a stdio backend's.
+    pub fn start(spec: Arc<BackendSpec>, parts: LinkParts) -> Self {
+        let backend = Arc::clone(&spec.name);
+        let shared = Shared::new(stdio_of(&spec));
+        let tracker = parts.tracker.clone();
+        let supervisor = Supervisor { spec: Arc::clone(&spec), parts, shared: Arc::clone(&shared) };
+        tracker.spawn(async move {
+            if let Some(stdio) = stdio_of(&spec) {
+                supervisor.run(stdio).await;
+            }
+        });
+        Self { backend, shared }
+    }
+
+    pub fn status(&self) -> LinkStatus {
+        let Published { mut status, next_try, .. } = self.shared.status.borrow().clone();
+        status.retry_after = next_try.map(|at| at.saturating_duration_since(Instant::now()));
+        status
+    }
+
+    /// One sending of one call. Waits for no start, but up to 2 s for one that was ready before. Cancel safe.
+    pub async fn call(&self, call: Outgoing<'_>, flight: &Flight, events: &Events) -> Sent {
+        // The usual way: one load of a pointer.
+        let ready = self.shared.current.load_full();
+        let conversation = match ready {
+            Some(conversation) => conversation,
+            None => {
+                tokio::select! {
+                    () = self.restarted() => {}
+                    _why = flight.ended() => return Sent::Ended,
+                }
+                match self.shared.current.load_full() {
+                    Some(conversation) => conversation,
+                    None => return Sent::Never(self.unavailable()),
+                }
+            }
+        };
+        conversation.call(call, flight, events).await
+    }
+
+    /// Returns when it is ready, or when waiting for that is of no use.
+    async fn restarted(&self) {
+        let mut status = self.shared.status.subscribe();
+        let is_settled = |published: &Published| {
+            !published.was_ready || !matches!(published.status.state, State::Starting | State::Backoff)
+        };
+        tokio::time::timeout(RESTARTING, status.wait_for(is_settled)).await.ok();
+    }
+
+    fn unavailable(&self) -> Failure {
+        let status = self.status();
+        Failure::BackendUnavailable {
+            backend: Arc::clone(&self.backend),
+            // Ready a moment ago: it ended between two looks.
+            state: status.state.unavailable().unwrap_or(Unavailable::Down),
+            retry_after: Some(status.retry_after.unwrap_or(TRY_AGAIN)),
+        }
+    }
+
+    /// A ping ends with its answer. A listing is only asked for: it comes as `Note::Listed`.
+    ///
+    /// Errors: not ready, no answer in time.
+    pub async fn housekeep(&self, what: Housekeeping, within: Duration) -> Result<(), Failure> {
+        let conversation = self.shared.current.load_full().ok_or_else(|| self.unavailable())?;
+        match what {
+            Housekeeping::ListTools => {
+                conversation.changed.notify_one();
+                Ok(())
+            }
+            Housekeeping::Ping => match conversation.ask("ping", None, within).await {
+                // Whoever refuses a ping lives.
+                Ok(_) | Err(AskFault::Refused { .. }) => Ok(()),
+                Err(AskFault::Silent { .. }) => {
+                    Err(Failure::Timeout { backend: Arc::clone(&self.backend), timeout: within })
+                }
+                Err(AskFault::Full | AskFault::Gone) => Err(self.unavailable()),
+            },
+        }
+    }
+
+    /// Clears the restart budget, ends what is there by the ladder, starts anew. Returns at once.
+    pub fn restart(&self) {
+        self.shared.restart.notify_one();
+    }
+
+    pub fn stderr(&self) -> Vec<String> {
+        self.shared.stderr.lines()
+    }
+
+    /// What the backend said wrong so far.
+    pub fn counts(&self) -> &Counts {
+        &self.shared.counts
+    }
+
+    /// Takes no calls from here on; returns when nothing is left of it. Calls in flight are not waited for.
+    pub async fn stop(&self) {
+        self.shared.stopping.cancel();
+        self.shared.finished.cancelled().await;
+    }
+}

@@ -1,0 +1,114 @@
+//! One child that the spawner forked: its end, its signals, its status.
+//!
+//! Death is what `wait` says, not end of file: grandchildren hold pipes open. An ended child stays a zombie until
+//! `reap`, so that its process group keeps its number and a signal to the group can't meet a stranger.
+
+use std::{process::ChildStdin, process::ChildStdout, time::Duration};
+
+use nix::{
+    errno::Errno,
+    sys::{
+        signal::{Signal, killpg},
+        wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid},
+    },
+    unistd::Pid,
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{
+    spawner::Spawner,
+    strays::{self, Seen},
+};
+
+/// Between looks at a child where its end can't be signalled to us.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The three pipes of a fresh child.
+#[derive(Debug)]
+pub struct Pipes {
+    pub stdin: ChildStdin,
+    pub stdout: ChildStdout,
+    pub stderr: std::process::ChildStderr,
+}
+
+/// A running child. Dropped before it was reaped, its whole group is killed.
+#[derive(Debug)]
+pub struct Process {
+    pid: Pid,
+    marker: String,
+    spawner: Spawner,
+}
+
+impl Process {
+    pub(super) fn new(pid: i32, marker: String, spawner: Spawner) -> Self {
+        Self { pid: Pid::from_raw(pid), marker, spawner }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.pid.as_raw().unsigned_abs()
+    }
+
+    /// Waits for its end, without taking its status. Cancel safe.
+    pub async fn exited(&self) {
+        // Listens before it looks: an end in between is heard.
+        let mut children = signal(SignalKind::child()).ok();
+        while !self.has_exited() {
+            match &mut children {
+                Some(children) => {
+                    // A signal may be merged with another's; the slow look makes up for what a full queue would lose.
+                    tokio::time::timeout(Duration::from_secs(1), children.recv()).await.ok();
+                }
+                None => tokio::time::sleep(LOOK).await,
+            }
+        }
+    }
+
+    pub fn has_exited(&self) -> bool {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        match waitid(Id::Pid(self.pid), flags) {
+            Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => false,
+            Ok(_) | Err(_) => true,
+        }
+    }
+
+    pub fn signal_group(&self, signal: Signal) {
+        killpg(self.pid, signal).ok();
+    }
+
+    /// What of its tree still lives: the group, and whoever left it and carries its marker.
+    pub fn tree(&self) -> Vec<Seen> {
+        let mut tree = strays::marked(|value| value == self.marker);
+        for member in strays::members(self.pid.as_raw()) {
+            if tree.iter().all(|seen| seen.pid != member.pid) {
+                tree.push(member);
+            }
+        }
+        tree
+    }
+
+    /// Takes the status of an ended child, as words; from here on its number may be another's. Blocks if it lives.
+    pub fn reap(self) -> String {
+        let status = loop {
+            match waitpid(self.pid, None) {
+                Err(Errno::EINTR) => {}
+                other => break other,
+            }
+        };
+        self.spawner.forget(self.pid.as_raw());
+        match status {
+            Ok(WaitStatus::Exited(_, code)) => format!("it exited with status {code}"),
+            Ok(WaitStatus::Signaled(_, signal, _)) => format!("it was ended by {signal}"),
+            Ok(_) | Err(_) => "it ended".to_owned(),
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.spawner.knows(self.pid.as_raw()) {
+            self.signal_group(Signal::SIGKILL);
+            // What is left of it is reaped by the spawner's thread, as an orphan's would be.
+            self.spawner.forget(self.pid.as_raw());
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! The one thread that forks every child, for as long as the plane lives: the kernel's parent-death signal follows
+//! the thread that forked, and tokio retires its threads (`reliability.md` 3.1).
+//!
+//! Also the subreaper's duty: orphans of our children come to us, and are reaped here when they end. Tells the reaper
+//! process of every group, so that a kill -9 of the plane leaves nothing behind. Knows no MCP.
+
+use std::{
+    collections::HashMap,
+    env, fs, io,
+    os::unix::{fs::DirBuilderExt as _, process::CommandExt as _},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    },
+    thread,
+    time::Duration,
+};
+
+use nix::{
+    errno::Errno,
+    sys::{
+        prctl,
+        signal::Signal,
+        wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid},
+    },
+    unistd::{Pid, getpgrp},
+};
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::oneshot;
+
+use super::{
+    pre_exec,
+    process::{Pipes, Process},
+    reaper_line::ReaperLine,
+    strays::{self, MARKER, Marker, Seen},
+};
+
+/// Starts that wait for the thread; full: this start failed, and is tried again as after any failure.
+const REQUESTS: usize = 64;
+/// Between looks for ended orphans and at the reaper.
+const SWEEP: Duration = Duration::from_secs(1);
+/// What a child inherits of our environment.
+const INHERITED: [&str; 3] = ["PATH", "HOME", "LANG"];
+
+/// What to start.
+pub struct Plan<'a> {
+    pub backend: &'a str,
+    pub command: &'a str,
+    pub args: &'a [SecretString],
+    pub env: &'a [(String, SecretString)],
+    pub cwd: Option<&'a Path>,
+}
+
+impl std::fmt::Debug for Plan<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plan").field("backend", &self.backend).field("command", &self.command).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    #[error("can't start {command:?}: {source}; give its full path, or install it where PATH finds it")]
+    Command { command: String, source: io::Error },
+    #[error("can't use {path:?} as the working directory of {command:?}: {source}")]
+    Cwd { command: String, path: PathBuf, source: io::Error },
+    #[error("can't start {command:?} now: too many backends start at once")]
+    Busy { command: String },
+}
+
+struct Request {
+    command: Command,
+    marker: String,
+    reply: oneshot::Sender<io::Result<(Process, Pipes)>>,
+    spawner: Spawner,
+}
+
+/// A handle on the spawner; cheap to clone. The children end when the last one is gone.
+#[derive(Clone, Debug)]
+pub struct Spawner {
+    requests: SyncSender<Request>,
+    shared: Arc<Shared>,
+    state: Arc<Path>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    marker: Marker,
+    next: AtomicU64,
+    /// Direct children that are not reaped yet, by pid, which is their group too.
+    children: Mutex<HashMap<i32, Seen>>,
+    reaper: Mutex<ReaperLine>,
+}
+
+impl Spawner {
+    /// Starts the reaper process and the thread; ends what an earlier start of this plane left behind. Once in a
+    /// process, from `main`, before any runtime.
+    ///
+    /// Errors: the reaper or the thread can't be started.
+    pub fn start(plane_id: impl std::fmt::Display, boot: impl std::fmt::Display) -> io::Result<Self> {
+        let marker = Marker::new(&plane_id.to_string(), &boot.to_string());
+        // Closes our /proc entries and ptrace to our own children, which run as the same user.
+        prctl::set_dumpable(false)?;
+        // Orphans come to us: they stay in sight, and descend from us for `owns`.
+        prctl::set_child_subreaper(true)?;
+        let strays = end_strays(&marker);
+        if strays > 0 {
+            tracing::warn!(strays, "ended processes that an earlier start of this plane had left behind");
+        }
+        let shared = Arc::new(Shared {
+            reaper: Mutex::new(ReaperLine::start(&marker)?),
+            marker,
+            next: AtomicU64::new(1),
+            children: Mutex::default(),
+        });
+        let (requests, inbox) = sync_channel(REQUESTS);
+        let of_thread = Arc::clone(&shared);
+        thread::Builder::new().name("spawner".to_owned()).spawn(move || serve(&of_thread, &inbox))?;
+        Ok(Self { requests, shared, state: Path::new("/").into() })
+    }
+
+    /// Children without a `cwd` work in a folder of their own below `state` (made when it is first needed, 0700).
+    #[must_use]
+    pub fn with_state(mut self, state: &Path) -> Self {
+        self.state = state.into();
+        self
+    }
+
+    /// Whether this process is one of our children, or descends from one: it must not reach the plane's own sockets.
+    /// `pid` as `SO_PEERCRED` gives it; 0 (outside our pid namespace) is nobody's child. Reads /proc.
+    pub fn owns(&self, pid: i32) -> bool {
+        if pid <= 0 {
+            return false;
+        }
+        let in_group = strays::look(pid).is_some_and(|seen| self.children().contains_key(&seen.group));
+        in_group
+            || strays::marker_of(pid).is_some_and(|value| self.shared.marker.is_of_plane(&value))
+            || strays::descends_from_us(pid)
+    }
+
+    /// Forks and execs; the child leads a group of its own. Waits only for the thread.
+    pub async fn spawn(&self, plan: Plan<'_>) -> Result<(Process, Pipes), SpawnError> {
+        let named = || plan.command.to_owned();
+        let cwd = self.cwd(&plan)?;
+        let marker = self.shared.marker.of_child(self.shared.next.fetch_add(1, Relaxed));
+        let mut command = Command::new(plan.command);
+        command.args(plan.args.iter().map(ExposeSecret::expose_secret)).current_dir(&cwd).env_clear();
+        command.envs(INHERITED.iter().filter_map(|key| Some((key, env::var_os(key)?))));
+        command.envs(plan.env.iter().map(|(key, value)| (key, value.expose_secret())));
+        command.env(MARKER, &marker);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        pre_exec::contain(&mut command, Pid::this().as_raw());
+
+        let (reply, answer) = oneshot::channel();
+        let request = Request { command, marker, reply, spawner: self.clone() };
+        self.requests.try_send(request).map_err(|_full| SpawnError::Busy { command: named() })?;
+        match answer.await {
+            Ok(Ok(child)) => Ok(child),
+            Ok(Err(source)) => Err(SpawnError::Command { command: named(), source }),
+            Err(_thread_gone) => Err(SpawnError::Busy { command: named() }),
+        }
+    }
+
+    fn cwd(&self, plan: &Plan<'_>) -> Result<PathBuf, SpawnError> {
+        let fault = |path: &Path, source| SpawnError::Cwd { command: plan.command.to_owned(), path: path.into(), source };
+        if let Some(cwd) = plan.cwd {
+            return match fs::metadata(cwd) {
+                Ok(found) if found.is_dir() => Ok(cwd.to_owned()),
+                Ok(_) => Err(fault(cwd, io::ErrorKind::NotADirectory.into())),
+                Err(source) => Err(fault(cwd, source)),
+            };
+        }
+        if *self.state == *Path::new("/") {
+            return Ok(self.state.to_path_buf());
+        }
+        // A name is one plain component of a path, whatever the configuration allows.
+        let own = self.state.join(plan.backend.replace(['/', '.'], "_"));
+        match fs::DirBuilder::new().recursive(true).mode(0o700).create(&own) {
+            Ok(()) => Ok(own),
+            Err(source) => Err(fault(&own, source)),
+        }
+    }
+
+    pub(super) fn knows(&self, pid: i32) -> bool {
+        self.children().contains_key(&pid)
+    }
+
+    /// The child was reaped, or is left to be.
+    pub(super) fn forget(&self, pid: i32) {
+        if self.children().remove(&pid).is_some() {
+            self.shared.reaper().gone(pid);
+        }
+    }
+
+    fn children(&self) -> MutexGuard<'_, HashMap<i32, Seen>> {
+        self.shared.children()
+    }
+
+    #[cfg(test)]
+    pub(super) fn reaper_pid(&self) -> u32 {
+        self.shared.reaper().pid()
+    }
+}
+
+impl Shared {
+    fn children(&self) -> MutexGuard<'_, HashMap<i32, Seen>> {
+        self.children.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reaper(&self) -> MutexGuard<'_, ReaperLine> {
+        self.reaper.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fork(&self, mut request: Request) {
+        let forked = request.command.spawn().and_then(|mut child| {
+            let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
+            let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+            let seen = strays::look(pid).ok_or_else(|| io::Error::other("it can't be seen in /proc"))?;
+            // Known before anyone can ask for it; the reaper hears of it before it has said a word.
+            self.children().insert(pid, seen);
+            self.keep_reaper(&|reaper| reaper.add(&seen));
+            let process = Process::new(pid, request.marker, request.spawner);
+            match (stdin, stdout, stderr) {
+                (Some(stdin), Some(stdout), Some(stderr)) => Ok((process, Pipes { stdin, stdout, stderr })),
+                _ => Err(io::Error::other("it has no pipes")),
+            }
+        });
+        // Nobody waits any more: the process is dropped here, which kills it.
+        request.reply.send(forked).ok();
+    }
+
+    /// Does `act` on the line to the reaper, and replaces a reaper that is dead.
+    fn keep_reaper(&self, act: &dyn Fn(&mut ReaperLine) -> bool) {
+        let mut line = self.reaper();
+        if act(&mut line) && line.lives() {
+            return;
+        }
+        tracing::warn!("the reaper process is gone; starting another");
+        let children: Vec<Seen> = self.children().values().copied().collect();
+        if let Err(error) = line.replace(&self.marker, &children) {
+            tracing::error!(%error, "can't start a reaper process; after a kill -9 of this plane its children may stay");
+        }
+    }
+
+    /// Reaps ended orphans of our children. Foreign children of this process (they are in our own group) and direct
+    /// ones (their `Process` waits for them) are left to who forked them.
+    fn reap_orphans(&self) {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        match waitid(Id::All, flags) {
+            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD | Errno::EINTR) => return,
+            Ok(_) | Err(_) => {}
+        }
+        let (ourselves, our_group) = (Pid::this().as_raw(), getpgrp().as_raw());
+        let reaper = i32::try_from(self.reaper().pid()).ok();
+        for seen in strays::all() {
+            let is_orphan = seen.zombie && seen.parent == ourselves && seen.group != our_group && Some(seen.pid) != reaper;
+            if is_orphan && !self.children().contains_key(&seen.pid) {
+                waitpid(Pid::from_raw(seen.pid), Some(WaitPidFlag::WNOHANG)).ok();
+            }
+        }
+    }
+}
+
+/// The thread: ends when nobody has a handle any more, and with it every child.
+fn serve(shared: &Shared, inbox: &Receiver<Request>) {
+    loop {
+        match inbox.recv_timeout(SWEEP) {
+            Ok(request) => shared.fork(request),
+            Err(RecvTimeoutError::Timeout) => shared.keep_reaper(&|_| true),
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        shared.reap_orphans();
+    }
+}
+
+/// Ends what carries the marker of an earlier start of this plane; how many that were.
+fn end_strays(marker: &Marker) -> usize {
+    let strays = strays::marked(|value| marker.is_of_plane(value) && !marker.is_of_boot(value));
+    for stray in &strays {
+        stray.signal(Signal::SIGKILL);
+    }
+    strays.len()
+}
