@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 /// Counts in windows one after the other; `note` says when one window holds too many.
 #[derive(Debug)]
-pub struct Flood {
+pub(super) struct Flood {
     most: u32,
     window: Duration,
     since: Option<Instant>,
@@ -14,14 +14,22 @@ pub struct Flood {
 }
 
 impl Flood {
-    pub const fn new(most: u32, window: Duration) -> Self {
-        Self { most, window, since: None, count: 0 }
+    pub(super) const fn new(most: u32, window: Duration) -> Self {
+        Self {
+            most,
+            window,
+            since: None,
+            count: 0,
+        }
     }
 
     /// One more. True: this window is over its bound.
-    pub fn note(&mut self) -> bool {
+    pub(super) fn note(&mut self) -> bool {
         let now = Instant::now();
-        if self.since.is_none_or(|since| now.duration_since(since) >= self.window) {
+        if self
+            .since
+            .is_none_or(|since| now.duration_since(since) >= self.window)
+        {
             self.since = Some(now);
             self.count = 0;
         }

@@ -5,6 +5,7 @@
 
 pub mod converse;
 mod flood;
+mod forked;
 mod generation;
 mod pre_exec;
 pub mod process;
@@ -19,6 +20,9 @@ pub mod strays;
 mod supervisor;
 pub mod waiting;
 pub mod writer;
+
+#[cfg(test)]
+mod tests;
 
 use std::{sync::Arc, time::Duration};
 
@@ -71,7 +75,11 @@ impl StdioLink {
         let backend = Arc::clone(&spec.name);
         let shared = Shared::new(stdio_of(&spec));
         let tracker = parts.tracker.clone();
-        let supervisor = Supervisor { spec: Arc::clone(&spec), parts, shared: Arc::clone(&shared) };
+        let supervisor = Supervisor {
+            spec: Arc::clone(&spec),
+            parts,
+            shared: Arc::clone(&shared),
+        };
         tracker.spawn(async move {
             if let Some(stdio) = stdio_of(&spec) {
                 supervisor.run(stdio).await;
@@ -81,7 +89,11 @@ impl StdioLink {
     }
 
     pub fn status(&self) -> LinkStatus {
-        let Published { mut status, next_try, .. } = self.shared.status.borrow().clone();
+        let Published {
+            mut status,
+            next_try,
+            ..
+        } = self.shared.status.borrow().clone();
         status.retry_after = next_try.map(|at| at.saturating_duration_since(Instant::now()));
         status
     }
@@ -110,9 +122,12 @@ impl StdioLink {
     async fn restarted(&self) {
         let mut status = self.shared.status.subscribe();
         let is_settled = |published: &Published| {
-            !published.was_ready || !matches!(published.status.state, State::Starting | State::Backoff)
+            !published.was_ready
+                || !matches!(published.status.state, State::Starting | State::Backoff)
         };
-        tokio::time::timeout(RESTARTING, status.wait_for(is_settled)).await.ok();
+        tokio::time::timeout(RESTARTING, status.wait_for(is_settled))
+            .await
+            .ok();
     }
 
     fn unavailable(&self) -> Failure {
@@ -129,7 +144,11 @@ impl StdioLink {
     ///
     /// Errors: not ready, no answer in time.
     pub async fn housekeep(&self, what: Housekeeping, within: Duration) -> Result<(), Failure> {
-        let conversation = self.shared.current.load_full().ok_or_else(|| self.unavailable())?;
+        let conversation = self
+            .shared
+            .current
+            .load_full()
+            .ok_or_else(|| self.unavailable())?;
         match what {
             Housekeeping::ListTools => {
                 conversation.changed.notify_one();
@@ -138,9 +157,10 @@ impl StdioLink {
             Housekeeping::Ping => match conversation.ask("ping", None, within).await {
                 // Whoever refuses a ping lives.
                 Ok(_) | Err(AskFault::Refused { .. }) => Ok(()),
-                Err(AskFault::Silent { .. }) => {
-                    Err(Failure::Timeout { backend: Arc::clone(&self.backend), timeout: within })
-                }
+                Err(AskFault::Silent { .. }) => Err(Failure::Timeout {
+                    backend: Arc::clone(&self.backend),
+                    timeout: within,
+                }),
                 Err(AskFault::Full | AskFault::Gone) => Err(self.unavailable()),
             },
         }

@@ -41,7 +41,11 @@ pub struct Process {
 
 impl Process {
     pub(super) fn new(pid: i32, marker: String, spawner: Spawner) -> Self {
-        Self { pid: Pid::from_raw(pid), marker, spawner }
+        Self {
+            pid: Pid::from_raw(pid),
+            marker,
+            spawner,
+        }
     }
 
     pub fn pid(&self) -> u32 {
@@ -56,7 +60,9 @@ impl Process {
             match &mut children {
                 Some(children) => {
                     // A signal may be merged with another's; the slow look makes up for what a full queue would lose.
-                    tokio::time::timeout(Duration::from_secs(1), children.recv()).await.ok();
+                    tokio::time::timeout(Duration::from_secs(1), children.recv())
+                        .await
+                        .ok();
                 }
                 None => tokio::time::sleep(LOOK).await,
             }
@@ -86,18 +92,15 @@ impl Process {
         tree
     }
 
-    /// Takes the status of an ended child, as words; from here on its number may be another's. Blocks if it lives.
+    /// Takes the status of an ended child, as words; from here on its number may be another's. One that lives, which
+    /// only a stuck kernel explains, is left to be reaped when it ends.
     pub fn reap(self) -> String {
-        let status = loop {
-            match waitpid(self.pid, None) {
-                Err(Errno::EINTR) => {}
-                other => break other,
-            }
-        };
+        let status = waitpid(self.pid, Some(WaitPidFlag::WNOHANG));
         self.spawner.forget(self.pid.as_raw());
         match status {
             Ok(WaitStatus::Exited(_, code)) => format!("it exited with status {code}"),
             Ok(WaitStatus::Signaled(_, signal, _)) => format!("it was ended by {signal}"),
+            Ok(WaitStatus::StillAlive) => "it can't be ended".to_owned(),
             Ok(_) | Err(_) => "it ended".to_owned(),
         }
     }

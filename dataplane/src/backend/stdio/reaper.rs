@@ -35,7 +35,11 @@ pub fn run(input: impl Read) -> ExitCode {
     while let Some(Ok(line)) = lines.next() {
         groups.hear(&line);
     }
-    if groups.end() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if groups.end() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 #[derive(Debug, Default)]
@@ -102,13 +106,21 @@ impl Groups {
         let is_ours = |group: i32, started: u64| {
             let leader = all.iter().find(|seen| seen.pid == group);
             leader.is_none_or(|leader| leader.started == started)
-                && all.iter().any(|seen| seen.group == group && !seen.zombie && seen.started >= started)
+                && all
+                    .iter()
+                    .any(|seen| seen.group == group && !seen.zombie && seen.started >= started)
         };
-        self.leaders.iter().filter(|&(&group, &started)| is_ours(group, started)).map(|(&group, _)| group).collect()
+        self.leaders
+            .iter()
+            .filter(|&(&group, &started)| is_ours(group, started))
+            .map(|(&group, _)| group)
+            .collect()
     }
 
     fn marked(&self) -> Vec<strays::Seen> {
-        self.marker.as_ref().map_or_else(Vec::new, |marker| strays::marked(|value| marker.is_of_boot(value)))
+        self.marker.as_ref().map_or_else(Vec::new, |marker| {
+            strays::marked(|value| marker.is_of_boot(value))
+        })
     }
 
     /// True: nothing is left.
@@ -123,7 +135,36 @@ impl Groups {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a process of its own, without a runtime: there is no worker to block")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a process of its own, without a runtime: there is no worker to block"
+)]
 fn pause() {
     std::thread::sleep(LOOK);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Not a test of its own: in a process that was started as a reaper, this is the reaper.
+    #[test]
+    fn a_reaper_runs_only_when_it_is_asked_to() {
+        if std::env::var_os(super::super::reaper_line::REAPER).is_some() {
+            assert_eq!(run(std::io::stdin()), ExitCode::SUCCESS);
+        }
+    }
+
+    #[test]
+    fn a_group_whose_number_was_taken_by_another_is_left_alone() {
+        let mut groups = Groups::default();
+        let ourselves = strays::look(i32::try_from(std::process::id()).unwrap()).unwrap();
+        let group = strays::look(ourselves.group).unwrap();
+        groups.hear(&format!("add {} {}", group.pid, group.started + 1));
+        assert!(groups.groups().is_empty());
+        groups.hear("plane p b");
+        groups.hear("nonsense");
+        groups.hear(&format!("gone {}", group.pid));
+        assert!(groups.leaders.is_empty() && groups.marker == Some(Marker::new("p", "b")));
+    }
 }

@@ -13,6 +13,7 @@ use std::{
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use super::{
+    forked::forked,
     pre_exec,
     strays::{Marker, Seen},
 };
@@ -30,13 +31,27 @@ impl ReaperLine {
     /// Errors: our own program can't be started a second time.
     pub fn start(marker: &Marker) -> io::Result<Self> {
         if env::var_os(REAPER).is_some() {
-            return Err(io::Error::other("a reaper process must not start another; it was started with wrong arguments"));
+            return Err(io::Error::other(
+                "a reaper process must not start another; it was started with wrong arguments",
+            ));
         }
         let mut command = Command::new(env::current_exe()?);
-        command.args(arguments()).env_clear().env(REAPER, "1").current_dir("/");
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .args(arguments())
+            .env_clear()
+            .env(REAPER, "1")
+            .current_dir("/");
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         pre_exec::outlive(&mut command);
-        let mut child = command.spawn()?;
+        let mut child = {
+            let mut forked = forked();
+            let child = command.spawn()?;
+            forked.insert(child.id().cast_signed());
+            child
+        };
         let pipe = child.stdin.take();
         if let Some(pipe) = &pipe {
             // A stopped reaper must not stop the thread that forks: a full pipe counts as a dead reaper.
@@ -72,14 +87,20 @@ impl ReaperLine {
     pub fn replace(&mut self, marker: &Marker, children: &[Seen]) -> io::Result<()> {
         // Killed before its pipe is closed: it must not take the closing for our death.
         self.child.kill().ok();
-        self.child.wait().ok();
+        // The dead one is waited for where it is dropped.
         *self = Self::start(marker)?;
-        children.iter().all(|child| self.add(child)).then_some(()).ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+        children
+            .iter()
+            .all(|child| self.add(child))
+            .then_some(())
+            .ok_or_else(|| io::ErrorKind::BrokenPipe.into())
     }
 
     /// Lines are far below PIPE_BUF: whole or not at all.
     fn say(&mut self, line: &str) -> bool {
-        self.pipe.as_mut().is_some_and(|pipe| pipe.write_all(line.as_bytes()).is_ok())
+        self.pipe
+            .as_mut()
+            .is_some_and(|pipe| pipe.write_all(line.as_bytes()).is_ok())
     }
 }
 
@@ -89,6 +110,7 @@ impl Drop for ReaperLine {
     fn drop(&mut self) {
         drop(self.pipe.take());
         self.child.wait().ok();
+        forked().remove(&self.child.id().cast_signed());
     }
 }
 
@@ -100,5 +122,9 @@ fn arguments() -> Vec<&'static str> {
 /// The test binary has no commands: one of its tests is the reaper.
 #[cfg(test)]
 fn arguments() -> Vec<&'static str> {
-    vec!["--exact", "backend::stdio::reaper::tests::a_reaper_runs_only_when_it_is_asked_to", "--nocapture"]
+    vec![
+        "--exact",
+        "backend::stdio::reaper::tests::a_reaper_runs_only_when_it_is_asked_to",
+        "--nocapture",
+    ]
 }

@@ -20,17 +20,17 @@ const WINDOW: Duration = Duration::from_secs(60);
 const CRASH: Duration = Duration::from_secs(10);
 const LOOP: u32 = 3;
 /// Between the tries of a backend that was given up.
-pub const SLOW_TRY: Duration = Duration::from_secs(300);
+pub(super) const SLOW_TRY: Duration = Duration::from_secs(300);
 
 /// What to do after an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+pub(super) enum Next {
     Backoff(Duration),
     GiveUp,
 }
 
 #[derive(Debug)]
-pub struct Restarts {
+pub(super) struct Restarts {
     most: usize,
     recent: VecDeque<Instant>,
     attempt: usize,
@@ -39,19 +39,24 @@ pub struct Restarts {
 
 impl Restarts {
     /// `most`: restarts within a minute.
-    pub fn new(most: u32) -> Self {
-        Self { most: usize::try_from(most).unwrap_or(usize::MAX), recent: VecDeque::new(), attempt: 0, crashes: 0 }
+    pub(super) fn new(most: u32) -> Self {
+        Self {
+            most: usize::try_from(most).unwrap_or(usize::MAX),
+            recent: VecDeque::new(),
+            attempt: 0,
+            crashes: 0,
+        }
     }
 
     /// By the operator: all is forgiven.
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.recent.clear();
         self.attempt = 0;
         self.crashes = 0;
     }
 
     /// It ended by itself; `ready_for`: how long it had been ready, none when it never was.
-    pub fn ended(&mut self, ready_for: Option<Duration>) -> Next {
+    pub(super) fn ended(&mut self, ready_for: Option<Duration>) -> Next {
         match ready_for {
             Some(long) if long >= SETTLED => {
                 self.attempt = 0;
@@ -62,7 +67,11 @@ impl Restarts {
             None => {}
         }
         let now = Instant::now();
-        while self.recent.front().is_some_and(|at| now.duration_since(*at) >= WINDOW) {
+        while self
+            .recent
+            .front()
+            .is_some_and(|at| now.duration_since(*at) >= WINDOW)
+        {
             self.recent.pop_front();
         }
         if self.recent.len() >= self.most {
@@ -80,8 +89,11 @@ impl Restarts {
 
 /// The longest wait of the nth try: 0.25 s, doubled each time, up to 30 s.
 fn ceiling(attempt: usize) -> Duration {
-    let schedule =
-        ExponentialBuilder::default().with_min_delay(FIRST).with_max_delay(CAP).with_factor(2.0).without_max_times();
+    let schedule = ExponentialBuilder::default()
+        .with_min_delay(FIRST)
+        .with_max_delay(CAP)
+        .with_factor(2.0)
+        .without_max_times();
     schedule.build().nth(attempt.min(AT_CAP)).unwrap_or(CAP)
 }
 
@@ -100,7 +112,10 @@ mod tests {
     #[test]
     fn the_ceiling_doubles_from_a_quarter_second_to_thirty() {
         let ceilings: Vec<_> = (0..9).map(|attempt| ceiling(attempt).as_millis()).collect();
-        assert_eq!(ceilings, [250, 500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]);
+        assert_eq!(
+            ceilings,
+            [250, 500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]
+        );
         assert!((0..100).all(|_| within(FIRST) < FIRST));
     }
 

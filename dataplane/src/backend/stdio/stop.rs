@@ -15,13 +15,17 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// Walks the ladder as far as it has to; `close_stdin` is the first step. At most 6 s, then what is left is a bug or
 /// stuck in the kernel, and is logged.
-pub async fn ladder(backend: &str, process: &Process, close_stdin: impl FnOnce()) {
+pub(super) async fn ladder(backend: &str, process: &Process, close_stdin: impl FnOnce()) {
     let begin = Instant::now();
     let took_ms = || u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
     close_stdin();
     // A leader that is dead reads no stdin: what is left of its group gets no time for that.
     if !process.has_exited() && is_gone_within(AFTER_CLOSE, process).await {
-        tracing::debug!(backend, took_ms = took_ms(), "ended when its stdin was closed");
+        tracing::debug!(
+            backend,
+            took_ms = took_ms(),
+            "ended when its stdin was closed"
+        );
         return;
     }
     if process.has_exited() && process.tree().is_empty() {
@@ -42,12 +46,16 @@ pub async fn ladder(backend: &str, process: &Process, close_stdin: impl FnOnce()
     if gone {
         tracing::warn!(backend, took_ms = took_ms(), "ended by SIGKILL");
     } else {
-        tracing::error!(backend, left = process.tree().len(), "processes are left after SIGKILL; please report this");
+        tracing::error!(
+            backend,
+            left = process.tree().len(),
+            "processes are left after SIGKILL; please report this"
+        );
     }
 }
 
 /// Everything at once, without a word before.
-pub fn kill(process: &Process) {
+pub(super) fn kill(process: &Process) {
     process.signal_group(Signal::SIGKILL);
     for stray in process.tree() {
         stray.signal(Signal::SIGKILL);
@@ -58,7 +66,10 @@ pub fn kill(process: &Process) {
 /// own has until then as well.
 async fn is_gone_within(most: Duration, process: &Process) -> bool {
     let until = Instant::now() + most;
-    if tokio::time::timeout_at(until, process.exited()).await.is_err() {
+    if tokio::time::timeout_at(until, process.exited())
+        .await
+        .is_err()
+    {
         return false;
     }
     while !process.tree().is_empty() {

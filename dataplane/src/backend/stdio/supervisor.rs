@@ -71,8 +71,14 @@ impl Shared {
         };
         Arc::new(Self {
             current: ArcSwapOption::empty(),
-            status: watch::Sender::new(Published { status, was_ready: false, next_try: None }),
-            stderr: Arc::new(stdio.map_or_else(Stderr::default, |stdio| Stderr::new(&stdio.args, &stdio.env))),
+            status: watch::Sender::new(Published {
+                status,
+                was_ready: false,
+                next_try: None,
+            }),
+            stderr: Arc::new(stdio.map_or_else(Stderr::default, |stdio| {
+                Stderr::new(&stdio.args, &stdio.env)
+            })),
             counts: Arc::default(),
             restart: Notify::new(),
             stopping: CancellationToken::new(),
@@ -102,7 +108,9 @@ impl Supervisor {
         let mut first = true;
         loop {
             if !first {
-                self.shared.status.send_modify(|published| published.status.restarts += 1);
+                self.shared
+                    .status
+                    .send_modify(|published| published.status.restarts += 1);
             }
             first = false;
             let ready = OnceLock::new();
@@ -139,12 +147,19 @@ impl Supervisor {
         };
         match self.parts.spawner.spawn(plan).await {
             Ok((process, pipes)) => {
-                self.shared.status.send_modify(|published| published.status.pid = process.pid());
+                self.shared
+                    .status
+                    .send_modify(|published| published.status.pid = process.pid());
                 let end = Box::pin(generation::run(self, process, pipes, ready)).await;
-                self.shared.status.send_modify(|published| published.status.pid = 0);
+                self.shared
+                    .status
+                    .send_modify(|published| published.status.pid = 0);
                 end
             }
-            Err(error) => End::Itself { why: error.to_string(), hopeless: false },
+            Err(error) => End::Itself {
+                why: error.to_string(),
+                hopeless: false,
+            },
         }
     }
 
@@ -156,7 +171,11 @@ impl Supervisor {
                 Some(next_try)
             }
             Pause::Endless => {
-                self.publish(State::Stopped, format!("{why}; restart_on_exit is false"), None);
+                self.publish(
+                    State::Stopped,
+                    format!("{why}; restart_on_exit is false"),
+                    None,
+                );
                 None
             }
         };
@@ -178,12 +197,26 @@ impl Supervisor {
     /// How long a handshake may take.
     pub(super) fn handshake_within(&self) -> Duration {
         let usual = stdio_of(&self.spec).map_or(FIRST_START, |stdio| stdio.start_timeout);
-        if self.shared.status.borrow().was_ready { usual } else { FIRST_START.max(usual) }
+        if self.shared.status.borrow().was_ready {
+            usual
+        } else {
+            FIRST_START.max(usual)
+        }
     }
 
-    pub(super) fn became_ready(&self, process: &Process, agreed: Agreed, conversation: &Arc<Conversation>) {
+    pub(super) fn became_ready(
+        &self,
+        process: &Process,
+        agreed: Agreed,
+        conversation: &Arc<Conversation>,
+    ) {
         self.shared.current.store(Some(Arc::clone(conversation)));
-        tracing::info!(backend = &*self.spec.name, pid = process.pid(), revision = &*agreed.protocol_version, "ready");
+        tracing::info!(
+            backend = &*self.spec.name,
+            pid = process.pid(),
+            revision = &*agreed.protocol_version,
+            "ready"
+        );
         self.shared.status.send_modify(|published| {
             published.was_ready = true;
             published.status.server = agreed.server.into();
@@ -205,7 +238,13 @@ impl Supervisor {
             published.next_try = next_try;
         });
         // Full: another note is on its way already, and whoever reads it asks for the state.
-        self.parts.notes.try_send(BackendNote { backend: self.parts.id, note: Note::State }).ok();
+        self.parts
+            .notes
+            .try_send(BackendNote {
+                backend: self.parts.id,
+                note: Note::State,
+            })
+            .ok();
     }
 }
 
