@@ -8,7 +8,7 @@ use crate::client::Client;
 use crate::fault::Fault;
 use crate::locate::World;
 use crate::output::Output;
-use crate::{clock, reload, status};
+use crate::{reload, status};
 
 #[derive(Debug, Subcommand)]
 pub enum Verb {
@@ -55,10 +55,7 @@ pub async fn run(
                 .map_err(|status| Fault::of_status(&status))?
                 .into_inner();
             output.json(&reply.backends.iter().map(status::backend_json).collect());
-            output.table(
-                status::backend_rows(&reply.backends, clock::now_ms()),
-                "No backend is reported.",
-            );
+            status::show_backends(&reply.backends, output);
             Ok(())
         }
         Ask::Stderr(name) => {

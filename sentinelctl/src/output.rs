@@ -6,11 +6,16 @@
 use std::io::{self, IsTerminal as _, Write};
 
 use clap::ValueEnum;
-use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
+use comfy_table::{Attribute, Cell, Color, ColumnConstraint, ContentArrangement, Table, presets};
 use serde_json::Value;
 
 use crate::locate::World;
 use crate::printable::{self, printable, printable_text};
+
+/// Columns that people copy from: not broken over lines where the terminal has room.
+const WHOLE: [&str; 3] = ["REQUEST ID", "ID", "TOKEN"];
+/// A terminal of so many columns has room.
+const ROOMY: u16 = 100;
 
 /// `--output`: tables are for people and may change, JSON is stable and documented.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -55,6 +60,42 @@ impl Rows {
     /// Adds one row; cells without a tone are plain.
     pub fn push<const N: usize>(&mut self, cells: [(String, Tone); N]) {
         self.rows.push(cells.into());
+    }
+
+    /// Leaves a column out.
+    #[must_use]
+    pub fn without(mut self, title: &str) -> Self {
+        self.keep_columns(|held, _| held != title);
+        self
+    }
+
+    /// Columns without a word in any row only take room from the others.
+    fn without_empty(mut self) -> Self {
+        let filled: Vec<bool> = (0..self.header.len())
+            .map(|at| {
+                self.rows
+                    .iter()
+                    .any(|row| row.get(at).is_some_and(|(text, _)| !text.is_empty()))
+            })
+            .collect();
+        self.keep_columns(|_, at| filled.get(at).copied().unwrap_or_default());
+        self
+    }
+
+    fn keep_columns(&mut self, keeps: impl Fn(&str, usize) -> bool) {
+        let kept: Vec<bool> = self
+            .header
+            .iter()
+            .enumerate()
+            .map(|(at, title)| keeps(title, at))
+            .collect();
+        let mut marks = kept.iter();
+        self.header
+            .retain(|_| marks.next().copied().unwrap_or_default());
+        for row in &mut self.rows {
+            let mut marks = kept.iter();
+            row.retain(|_| marks.next().copied().unwrap_or_default());
+        }
     }
 
     /// Whether there is nothing to show.
@@ -168,6 +209,14 @@ impl Output {
             self.line(none);
             return;
         }
+        let rows = rows.without_empty();
+        let whole: Vec<usize> = rows
+            .header
+            .iter()
+            .enumerate()
+            .filter(|(_, title)| WHOLE.contains(title))
+            .map(|(at, _)| at)
+            .collect();
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
         // Without a terminal nothing is wrapped: a line stays a line for grep.
@@ -197,6 +246,13 @@ impl Output {
                     Tone::Plain => cell,
                 }
             }));
+        }
+        if self.width.is_some_and(|width| width >= ROOMY) {
+            for at in whole {
+                if let Some(column) = table.column_mut(at) {
+                    column.set_constraint(ColumnConstraint::ContentWidth);
+                }
+            }
         }
         let shown: String = table
             .lines()

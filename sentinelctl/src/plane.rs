@@ -35,27 +35,34 @@ pub async fn run(client: &mut Client, output: &mut Output) -> Result<(), Fault> 
         .map_err(|status| Fault::of_status(&status))?
         .into_inner();
     output.json(&reply.planes.iter().map(to_json).collect());
-    output.table(
-        rows(&reply.planes, clock::now_ms()),
-        "No plane has connected yet.",
-    );
+    show(&reply.planes, true, output);
     Ok(())
 }
 
-/// For `plane list` and `status`.
-pub(crate) fn rows(planes: &[PlaneState], now_ms: i64) -> Rows {
+/// For `plane list`, and without ids for `status`; what is wrong with a plane stands beneath the table.
+pub(crate) fn show(planes: &[PlaneState], with_ids: bool, output: &mut Output) {
+    let rows = rows(planes, clock::now_ms());
+    output.table(
+        if with_ids { rows } else { rows.without("ID") },
+        "No plane has connected yet.",
+    );
+    for plane in planes.iter().filter(|plane| !plane.problem.is_empty()) {
+        output.line(&format!("  {}: {}", plane.name, plane.problem));
+    }
+}
+
+fn rows(planes: &[PlaneState], now_ms: i64) -> Rows {
     let mut rows = Rows::new(&[
         "PLANE",
         "STATE",
-        "REVISION",
+        "REV",
         "EPOCH",
         "LAST SEEN",
-        "IN FLIGHT",
-        "AUDIT LAG",
+        "BUSY",
+        "UNSHIPPED",
         "LISTENS",
         "SOURCE",
         "ID",
-        "PROBLEM",
     ]);
     for plane in planes {
         let tone = match plane.state.as_str() {
@@ -74,7 +81,6 @@ pub(crate) fn rows(planes: &[PlaneState], now_ms: i64) -> Rows {
             plain(&plane.listen),
             plain(&plane.source),
             plain(&plane.id),
-            (plane.problem.clone(), Tone::Bad),
         ]);
     }
     rows

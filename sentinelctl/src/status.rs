@@ -82,15 +82,9 @@ fn show(reply: &StatusReply, output: &mut Output) {
     }
     output.table(facts, "");
     output.line("");
-    output.table(
-        plane::rows(&reply.planes, now),
-        "No plane has connected yet.",
-    );
+    plane::show(&reply.planes, false, output);
     output.line("");
-    output.table(
-        backend_rows(&reply.backends, now),
-        "No backend is reported.",
-    );
+    show_backends(&reply.backends, output);
     if !reply.kills.is_empty() {
         output.line("");
         output.table(kill::rows(&reply.kills, now), "");
@@ -104,20 +98,11 @@ fn of_state(text: &str) -> (String, Tone) {
     )
 }
 
-/// One row a backend and plane, for `status` and `backend list`.
-pub(crate) fn backend_rows(backends: &[PlaneBackend], now_ms: i64) -> Rows {
+/// One row a backend and plane.
+fn backend_rows(backends: &[PlaneBackend], now_ms: i64) -> Rows {
     let mut rows = Rows::new(&[
-        "BACKEND",
-        "PLANE",
-        "STATE",
-        "BREAKER",
-        "TOOLS",
-        "IN FLIGHT",
-        "RESTARTS",
-        "PID",
-        "SINCE",
+        "BACKEND", "PLANE", "STATE", "BREAKER", "TOOLS", "BUSY", "RESTARTS", "PID", "SINCE",
         "SERVER",
-        "WHY",
     ]);
     for PlaneBackend {
         plane_name, health, ..
@@ -150,10 +135,28 @@ pub(crate) fn backend_rows(backends: &[PlaneBackend], now_ms: i64) -> Rows {
             plain(pid),
             plain(clock::ago(health.since_unix_ms, now_ms)),
             plain(&health.server),
-            plain(&health.reason),
         ]);
     }
     rows
+}
+
+/// Why a backend is as it is: whole sentences, beneath the table.
+pub(crate) fn show_backends(backends: &[PlaneBackend], output: &mut Output) {
+    output.table(
+        backend_rows(backends, clock::now_ms()),
+        "No backend is reported.",
+    );
+    for PlaneBackend {
+        plane_name, health, ..
+    } in backends
+    {
+        if let Some(health) = health.as_ref().filter(|health| !health.reason.is_empty()) {
+            output.line(&format!(
+                "  {} on {plane_name}: {}",
+                health.name, health.reason
+            ));
+        }
+    }
 }
 
 /// One backend on one plane; documented in docs/operations.md.

@@ -17,6 +17,7 @@ pub mod child;
 pub mod file;
 pub mod next_steps;
 pub mod place;
+pub mod sample;
 mod supervise;
 
 use child::Daemon;
