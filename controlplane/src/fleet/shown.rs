@@ -1,0 +1,97 @@
+//! The fleet as operators see it: planes, their backends, and the tools that they offer.
+
+use std::collections::BTreeMap;
+
+use sentinel_proto::v1::{CatalogueTool, PlaneBackend, PlaneProblem, PlaneState};
+
+use super::Fleet;
+
+impl Fleet {
+    /// All planes, by name and then id.
+    pub fn states(&self) -> Vec<PlaneState> {
+        let mut states: Vec<_> = self.see(|all| all.values().map(super::Plane::shown).collect());
+        states.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+        states
+    }
+
+    /// What connected planes say of their backends.
+    pub fn backends(&self) -> Vec<PlaneBackend> {
+        self.see(|all| {
+            let connected = all.values().filter(|plane| plane.link.is_some());
+            let each = connected.flat_map(|plane| {
+                plane.backends().iter().map(|health| PlaneBackend {
+                    plane_id: plane.id.clone(),
+                    plane_name: plane.name.clone(),
+                    health: Some(health.clone()),
+                })
+            });
+            each.collect()
+        })
+    }
+
+    /// The tools that planes last reported, by exposed name and backend, each with the names of its planes.
+    pub fn tools(&self) -> Vec<(CatalogueTool, Vec<String>)> {
+        self.see(|all| {
+            let mut tools: BTreeMap<(String, String), (CatalogueTool, Vec<String>)> =
+                BTreeMap::new();
+            for plane in all.values() {
+                for tool in &plane.catalogue {
+                    let key = (tool.exposed.clone(), tool.backend.clone());
+                    tools
+                        .entry(key)
+                        .or_insert_with(|| (tool.clone(), Vec::new()))
+                        .1
+                        .push(plane.name.clone());
+                }
+            }
+            tools.into_values().collect()
+        })
+    }
+
+    /// The reported tool of this exposed name; one that is listed before one that was refused the name.
+    pub fn tool(&self, exposed: &str) -> Option<CatalogueTool> {
+        self.see(|all| {
+            let named = all
+                .values()
+                .flat_map(|plane| &plane.catalogue)
+                .filter(|tool| tool.exposed == exposed);
+            named.min_by_key(|tool| tool.status == "refused").cloned()
+        })
+    }
+
+    /// Sentences that connected planes want operators to read, each with the plane's name.
+    pub fn warnings(&self) -> Vec<String> {
+        self.see(|all| {
+            let reports = all.values().filter(|plane| plane.link.is_some());
+            let each = reports.flat_map(|plane| {
+                let said = plane.report.iter().flat_map(|report| &report.warnings);
+                said.map(|warning| format!("{}: {warning}", plane.name))
+            });
+            each.collect()
+        })
+    }
+
+    /// Audit records that wait on all planes together.
+    pub fn backlog(&self) -> u64 {
+        self.see(|all| all.values().map(super::Plane::backlog).sum())
+    }
+
+    /// The highest revision that any plane applied.
+    pub fn highest_revision(&self) -> u64 {
+        self.see(|all| all.values().map(|plane| plane.revision).max().unwrap_or(0))
+    }
+}
+
+/// Reasons in one line: `backend: key: message; …`.
+pub(super) fn problems(problems: &[PlaneProblem]) -> String {
+    let each = problems.iter().map(|problem| {
+        let parts = [&problem.backend, &problem.key, &problem.message];
+        parts
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .cloned()
+            .collect::<Vec<_>>()
+            .join(": ")
+    });
+    each.collect::<Vec<_>>().join("; ")
+}
