@@ -3,29 +3,24 @@
 //! State in memory behind one lock that is never held across an await. It does not know revisions' contents, the
 //! store, or gRPC streams: `watch.rs` tells it what was heard, `publish.rs` and `killswitch.rs` ask.
 
+mod heard;
 pub mod outbox;
 pub mod plane;
+mod sent;
 mod shown;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sentinel_proto::v1::plane_hears::Hears;
-use sentinel_proto::v1::{
-    Abort, Applied, Command, CommandDone, Commit, Hello, KillApplied, KillSet, Prepare, Prepared,
-    Report,
-};
+use sentinel_proto::v1::Hello;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use self::outbox::Outbox;
-use self::plane::{Answer, Asked, LEASE, Link, Plane};
+use self::plane::{LEASE, Link, Plane};
 use crate::clock::Clock;
 use crate::secrets::Fingerprint;
-
-/// Answers to commands that may lie unread on one link.
-const COMMANDS: usize = 16;
 
 /// All planes by id.
 pub type Planes = BTreeMap<String, Plane>;
@@ -53,8 +48,9 @@ pub struct LinkId {
 /// Whether a plane is who it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
+    /// Not proved since this start: the store knows.
+    AskStore,
     Known,
-    New,
     Wrong,
 }
 
@@ -132,11 +128,22 @@ impl Fleet {
     }
 
     pub fn proof(&self, id: &str, secret: &[u8]) -> Proof {
-        self.see(|all| match all.get(id) {
-            None => Proof::New,
-            Some(plane) if plane.secret.fits(secret) => Proof::Known,
-            Some(_) => Proof::Wrong,
-        })
+        self.see(
+            |all| match all.get(id).and_then(|plane| plane.secret.as_ref()) {
+                None => Proof::AskStore,
+                Some(known) if known.fits(secret) => Proof::Known,
+                Some(_) => Proof::Wrong,
+            },
+        )
+    }
+
+    /// The store has said that this is the plane's secret.
+    pub fn proved(&self, id: &str, secret: &[u8]) {
+        self.change(|all| {
+            if let Some(plane) = all.get_mut(id) {
+                plane.secret = Some(Fingerprint::of(secret));
+            }
+        });
     }
 
     /// Whether somebody else holds this identity now; notes the attempt where so. Errors: `Taken`.
@@ -165,15 +172,14 @@ impl Fleet {
     }
 
     /// Makes this stream the plane's link; an older one ends. The secret has been checked, and stored if it is new.
-    pub fn attach(&self, hello: &Hello, peer: &str) -> (LinkId, Outbox) {
+    pub fn attach(&self, hello: &Hello, peer: &str, outbox: &Outbox) -> LinkId {
         let link = self.0.links.fetch_add(1, Ordering::Relaxed);
         let now = self.0.clock.unix_ms();
-        let outbox = Outbox::new();
         self.change(|all| {
             let plane = all.entry(hello.plane_id.clone()).or_insert_with(|| {
-                let secret = Fingerprint::of(&hello.secret);
-                Plane::known(hello.plane_id.clone(), hello.name.clone(), secret, now, now)
+                Plane::known(hello.plane_id.clone(), hello.name.clone(), now, now)
             });
+            plane.secret = Some(Fingerprint::of(&hello.secret));
             if plane.boot != hello.boot {
                 plane.report = None;
                 plane.rival = String::new();
@@ -204,13 +210,10 @@ impl Fleet {
                 ));
             }
         });
-        (
-            LinkId {
-                plane: hello.plane_id.clone(),
-                link,
-            },
-            outbox,
-        )
+        LinkId {
+            plane: hello.plane_id.clone(),
+            link,
+        }
     }
 
     /// The stream has ended; the plane is lost unless it said goodbye.
@@ -249,213 +252,6 @@ impl Fleet {
         });
     }
 
-    // ---- what was heard ------------------------------------------------------------------------------------
-
-    fn heard<T>(&self, link: &LinkId, with: impl FnOnce(&mut Plane, &mut Link) -> T) -> Option<T> {
-        let now = self.0.clock.unix_ms();
-        self.change(|all| {
-            let plane = all.get_mut(&link.plane)?;
-            let mut current = plane.link.take_if(|current| current.id == link.link)?;
-            current.heard = Instant::now();
-            plane.last_seen_ms = now;
-            let out = with(plane, &mut current);
-            plane.link = Some(current);
-            Some(out)
-        })
-    }
-
-    /// The plane's word on the last Prepare. One that was catching up is committed, or stays where it is and says why.
-    pub fn prepared(&self, link: &LinkId, said: Prepared) {
-        self.heard(link, |plane, link| {
-            let Some(asked) = &mut link.asked else { return };
-            if asked.revision != said.revision || asked.digest != said.digest {
-                return;
-            }
-            let took = asked.at.elapsed();
-            if asked.catching_up {
-                let (revision, digest) = (said.revision, said.digest.clone());
-                let next = if said.problems.is_empty() {
-                    plane.problem = String::new();
-                    Hears::Commit(Commit { revision, digest })
-                } else {
-                    plane.problem = format!(
-                        "can't run revision {revision}: {}",
-                        shown::problems(&said.problems)
-                    );
-                    let reason = "you can't run it".to_owned();
-                    Hears::Abort(Abort {
-                        revision,
-                        digest,
-                        reason,
-                    })
-                };
-                if link.outbox.send(next).is_err() {
-                    plane.problem = format!(
-                        "does not take revision {revision}: it reads nothing from its stream"
-                    );
-                }
-            }
-            asked.answer = Some(Answer {
-                problems: said.problems,
-                degraded: said.degraded,
-                took,
-            });
-        });
-    }
-
-    pub fn applied(&self, link: &LinkId, said: Applied) {
-        self.heard(link, |plane, link| {
-            link.applied_since_commit = true;
-            plane.revision = said.revision;
-            plane.digest = said.digest;
-            plane.problem = String::new();
-        });
-    }
-
-    pub fn kill_applied(&self, link: &LinkId, said: KillApplied) {
-        self.heard(link, |plane, _| plane.acked(said.epoch, said.cut));
-    }
-
-    pub fn report(&self, link: &LinkId, mut said: Report) {
-        self.heard(link, |plane, _| {
-            if let Some(catalogue) = said.catalogue.take() {
-                plane.catalogue = catalogue.tools;
-            }
-            plane.report = Some(said);
-        });
-    }
-
-    pub fn goodbye(&self, link: &LinkId) {
-        self.heard(link, |plane, _| plane.stopped = true);
-    }
-
-    pub fn command_done(&self, link: &LinkId, said: CommandDone) {
-        self.heard(link, |_, link| {
-            if link.commands.len() == COMMANDS {
-                link.commands.pop_front();
-            }
-            link.commands.push_back(said);
-        });
-    }
-
-    // ---- what is sent --------------------------------------------------------------------------------------
-
-    /// Hands kills to every connected plane.
-    pub fn kill(&self, set: &KillSet) {
-        self.see(|all| {
-            for link in all.values().filter_map(|plane| plane.link.as_ref()) {
-                link.outbox.kill(set.clone());
-            }
-        });
-    }
-
-    /// Sends `prepare` to every connected plane and notes that it was asked; gives the links.
-    pub fn ask_all(&self, prepare: &Prepare) -> Vec<LinkId> {
-        self.change(|all| {
-            all.values_mut()
-                .filter_map(|plane| ask(plane, prepare, false))
-                .collect()
-        })
-    }
-
-    /// Sends the revision in force to each connected plane that neither runs it nor was asked already.
-    pub fn catch_up(&self, prepare: &Prepare) {
-        self.change(|all| {
-            for plane in all
-                .values_mut()
-                .filter(|plane| !plane.runs(prepare.revision, &prepare.digest))
-            {
-                let asked = plane.link.as_ref().and_then(|link| link.asked.as_ref());
-                let underway = asked.is_some_and(|asked| {
-                    asked.catching_up
-                        && asked.revision == prepare.revision
-                        && asked.digest == prepare.digest
-                });
-                if !underway {
-                    ask(plane, prepare, true);
-                }
-            }
-        });
-    }
-
-    /// Sends the revision in force to one plane that has just come, also where it runs it already.
-    pub fn welcome(&self, link: &LinkId, prepare: &Prepare) {
-        self.change(|all| {
-            if let Some(plane) = all
-                .get_mut(&link.plane)
-                .filter(|plane| is_current(plane, link))
-            {
-                ask(plane, prepare, true);
-            }
-        });
-    }
-
-    /// What these links said of an earlier commit does not count for the one that is about to be sent.
-    pub fn unsettle(&self, links: &[LinkId]) {
-        self.change(|all| {
-            for id in links {
-                let plane = all.get_mut(&id.plane).filter(|plane| is_current(plane, id));
-                if let Some(link) = plane.and_then(|plane| plane.link.as_mut()) {
-                    link.applied_since_commit = false;
-                }
-            }
-        });
-    }
-
-    /// Sends a message to these links, as far as they are still there; gives those that took it.
-    pub fn tell(&self, links: &[LinkId], message: &Hears) -> Vec<LinkId> {
-        self.see(|all| {
-            let took = |link: &&LinkId| {
-                let plane = all.get(&link.plane).filter(|plane| is_current(plane, link));
-                plane
-                    .and_then(|plane| plane.link.as_ref())
-                    .is_some_and(|link| link.outbox.send(message.clone()).is_ok())
-            };
-            links.iter().filter(took).cloned().collect()
-        })
-    }
-
-    /// Asks one plane to do something, and waits for its word. Errors: `Unheard`.
-    pub async fn command(
-        &self,
-        plane: &str,
-        what: sentinel_proto::v1::command::What,
-        deadline: Instant,
-    ) -> Result<CommandDone, Unheard> {
-        let id = self.0.commands.fetch_add(1, Ordering::Relaxed);
-        let message = Hears::Command(Command {
-            id,
-            what: Some(what),
-        });
-        let link = self.see(|all| {
-            let link = all
-                .get(plane)
-                .and_then(|plane| plane.link.as_ref())
-                .ok_or(Unheard::Away)?;
-            link.outbox.send(message).map_err(|_| Unheard::Full)?;
-            Ok(LinkId {
-                plane: plane.to_owned(),
-                link: link.id,
-            })
-        })?;
-        let answer = self.until(deadline, |all| {
-            let Some(plane) = all
-                .get(&link.plane)
-                .filter(|plane| is_current(plane, &link))
-            else {
-                return Some(Err(Unheard::Away));
-            };
-            let done = plane
-                .link
-                .as_ref()?
-                .commands
-                .iter()
-                .find(|done| done.id == id)?;
-            Some(Ok(done.clone()))
-        });
-        answer.await.unwrap_or(Err(Unheard::Silent))
-    }
-
     /// Now, as planes are stamped with it.
     pub fn unix_ms(&self) -> i64 {
         self.0.clock.unix_ms()
@@ -467,26 +263,4 @@ pub fn is_current(plane: &Plane, link: &LinkId) -> bool {
         .link
         .as_ref()
         .is_some_and(|current| current.id == link.link)
-}
-
-fn ask(plane: &mut Plane, prepare: &Prepare, catching_up: bool) -> Option<LinkId> {
-    let link = plane.link.as_mut()?;
-    let mut message = prepare.clone();
-    if catching_up {
-        // What is missing at a start switches that backend alone off; a plane that has another revision is no start.
-        message.allow_degraded |= plane.revision == 0 || plane.digest == prepare.digest;
-    }
-    link.asked = Some(Asked {
-        revision: prepare.revision,
-        digest: prepare.digest.clone(),
-        at: Instant::now(),
-        catching_up,
-        answer: None,
-    });
-    // A full queue shows as silence: there will be no answer.
-    link.outbox.send(Hears::Prepare(message)).ok();
-    Some(LinkId {
-        plane: plane.id.clone(),
-        link: link.id,
-    })
 }

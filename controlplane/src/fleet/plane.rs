@@ -23,7 +23,8 @@ const ACKS: usize = 32;
 pub struct Plane {
     pub id: String,
     pub name: String,
-    pub secret: Fingerprint,
+    /// `None` until the store has proved one since this start.
+    pub secret: Option<Fingerprint>,
     pub first_seen_ms: i64,
     pub last_seen_ms: i64,
     /// It said goodbye: nobody waits for it.
@@ -77,17 +78,11 @@ pub struct Answer {
 }
 
 impl Plane {
-    pub fn known(
-        id: String,
-        name: String,
-        secret: Fingerprint,
-        first_seen_ms: i64,
-        last_seen_ms: i64,
-    ) -> Self {
+    pub fn known(id: String, name: String, first_seen_ms: i64, last_seen_ms: i64) -> Self {
         Self {
             id,
             name,
-            secret,
+            secret: None,
             first_seen_ms,
             last_seen_ms,
             stopped: false,

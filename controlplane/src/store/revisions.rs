@@ -93,6 +93,21 @@ impl Store {
         first(rows.last(), "append a revision")?.count("revision")
     }
 
+    /// Lifts the counter, so that the next revision is above `number`; it never falls.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn raise_revision_to(&self, number: u64) -> Result<(), StoreError> {
+        let statement = Statement::new(
+            "UPDATE counters SET value = $1 WHERE name = 'last_revision' AND value < $1 RETURNING value",
+            [Arg::count("a revision", number)?],
+        );
+        self.engine
+            .write("raise the revision", vec![statement])
+            .await
+            .map(drop)
+    }
+
     /// Makes `number` the current revision if `base` (0: none) still is.
     ///
     /// Of two writers after the same revision exactly one wins. Repeating a call that won changes nothing.

@@ -50,13 +50,14 @@ impl SqliteEngine {
                 problem: error.to_string(),
                 advice: "see that its directory is there and ours to write",
             })?;
-        let options = SqliteConnectOptions::new()
+        let reading = SqliteConnectOptions::new()
             .filename(path)
-            .auto_vacuum(SqliteAutoVacuum::Incremental)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(Duration::from_secs(5))
             .foreign_keys(true);
+        // this pragma writes to the file's header: not for those that only read
+        let options = reading.clone().auto_vacuum(SqliteAutoVacuum::Incremental);
         let opening = |source| opening(&place, source);
         let mut first = SqliteConnection::connect_with(&options)
             .await
@@ -80,12 +81,12 @@ impl SqliteEngine {
                     Ok(true)
                 })
             })
-            .connect_with(options.clone())
+            .connect_with(options)
             .await
             .map_err(opening)?;
         let readers = pool()
             .max_connections(READERS)
-            .connect_with(options.read_only(true))
+            .connect_with(reading.read_only(true))
             .await
             .map_err(opening)?;
         Ok(Self {

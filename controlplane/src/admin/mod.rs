@@ -1,0 +1,178 @@
+//! AdminService: one method a verb of `sentinelctl`. Thin: each checks the token, and calls the part that knows.
+//!
+//! What changes something goes through `Core::act`, so that it is audited and runs to its end.
+
+mod audit;
+mod backends;
+mod configuration;
+mod kills;
+mod status;
+mod tokens;
+
+use sentinel_proto::v1::admin_service_server::AdminService;
+use sentinel_proto::v1::{
+    AuditListReply, AuditListRequest, BackendListReply, BackendListRequest, BackendRestartReply,
+    BackendRestartRequest, BackendStderrReply, BackendStderrRequest, ConfigCheckReply,
+    ConfigCheckRequest, ConfigHistoryReply, ConfigHistoryRequest, ConfigShowReply,
+    ConfigShowRequest, KillListReply, KillListRequest, KillReply, KillRequest, PlaneListReply,
+    PlaneListRequest, PublishReply, ReloadRequest, RollbackRequest, StatusReply, StatusRequest,
+    TokenListRevokedReply, TokenListRevokedRequest, TokenMintReply, TokenMintRequest,
+    TokenRevokeRequest, ToolListReply, ToolListRequest,
+};
+use tonic::{Request, Response, Status};
+
+use crate::core::Core;
+use crate::guard::{self, Power};
+use crate::refusal::Refusal;
+
+pub use self::configuration::reload_by;
+
+#[derive(Clone, Debug)]
+pub struct Admin {
+    core: Core,
+}
+
+impl Admin {
+    pub const fn new(core: Core) -> Self {
+        Self { core }
+    }
+
+    /// The message of a caller that may ask. Errors: `UNAUTHENTICATED`, `PERMISSION_DENIED`.
+    fn open<T>(&self, request: Request<T>) -> Result<T, Status> {
+        guard::check(&self.core.tokens, Power::Admin, request.metadata())?;
+        Ok(request.into_inner())
+    }
+}
+
+fn answer<T>(done: Result<T, Refusal>) -> Result<Response<T>, Status> {
+    done.map(Response::new).map_err(Status::from)
+}
+
+#[tonic::async_trait]
+impl AdminService for Admin {
+    async fn status(
+        &self,
+        request: Request<StatusRequest>,
+    ) -> Result<Response<StatusReply>, Status> {
+        self.open(request)?;
+        Ok(Response::new(status::status(&self.core).await))
+    }
+
+    async fn reload(
+        &self,
+        request: Request<ReloadRequest>,
+    ) -> Result<Response<PublishReply>, Status> {
+        answer(configuration::reload(&self.core, self.open(request)?).await)
+    }
+
+    async fn rollback(
+        &self,
+        request: Request<RollbackRequest>,
+    ) -> Result<Response<PublishReply>, Status> {
+        answer(configuration::rollback(&self.core, self.open(request)?).await)
+    }
+
+    async fn config_check(
+        &self,
+        request: Request<ConfigCheckRequest>,
+    ) -> Result<Response<ConfigCheckReply>, Status> {
+        let asked = self.open(request)?;
+        Ok(Response::new(configuration::check(&self.core, &asked)))
+    }
+
+    async fn config_show(
+        &self,
+        request: Request<ConfigShowRequest>,
+    ) -> Result<Response<ConfigShowReply>, Status> {
+        answer(configuration::show(&self.core, self.open(request)?.revision).await)
+    }
+
+    async fn config_history(
+        &self,
+        request: Request<ConfigHistoryRequest>,
+    ) -> Result<Response<ConfigHistoryReply>, Status> {
+        answer(configuration::history(&self.core, self.open(request)?.limit).await)
+    }
+
+    async fn kill(&self, request: Request<KillRequest>) -> Result<Response<KillReply>, Status> {
+        answer(kills::kill(&self.core, self.open(request)?).await)
+    }
+
+    async fn kill_list(
+        &self,
+        request: Request<KillListRequest>,
+    ) -> Result<Response<KillListReply>, Status> {
+        self.open(request)?;
+        Ok(Response::new(kills::list(&self.core)))
+    }
+
+    async fn token_mint(
+        &self,
+        request: Request<TokenMintRequest>,
+    ) -> Result<Response<TokenMintReply>, Status> {
+        answer(tokens::mint(&self.core, self.open(request)?).await)
+    }
+
+    async fn token_revoke(
+        &self,
+        request: Request<TokenRevokeRequest>,
+    ) -> Result<Response<KillReply>, Status> {
+        answer(tokens::revoke(&self.core, self.open(request)?).await)
+    }
+
+    async fn token_list_revoked(
+        &self,
+        request: Request<TokenListRevokedRequest>,
+    ) -> Result<Response<TokenListRevokedReply>, Status> {
+        self.open(request)?;
+        Ok(Response::new(tokens::revoked(&self.core)))
+    }
+
+    async fn audit_list(
+        &self,
+        request: Request<AuditListRequest>,
+    ) -> Result<Response<AuditListReply>, Status> {
+        answer(audit::list(&self.core, self.open(request)?).await)
+    }
+
+    async fn backend_list(
+        &self,
+        request: Request<BackendListRequest>,
+    ) -> Result<Response<BackendListReply>, Status> {
+        self.open(request)?;
+        Ok(Response::new(BackendListReply {
+            backends: self.core.fleet.backends(),
+        }))
+    }
+
+    async fn backend_stderr(
+        &self,
+        request: Request<BackendStderrRequest>,
+    ) -> Result<Response<BackendStderrReply>, Status> {
+        answer(backends::stderr(&self.core, &self.open(request)?.name).await)
+    }
+
+    async fn backend_restart(
+        &self,
+        request: Request<BackendRestartRequest>,
+    ) -> Result<Response<BackendRestartReply>, Status> {
+        answer(backends::restart(&self.core, self.open(request)?).await)
+    }
+
+    async fn tool_list(
+        &self,
+        request: Request<ToolListRequest>,
+    ) -> Result<Response<ToolListReply>, Status> {
+        answer(backends::tools(&self.core, &self.open(request)?.role))
+    }
+
+    async fn plane_list(
+        &self,
+        request: Request<PlaneListRequest>,
+    ) -> Result<Response<PlaneListReply>, Status> {
+        self.open(request)?;
+        Ok(Response::new(PlaneListReply {
+            planes: self.core.fleet.states(),
+        }))
+    }
+}
