@@ -170,17 +170,20 @@ impl TokenSource {
     }
 
     fn look(&self) -> Option<MetadataValue<Ascii>> {
+        let token = self.text()?;
+        let mut bearer = MetadataValue::try_from(format!("Bearer {}", token.expose_secret())).ok()?;
+        bearer.set_sensitive(true);
+        Some(bearer)
+    }
+
+    /// The token as it is now, without blanks around it; none: not there, or empty.
+    pub fn text(&self) -> Option<SecretString> {
         let text: SecretString = match self {
             Self::Given(token) => token.clone(),
             Self::File(path) => std::fs::read_to_string(path).ok()?.into(),
         };
         let token = text.expose_secret().trim();
-        if token.is_empty() {
-            return None;
-        }
-        let mut bearer = MetadataValue::try_from(format!("Bearer {token}")).ok()?;
-        bearer.set_sensitive(true);
-        Some(bearer)
+        (!token.is_empty()).then(|| token.into())
     }
 }
 

@@ -30,7 +30,7 @@ use crate::{
     identity::{Home, Identity},
     kill::Kills,
     ops::status::Look,
-    view::ViewMessage,
+    view::task::ViewMessage,
 };
 
 /// Messages on their way to the control plane; full: it does not read, and the stream is made anew.

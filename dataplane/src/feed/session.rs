@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
 use super::{DEBOUNCE, Ended, Feed, PATIENCE, REPORT};
-use crate::view::ViewMessage;
+use crate::view::task::{Ready, ViewMessage};
 
 type Reply = Pin<Box<dyn Future<Output = PlaneSays> + Send>>;
 
@@ -167,8 +167,10 @@ impl<'f> Session<'f> {
         let snapshot = snapshot.into();
         self.pending.push_back(ViewMessage::Prepare { revision, digest: sum, snapshot, allow_degraded, reply });
         self.replies.push(Box::pin(async move {
-            let gone = |_| problem(revision, sum, "a newer one took its place, or the plane stops");
-            prepared.await.map_or_else(gone, say)
+            match prepared.await {
+                Ok(ready) => say(answer(revision, sum, ready)),
+                Err(_) => problem(revision, sum, "a newer one took its place, or the plane stops"),
+            }
         }));
         Ok(())
     }
@@ -179,12 +181,12 @@ impl<'f> Session<'f> {
             tracing::error!(revision, "a commit without a digest is not heeded");
             return;
         };
-        let (reply, applied) = oneshot::channel::<Result<Applied, String>>();
+        let (reply, applied) = oneshot::channel();
         self.pending.push_back(ViewMessage::Commit { revision, digest, reply });
         self.report_soon();
         self.replies.push(Box::pin(async move {
             match applied.await {
-                Ok(Ok(applied)) => say(applied),
+                Ok(Ok(())) => say(Applied { revision, digest: digest.into() }),
                 Ok(Err(why)) => {
                     tracing::error!(revision, why, "the revision was not put in force");
                     problem(revision, digest, &why)
@@ -247,6 +249,16 @@ impl<'f> Session<'f> {
         timeout(Duration::from_secs(1), end).await.ok();
         Ended::Left
     }
+}
+
+fn answer(revision: u64, digest: [u8; 32], ready: Ready) -> Prepared {
+    let told = |problem: crate::view::policy::Problem| PlaneProblem {
+        backend: problem.backend,
+        key: problem.key,
+        message: problem.message,
+    };
+    let problems = ready.problems.into_iter().map(told).collect();
+    Prepared { revision, digest: digest.into(), problems, degraded: ready.degraded }
 }
 
 fn problem(revision: u64, digest: [u8; 32], message: &str) -> PlaneSays {
