@@ -26,10 +26,13 @@ pub enum Verb {
 
 #[derive(Debug, Args)]
 pub struct Filters {
+    /// As its tokens name it
     #[arg(long, value_name = "NAME", default_value = "")]
     client: String,
+    /// The name under which it is listed
     #[arg(long, value_name = "NAME", default_value = "")]
     tool: String,
+    /// As it stands in the file
     #[arg(long, value_name = "NAME", default_value = "")]
     backend: String,
     /// ok, tool_error, denied, error, timeout, cancelled, input_required or abandoned

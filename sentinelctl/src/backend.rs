@@ -19,7 +19,10 @@ pub enum Verb {
         stderr: Option<String>,
     },
     /// End it and start it anew on every plane, with a fresh budget of restarts
-    Restart { name: String },
+    Restart {
+        /// As it stands in the file
+        name: String,
+    },
 }
 
 /// What to ask for.

@@ -25,13 +25,14 @@ pub struct Cli {
     #[arg(
         long,
         global = true,
+        help_heading = "Everywhere",
         value_enum,
         default_value = "table",
         env = "SENTINEL_OUTPUT"
     )]
     pub output: Format,
     /// Only results and problems, no notes
-    #[arg(long, global = true, env = "SENTINEL_QUIET", value_parser = clap::builder::BoolishValueParser::new())]
+    #[arg(long, global = true, help_heading = "Everywhere", env = "SENTINEL_QUIET", value_parser = clap::builder::BoolishValueParser::new())]
     pub quiet: bool,
     #[command(subcommand)]
     pub command: Command,
@@ -41,16 +42,34 @@ pub struct Cli {
 #[derive(Clone, Debug, Default, Args)]
 pub struct Connection {
     /// Control plane: unix:PATH, http://HOST:PORT or https://HOST:PORT; found by itself when not given
-    #[arg(long, global = true, value_name = "URL", env = "SENTINEL_ENDPOINT")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Everywhere",
+        value_name = "URL",
+        env = "SENTINEL_ENDPOINT"
+    )]
     pub endpoint: Option<String>,
     /// Where state lives; default: $XDG_STATE_HOME/sentinel, as root /var/lib/sentinel
-    #[arg(long, global = true, value_name = "DIR", env = "SENTINEL_DATA_DIR")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Everywhere",
+        value_name = "DIR",
+        env = "SENTINEL_DATA_DIR"
+    )]
     pub data_dir: Option<PathBuf>,
     /// PEM file of the authority of an https:// endpoint
-    #[arg(long, global = true, value_name = "FILE", env = "SENTINEL_CA_FILE")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Everywhere",
+        value_name = "FILE",
+        env = "SENTINEL_CA_FILE"
+    )]
     pub ca_file: Option<PathBuf>,
     /// Send the admin token in the clear to an http:// endpoint beyond this machine
-    #[arg(long, global = true, env = "SENTINEL_INSECURE_GRPC", value_parser = clap::builder::BoolishValueParser::new())]
+    #[arg(long, global = true, help_heading = "Everywhere", env = "SENTINEL_INSECURE_GRPC", value_parser = clap::builder::BoolishValueParser::new())]
     pub insecure_grpc: bool,
 }
 

@@ -20,9 +20,15 @@ use crate::reload;
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Every problem of a file, as FILE:LINE:COL (without a control plane: sentinel-controlplane check FILE)
-    Check { file: PathBuf },
+    Check {
+        /// Usually sentinel.toml
+        file: PathBuf,
+    },
     /// The text of a revision; the current one when none is named
-    Show { revision: Option<u64> },
+    Show {
+        /// Its number, as `config history` shows it
+        revision: Option<u64>,
+    },
     /// Revisions, newest first
     History {
         /// How many
@@ -31,6 +37,7 @@ pub enum Verb {
     },
     /// Publish an older revision's content as a new one
     Rollback {
+        /// Its number, as `config history` shows it
         revision: u64,
         /// Go on without planes that are silent
         #[arg(long)]

@@ -32,6 +32,7 @@ pub enum Verb {
 
 #[derive(Debug, Args)]
 pub struct Named {
+    /// As it is listed, or as it stands in the file or in tokens; must exist, but for clients
     name: String,
     /// Also a name that nobody knows (yet)
     #[arg(long)]

@@ -75,8 +75,13 @@ pub(crate) fn report(
     }
     if !reply.problems.is_empty() {
         return Err(Fault::Usage(format!(
-            "{} problems; nothing was changed",
-            reply.problems.len()
+            "{} {}; nothing was changed",
+            reply.problems.len(),
+            if reply.problems.len() == 1 {
+                "problem"
+            } else {
+                "problems"
+            }
         )));
     }
     let everywhere = reply

@@ -73,6 +73,7 @@ impl Running {
     pub async fn next_steps(&self) -> Steps {
         let mut missing = Vec::new();
         let listen = self.plane_listens(&mut missing).await;
+        let silent = !missing.is_empty();
         let token = if self.anonymous {
             None
         } else {
@@ -80,7 +81,9 @@ impl Running {
         };
         let gateway = format!("http://{}/mcp", reachable(&listen));
         let sample = match &token {
+            // Without a plane or a token there is nobody to ask, and it was said already.
             None if !self.anonymous => None,
+            _ if silent => None,
             _ => sample_tool(&gateway, token.as_deref(), &mut missing).await,
         };
         self.steps(&gateway, token.as_deref(), sample.as_ref(), &missing)
@@ -205,10 +208,14 @@ impl Running {
             } else {
                 format!(" --gateway {gateway}")
             };
+            let role = match &self.role {
+                Some(role) if !self.anonymous => format!(" --role {}", quoted(role)),
+                _ => String::new(),
+            };
             lines.extend([
                 String::new(),
                 "From the operator's side: call a tool, stop it, let it go on, find the calls again:".to_owned(),
-                format!("  {ctl} tool call {} {}{to}", quoted(name), quoted(arguments)),
+                format!("  {ctl} tool call {} {}{role}{to}", quoted(name), quoted(arguments)),
                 format!("  {ctl} kill-switch tool {} --reason 'trying it out'", quoted(name)),
                 format!("  {ctl} kill-switch tool {} --lift", quoted(name)),
             ]);
