@@ -281,15 +281,20 @@ async fn finish(
             supervisor.draining("restarted by the operator");
             drained(conversation, &process).await;
         }
-        End::Itself { .. } if process.has_exited() => {
+        End::Itself { why, .. } if process.has_exited() => {
             // Answers that it wrote before it died are still answers.
             if !tasks.reader.is_finished() {
                 timeout(LAST_WORDS, &mut tasks.reader).await.ok();
             }
             conversation.close("its process died");
+            supervisor.failed(if why.is_empty() {
+                "its process died"
+            } else {
+                why
+            });
         }
         End::Itself { why, .. } => {
-            supervisor.draining(why);
+            supervisor.failed(why);
             conversation.close(Cow::Owned(why.clone()));
         }
     }

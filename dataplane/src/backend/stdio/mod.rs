@@ -121,10 +121,15 @@ impl StdioLink {
     /// Returns when it is ready, or when waiting for that is of no use.
     async fn restarted(&self) {
         let mut status = self.shared.status.subscribe();
-        let is_settled = |published: &Published| {
-            !published.was_ready
-                || !matches!(published.status.state, State::Starting | State::Backoff)
+        let comes_back = |published: &Published| {
+            published.was_ready
+                && match published.status.state {
+                    State::Starting | State::Backoff => true,
+                    State::Draining => !self.shared.stopping.is_cancelled(),
+                    State::Ready | State::Stopped | State::GaveUp | State::Down => false,
+                }
         };
+        let is_settled = |published: &Published| !comes_back(published);
         tokio::time::timeout(RESTARTING, status.wait_for(is_settled))
             .await
             .ok();
@@ -132,10 +137,14 @@ impl StdioLink {
 
     fn unavailable(&self) -> Failure {
         let status = self.status();
+        let state = match status.state {
+            State::Draining if !self.shared.stopping.is_cancelled() => Unavailable::Starting,
+            // Ready a moment ago: it ended between two looks.
+            other => other.unavailable().unwrap_or(Unavailable::Down),
+        };
         Failure::BackendUnavailable {
             backend: Arc::clone(&self.backend),
-            // Ready a moment ago: it ended between two looks.
-            state: status.state.unavailable().unwrap_or(Unavailable::Down),
+            state,
             retry_after: Some(status.retry_after.unwrap_or(TRY_AGAIN)),
         }
     }

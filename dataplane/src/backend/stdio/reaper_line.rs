@@ -7,6 +7,7 @@ use std::{
     env,
     io::{self, Write as _},
     os::fd::AsFd as _,
+    path::PathBuf,
     process::{Child, ChildStdin, Command, Stdio},
 };
 
@@ -35,7 +36,7 @@ impl ReaperLine {
                 "a reaper process must not start another; it was started with wrong arguments",
             ));
         }
-        let mut command = Command::new(env::current_exe()?);
+        let mut command = Command::new(program());
         command
             .args(arguments())
             .env_clear()
@@ -112,6 +113,12 @@ impl Drop for ReaperLine {
         self.child.wait().ok();
         forked().remove(&self.child.id().cast_signed());
     }
+}
+
+/// Our own program; by the kernel's name for it where the file was replaced under us.
+fn program() -> PathBuf {
+    let by_path = env::current_exe().ok().filter(|path| path.exists());
+    by_path.unwrap_or_else(|| PathBuf::from("/proc/self/exe"))
 }
 
 #[cfg(not(test))]

@@ -35,6 +35,8 @@ pub(super) struct Restarts {
     recent: VecDeque<Instant>,
     attempt: usize,
     crashes: u32,
+    /// Until it is ready again: slow tries only.
+    given_up: bool,
 }
 
 impl Restarts {
@@ -45,6 +47,7 @@ impl Restarts {
             recent: VecDeque::new(),
             attempt: 0,
             crashes: 0,
+            given_up: false,
         }
     }
 
@@ -53,6 +56,7 @@ impl Restarts {
         self.recent.clear();
         self.attempt = 0;
         self.crashes = 0;
+        self.given_up = false;
     }
 
     /// It ended by itself; `ready_for`: how long it had been ready, none when it never was.
@@ -66,6 +70,7 @@ impl Restarts {
             Some(_) => self.crashes = 0,
             None => {}
         }
+        self.given_up &= ready_for.is_none();
         let now = Instant::now();
         while self
             .recent
@@ -74,7 +79,8 @@ impl Restarts {
         {
             self.recent.pop_front();
         }
-        if self.recent.len() >= self.most {
+        if self.given_up || self.recent.len() >= self.most {
+            self.given_up = true;
             return Next::GiveUp;
         }
         self.recent.push_back(now);
@@ -120,14 +126,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_spent_budget_gives_up_until_the_window_has_passed_or_the_operator_clears_it() {
+    async fn a_spent_budget_gives_up_until_it_is_ready_or_the_operator_clears_it() {
         let mut restarts = Restarts::new(2);
         assert!(matches!(restarts.ended(None), Next::Backoff(_)));
         assert!(matches!(restarts.ended(ODD), Next::Backoff(_)));
         assert_eq!(restarts.ended(None), Next::GiveUp);
-        tokio::time::advance(WINDOW).await;
-        assert!(matches!(restarts.ended(None), Next::Backoff(_)));
-        assert!(matches!(restarts.ended(None), Next::Backoff(_)));
+        tokio::time::advance(SLOW_TRY).await;
+        assert_eq!(
+            restarts.ended(None),
+            Next::GiveUp,
+            "a slow try that fails is followed by the next"
+        );
+        assert!(
+            matches!(restarts.ended(ODD), Next::Backoff(_)),
+            "it was ready: a new account"
+        );
+        assert!(matches!(restarts.ended(ODD), Next::Backoff(_)));
         assert_eq!(restarts.ended(None), Next::GiveUp);
         restarts.clear();
         assert!(matches!(restarts.ended(None), Next::Backoff(_)));

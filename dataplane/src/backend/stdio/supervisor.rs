@@ -225,6 +225,11 @@ impl Supervisor {
         self.publish(State::Ready, "", None);
     }
 
+    /// Its end is on its way, and after it the next start.
+    pub(super) fn failed(&self, why: &str) {
+        self.publish(State::Backoff, why, None);
+    }
+
     pub(super) fn draining(&self, why: &str) {
         self.publish(State::Draining, why, None);
     }
