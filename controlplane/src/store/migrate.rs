@@ -13,6 +13,10 @@ pub(crate) const SQLITE: &[Migration] = &[Migration {
     name: "first",
     sql: include_str!("../../../migrations/sqlite/0001_first.sql"),
 }];
+pub(crate) const POSTGRES: &[Migration] = &[Migration {
+    name: "first",
+    sql: include_str!("../../../migrations/postgres/0001_first.sql"),
+}];
 
 /// Who wrote a `schema_version`: other programs have tables of that name.
 pub(crate) const PRODUCT: &str = "sentinel";

@@ -6,11 +6,16 @@
 
 pub mod actions;
 pub mod audit;
+#[cfg(test)]
+mod contract;
 pub(crate) mod engine;
 pub mod error;
+#[cfg(test)]
+mod fixtures;
 mod listing;
 mod migrate;
 pub mod planes;
+mod postgres;
 pub mod revisions;
 mod sqlite;
 pub mod switches;
@@ -20,6 +25,7 @@ use std::sync::Arc;
 
 use engine::{Arg, Engine, Row, Statement};
 use error::StoreError;
+use secrecy::SecretString;
 
 /// A store, opened; clones share it.
 #[derive(Clone, Debug)]
@@ -32,6 +38,8 @@ pub struct Store {
 pub enum Place {
     /// A file; made if it is not there.
     Sqlite(PathBuf),
+    /// `postgres://…`, with what it holds of secrets.
+    Postgres(SecretString),
 }
 
 impl Store {
@@ -41,6 +49,9 @@ impl Store {
     /// With `Fault::Passing` the database is away: try again. All others need the operator.
     pub async fn open(place: &Place, now_unix_ms: i64) -> Result<Self, StoreError> {
         let engine: Arc<dyn Engine> = match place {
+            Place::Postgres(url) => {
+                Arc::new(postgres::PostgresEngine::open(url, now_unix_ms).await?)
+            }
             Place::Sqlite(path) => Arc::new(sqlite::SqliteEngine::open(path, now_unix_ms).await?),
         };
         Ok(Self { engine })

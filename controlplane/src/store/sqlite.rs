@@ -50,14 +50,18 @@ impl SqliteEngine {
                 problem: error.to_string(),
                 advice: "see that its directory is there and ours to write",
             })?;
-        let reading = SqliteConnectOptions::new()
+        let options = SqliteConnectOptions::new()
             .filename(path)
+            .auto_vacuum(SqliteAutoVacuum::Incremental)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(Duration::from_secs(5))
             .foreign_keys(true);
-        // this pragma writes to the file's header: not for those that only read
-        let options = reading.clone().auto_vacuum(SqliteAutoVacuum::Incremental);
+        // the modes above are written into the file, which a reader may not
+        let reading = SqliteConnectOptions::new()
+            .filename(path)
+            .read_only(true)
+            .busy_timeout(Duration::from_secs(5));
         let opening = |source| opening(&place, source);
         let mut first = SqliteConnection::connect_with(&options)
             .await
@@ -86,7 +90,7 @@ impl SqliteEngine {
             .map_err(opening)?;
         let readers = pool()
             .max_connections(READERS)
-            .connect_with(reading.read_only(true))
+            .connect_with(reading)
             .await
             .map_err(opening)?;
         Ok(Self {
@@ -353,6 +357,14 @@ impl Engine for SqliteEngine {
                 rows: forgotten,
                 partitions: 0,
             })
+        })
+    }
+
+    #[cfg(test)]
+    fn abandon_transaction(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let mut session = self.writer.acquire().await.unwrap();
+            sqlx::raw_sql("BEGIN").execute(&mut *session).await.unwrap();
         })
     }
 

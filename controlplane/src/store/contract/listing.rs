@@ -1,0 +1,210 @@
+//! Promises of `audit list` and of retention.
+
+use sentinel_proto::v1::{AuditBatch, AuditListRequest, AuditRecord};
+
+use super::promises;
+use super::records::{PLANE, batch, event, id, record};
+use crate::audit::ingest::ingest;
+use crate::audit::{query, retention};
+use crate::store::audit::Forgotten;
+use crate::store::fixtures::{Ground, NOW_MS, NOW_US};
+
+const DAY_US: i64 = 24 * 60 * 60 * 1_000_000;
+
+promises!(
+    every_filter_filters,
+    a_question_that_cannot_be_meant_is_refused,
+    a_listing_is_newest_first_and_says_when_there_is_more,
+    what_is_older_than_the_retention_goes_and_nothing_else,
+    arguments_are_shown_as_the_plane_sent_them,
+);
+
+async fn every_filter_filters(ground: Ground) {
+    let store = ground.open().await.unwrap();
+    let mut records: Vec<AuditRecord> = (1..=8).map(|seq| record(seq, &event(seq, ""))).collect();
+    records[0] = record(1, &event(1, r#","client":"ana""#));
+    records[1] = record(2, &event(2, r#","tool":"n8n__list""#));
+    records[2] = record(3, &event(3, r#","backend":"n8n""#));
+    records[4] = record(
+        5,
+        &event(5, "").replace(r#""status":"ok""#, r#""status":"denied""#),
+    );
+    records[5] = record(6, &at(6, NOW_US - 5 * DAY_US));
+    let all = AuditBatch { epoch: 1, records };
+    ingest(&store, PLANE, &all, NOW_MS).await.unwrap();
+    type Ask = fn(&mut AuditListRequest);
+    let asks: [(Ask, &[u64]); 9] = [
+        (|_| (), &[8, 7, 5, 4, 3, 2, 1, 6]),
+        (|ask| ask.client = "ana".to_owned(), &[1]),
+        (|ask| ask.tool = "n8n__list".to_owned(), &[2]),
+        (|ask| ask.backend = "n8n".to_owned(), &[3]),
+        (|ask| ask.status = "denied".to_owned(), &[5]),
+        (|ask| ask.request_id = id(7).to_uppercase(), &[7]),
+        (|ask| ask.until_unix_ms = NOW_MS, &[6]),
+        (
+            |ask| {
+                ask.since_unix_ms = NOW_MS;
+                ask.client = "ana".to_owned();
+                ask.status = "ok".to_owned();
+            },
+            &[1],
+        ),
+        (|ask| ask.client = "ana' OR '1'='1".to_owned(), &[]),
+    ];
+    for (ask, expected) in asks {
+        let mut asked = AuditListRequest::default();
+        ask(&mut asked);
+        let rows = query::list(&store, &asked).await.unwrap().rows;
+        let seqs: Vec<u64> = rows.iter().map(|row| row.seq).collect();
+        assert_eq!(seqs, expected, "{asked:?}");
+    }
+}
+
+async fn a_question_that_cannot_be_meant_is_refused(ground: Ground) {
+    let store = ground.open().await.unwrap();
+    let ask = AuditListRequest::default;
+    for refused in [
+        AuditListRequest {
+            status: "great".to_owned(),
+            ..ask()
+        },
+        AuditListRequest {
+            request_id: "1".to_owned(),
+            ..ask()
+        },
+        AuditListRequest {
+            limit: 100_000,
+            ..ask()
+        },
+    ] {
+        assert!(query::list(&store, &refused).await.is_err(), "{refused:?}");
+    }
+}
+
+async fn a_listing_is_newest_first_and_says_when_there_is_more(ground: Ground) {
+    let store = ground.open().await.unwrap();
+    ingest(&store, PLANE, &batch(1, 1..=60), NOW_MS)
+        .await
+        .unwrap();
+    for (limit, rows, more) in [
+        (0, 50, true),
+        (59, 59, true),
+        (60, 60, false),
+        (100, 60, false),
+    ] {
+        let reply = query::list(
+            &store,
+            &AuditListRequest {
+                limit,
+                ..AuditListRequest::default()
+            },
+        )
+        .await
+        .unwrap();
+        assert_eq!(
+            (reply.rows.len(), reply.more),
+            (rows, more),
+            "limit {limit}"
+        );
+        assert_eq!(reply.rows[0].seq, 60);
+        assert!(reply.rows.is_sorted_by(|a, b| a.ts_unix_us >= b.ts_unix_us));
+    }
+}
+
+async fn what_is_older_than_the_retention_goes_and_nothing_else(ground: Ground) {
+    let store = ground.open().await.unwrap();
+    retention::tend(&store, NOW_US - 40 * DAY_US, 30)
+        .await
+        .unwrap();
+    let days_ago = [40, 39, 31, 30, 29, 1, 0, -20];
+    let mut records: Vec<AuditRecord> = (1_u64..)
+        .zip(days_ago)
+        .map(|(seq, days)| record(seq, &at(seq, NOW_US - days * DAY_US)))
+        .collect();
+    records.push(record(9, "rubbish"));
+    ingest(
+        &store,
+        PLANE,
+        &AuditBatch { epoch: 1, records },
+        NOW_MS - 35 * DAY_US / 1000,
+    )
+    .await
+    .unwrap();
+    let done = retention::tend(&store, NOW_US, 30).await.unwrap();
+    assert!(done.rows + done.partitions >= 3, "{done:?}");
+    let asked = AuditListRequest::default();
+    let mut left: Vec<u64> = query::list(&store, &asked)
+        .await
+        .unwrap()
+        .rows
+        .iter()
+        .map(|row| row.seq)
+        .collect();
+    left.sort_unstable();
+    assert_eq!(left, [4, 5, 6, 7, 8]);
+    assert_eq!(
+        store.audit_counts().await.unwrap().quarantined,
+        0,
+        "quarantine is kept as long as rows are"
+    );
+    assert_eq!(
+        retention::tend(&store, NOW_US, 30).await.unwrap(),
+        Forgotten::default()
+    );
+}
+
+async fn arguments_are_shown_as_the_plane_sent_them(ground: Ground) {
+    let store = ground.open().await.unwrap();
+    // jsonb would sort, round and refuse these
+    for (seq, arguments) in (1..).zip([
+        r#"{"b":1,"a":1.10,"b":2}"#,
+        r#""\ud800""#,
+        "1e400000",
+        r#"{"a":"\u0000"}"#,
+    ]) {
+        let text = event(
+            seq,
+            &format!(r#","arguments":{arguments},"sent":true,"detail":{{"rule":"r"}}"#),
+        );
+        let batch = AuditBatch {
+            epoch: 1,
+            records: vec![record(seq, &text)],
+        };
+        assert_eq!(
+            ingest(&store, PLANE, &batch, NOW_MS)
+                .await
+                .unwrap()
+                .inserted,
+            1,
+            "{arguments}"
+        );
+        let asked = AuditListRequest {
+            limit: 1,
+            ..AuditListRequest::default()
+        };
+        let row = query::list(&store, &asked).await.unwrap().rows.remove(0);
+        assert_eq!(row.arguments, arguments);
+        assert_eq!(row.detail, r#"{"sent":true,"detail":{"rule":"r"}}"#);
+        assert_eq!(
+            (row.plane_id.as_str(), row.epoch, row.seq, row.count),
+            (PLANE, 1, seq, 1)
+        );
+        assert_eq!(
+            (row.ts_unix_us, row.request_id),
+            (NOW_US + seq.cast_signed(), id(seq))
+        );
+        assert_eq!(
+            (row.roles, row.latency_us),
+            (vec!["analyst".to_owned()], 12)
+        );
+    }
+}
+
+/// The JSON of record `seq`, with another time.
+fn at(seq: u64, ts_unix_us: i64) -> String {
+    let everyday = NOW_US + seq.cast_signed();
+    event(seq, "").replace(
+        &format!("\"ts\":{everyday}"),
+        &format!("\"ts\":{ts_unix_us}"),
+    )
+}
