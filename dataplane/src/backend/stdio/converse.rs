@@ -88,10 +88,7 @@ pub enum AskFault {
     #[error("it answered {method} with an error: {error}")]
     Refused { method: &'static str, error: String },
     #[error("it did not answer {method} within {} ms", within.as_millis())]
-    Silent {
-        method: &'static str,
-        within: Duration,
-    },
+    Silent { method: &'static str, within: Duration },
 }
 
 impl Conversation {
@@ -118,14 +115,7 @@ impl Conversation {
     /// One call, to its end. Cancel safe: dropped, the server is told.
     pub async fn call(&self, call: Outgoing<'_>, flight: &Flight, events: &Events) -> Sent {
         let (number, routed) = (flight.number(), call.routed);
-        let line = outgoing::call(
-            &routed.body,
-            &routed.scanned,
-            call.own_name,
-            number,
-            None,
-            true,
-        );
+        let line = outgoing::call(&routed.body, &routed.scanned, call.own_name, number, None, true);
         let came = flight.progress_token().map(|token| Progress {
             token: token.clone(),
             events: events.clone(),
@@ -134,12 +124,7 @@ impl Conversation {
         let Ok(mut answer) = self.waiting.enter(number, came.clone()) else {
             return Sent::Never(self.unavailable(Unavailable::Down));
         };
-        let mut pending = Pending {
-            conversation: self,
-            number,
-            sent: false,
-            why: "the client is gone",
-        };
+        let mut pending = Pending { conversation: self, number, sent: false, why: "the client is gone" };
         match self.enqueue(line, false, || flight.mark_sent()) {
             Ok(()) => pending.sent = true,
             Err(Refusal::Full) => return Sent::Never(self.unavailable(Unavailable::Full)),
@@ -168,43 +153,22 @@ impl Conversation {
                 failed: reply.failed,
                 tool_error: reply.tool_error,
             }),
-            None => Sent::Failed(Failure::BackendError {
-                backend: Arc::clone(&self.backend),
-                what: self.end(),
-            }),
+            None => Sent::Failed(Failure::BackendError { backend: Arc::clone(&self.backend), what: self.end() }),
         }
     }
 
     /// A question of ours; gives the `result`.
     ///
     /// Errors: no answer within the time (the server is told that we gave up), an error as answer, an end.
-    pub async fn ask(
-        &self,
-        method: &'static str,
-        params: Option<&str>,
-        within: Duration,
-    ) -> Result<Bytes, AskFault> {
+    pub async fn ask(&self, method: &'static str, params: Option<&str>, within: Duration) -> Result<Bytes, AskFault> {
         let number = self.next.fetch_add(1, Relaxed);
-        let answer = self
-            .waiting
-            .enter(number, None)
-            .map_err(|_refused| AskFault::Gone)?;
-        let mut pending = Pending {
-            conversation: self,
-            number,
-            sent: false,
-            why: "no answer in time",
-        };
-        let line = outgoing::line(&outgoing::request(
-            method,
-            params.map(str::as_bytes),
-            number,
-        ));
-        self.enqueue(line, false, || ())
-            .map_err(|refusal| match refusal {
-                Refusal::Full => AskFault::Full,
-                Refusal::Gone => AskFault::Gone,
-            })?;
+        let answer = self.waiting.enter(number, None).map_err(|_refused| AskFault::Gone)?;
+        let mut pending = Pending { conversation: self, number, sent: false, why: "no answer in time" };
+        let line = outgoing::line(&outgoing::request(method, params.map(str::as_bytes), number));
+        self.enqueue(line, false, || ()).map_err(|refusal| match refusal {
+            Refusal::Full => AskFault::Full,
+            Refusal::Gone => AskFault::Gone,
+        })?;
         // The specification forbids to cancel this one.
         pending.sent = method != "initialize";
         let reply = match tokio::time::timeout(within, answer).await {
@@ -217,22 +181,14 @@ impl Conversation {
             (None, error) => {
                 let error = error.map_or_else(Bytes::new, |error| reply.line.slice(error.range()));
                 let shown: String = String::from_utf8_lossy(&error).chars().take(200).collect();
-                Err(AskFault::Refused {
-                    method,
-                    error: super::stderr::escaped(&shown),
-                })
+                Err(AskFault::Refused { method, error: super::stderr::escaped(&shown) })
             }
         }
     }
 
     /// A notification of ours. Full: it is lost.
     pub fn tell(&self, method: &str, params: Option<&[u8]>) {
-        self.enqueue(
-            outgoing::line(&outgoing::notification(method, params)),
-            false,
-            || (),
-        )
-        .ok();
+        self.enqueue(outgoing::line(&outgoing::notification(method, params)), false, || ()).ok();
     }
 
     /// An answer to a request of the server's. False: too many wait already, and it is dropped.
@@ -264,19 +220,12 @@ impl Conversation {
     }
 
     fn end(&self) -> Cow<'static, str> {
-        self.end
-            .get()
-            .cloned()
-            .unwrap_or(Cow::Borrowed("its process died"))
+        self.end.get().cloned().unwrap_or(Cow::Borrowed("its process died"))
     }
 
     fn unavailable(&self, state: Unavailable) -> Failure {
         let retry_after = Some(Duration::from_secs(1));
-        Failure::BackendUnavailable {
-            backend: Arc::clone(&self.backend),
-            state,
-            retry_after,
-        }
+        Failure::BackendUnavailable { backend: Arc::clone(&self.backend), state, retry_after }
     }
 
     /// `handing` is done at the last moment before the writer may see the line.
@@ -336,8 +285,7 @@ impl Drop for Pending<'_> {
             self.conversation.waiting.leave(self.number);
         } else if self.conversation.waiting.bury(self.number) {
             let params = format!(r#"{{"requestId":{},"reason":"{}"}}"#, self.number, self.why);
-            self.conversation
-                .tell("notifications/cancelled", Some(params.as_bytes()));
+            self.conversation.tell("notifications/cancelled", Some(params.as_bytes()));
         }
     }
 }

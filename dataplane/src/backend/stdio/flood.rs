@@ -15,21 +15,13 @@ pub(super) struct Flood {
 
 impl Flood {
     pub(super) const fn new(most: u32, window: Duration) -> Self {
-        Self {
-            most,
-            window,
-            since: None,
-            count: 0,
-        }
+        Self { most, window, since: None, count: 0 }
     }
 
     /// One more. True: this window is over its bound.
     pub(super) fn note(&mut self) -> bool {
         let now = Instant::now();
-        if self
-            .since
-            .is_none_or(|since| now.duration_since(since) >= self.window)
-        {
+        if self.since.is_none_or(|since| now.duration_since(since) >= self.window) {
             self.since = Some(now);
             self.count = 0;
         }

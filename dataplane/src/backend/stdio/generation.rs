@@ -53,10 +53,7 @@ pub(super) enum End {
 
 impl End {
     fn fault(why: impl Into<String>) -> Self {
-        Self::Itself {
-            why: why.into(),
-            hopeless: false,
-        }
+        Self::Itself { why: why.into(), hopeless: false }
     }
 }
 
@@ -86,16 +83,8 @@ impl Drop for Tasks {
 }
 
 /// Runs `process` to its end, whatever ends it; nothing of it is left afterwards.
-pub(super) async fn run(
-    supervisor: &Supervisor,
-    process: Process,
-    pipes: Pipes,
-    ready: &OnceLock<Instant>,
-) -> End {
-    let (conversation, lines) = Conversation::new(
-        Arc::clone(&supervisor.spec.name),
-        supervisor.spec.max_concurrency,
-    );
+pub(super) async fn run(supervisor: &Supervisor, process: Process, pipes: Pipes, ready: &OnceLock<Instant>) -> End {
+    let (conversation, lines) = Conversation::new(Arc::clone(&supervisor.spec.name), supervisor.spec.max_concurrency);
     let Ok((stdin, stdout, stderr)) = converted(pipes) else {
         return End::fault("its pipes can't be used");
     };
@@ -131,11 +120,7 @@ pub(super) async fn run(
 }
 
 fn converted(pipes: Pipes) -> std::io::Result<(ChildStdin, ChildStdout, ChildStderr)> {
-    Ok((
-        ChildStdin::from_std(pipes.stdin)?,
-        ChildStdout::from_std(pipes.stdout)?,
-        ChildStderr::from_std(pipes.stderr)?,
-    ))
+    Ok((ChildStdin::from_std(pipes.stdin)?, ChildStdout::from_std(pipes.stdout)?, ChildStderr::from_std(pipes.stderr)?))
 }
 
 /// Handshake, then whatever the process needs of us while it is ready. Ends only with a reason to end the process.
@@ -147,8 +132,7 @@ async fn talk(
 ) -> String {
     let within = supervisor.handshake_within();
     // One deadline for the whole: no single question has one of its own.
-    let (agreed, tools) = match timeout(within, greet(conversation, within.saturating_mul(2))).await
-    {
+    let (agreed, tools) = match timeout(within, greet(conversation, within.saturating_mul(2))).await {
         Ok(Ok(greeted)) => greeted,
         Ok(Err(fault)) => return format!("the handshake failed: {fault}"),
         Err(_elapsed) => return format!("it was not ready within {} s", within.as_secs()),
@@ -163,20 +147,11 @@ async fn talk(
     }
 }
 
-async fn greet(
-    conversation: &Conversation,
-    within: Duration,
-) -> Result<(Agreed, Vec<OfferedTool>), Fault> {
-    let result = conversation
-        .ask("initialize", Some(&handshake::initialize_params()), within)
-        .await?;
+async fn greet(conversation: &Conversation, within: Duration) -> Result<(Agreed, Vec<OfferedTool>), Fault> {
+    let result = conversation.ask("initialize", Some(&handshake::initialize_params()), within).await?;
     let agreed = handshake::agree(&result)?;
     conversation.tell("notifications/initialized", None);
-    let tools = if agreed.has_tools {
-        list(conversation, within).await?
-    } else {
-        Vec::new()
-    };
+    let tools = if agreed.has_tools { list(conversation, within).await? } else { Vec::new() };
     Ok((agreed, tools))
 }
 
@@ -184,9 +159,7 @@ async fn list(conversation: &Conversation, within: Duration) -> Result<Vec<Offer
     let mut listing = Listing::default();
     let mut params = None;
     loop {
-        let page = conversation
-            .ask("tools/list", params.as_deref(), within)
-            .await?;
+        let page = conversation.ask("tools/list", params.as_deref(), within).await?;
         params = listing.page(&page)?;
         if params.is_none() {
             return Ok(listing.into_tools());
@@ -212,39 +185,23 @@ async fn keep_listing(supervisor: &Supervisor, conversation: &Conversation) {
 async fn keep_suspecting(conversation: &Conversation) {
     loop {
         conversation.suspect.notified().await;
-        if matches!(
-            conversation.ask("ping", None, PING).await,
-            Err(AskFault::Silent { .. } | AskFault::Full)
-        ) {
+        if matches!(conversation.ask("ping", None, PING).await, Err(AskFault::Silent { .. } | AskFault::Full)) {
             return;
         }
     }
 }
 
 async fn say(supervisor: &Supervisor, note: Note) {
-    supervisor
-        .parts
-        .notes
-        .send(BackendNote {
-            backend: supervisor.parts.id,
-            note,
-        })
-        .await
-        .ok();
+    supervisor.parts.notes.send(BackendNote { backend: supervisor.parts.id, note }).await.ok();
 }
 
 /// Its end is told by `wait`; a process that closes its pipes and lives on is of no use.
 async fn reader_ended(process: &Process, end: ReaderEnd) -> End {
     let (why, hopeless) = match end {
-        ReaderEnd::Closed if timeout(LAST_WORDS, process.exited()).await.is_ok() => {
-            (String::new(), false)
-        }
+        ReaderEnd::Closed if timeout(LAST_WORDS, process.exited()).await.is_ok() => (String::new(), false),
         ReaderEnd::Closed => ("it closed its stdout".to_owned(), false),
         ReaderEnd::TooLong => ("it sent a line above max_response_bytes".to_owned(), false),
-        ReaderEnd::Garbage => (
-            "it sends too much that is no message of MCP".to_owned(),
-            true,
-        ),
+        ReaderEnd::Garbage => ("it sends too much that is no message of MCP".to_owned(), true),
         ReaderEnd::Unasked => ("it sends too much that nobody asked for".to_owned(), true),
     };
     End::Itself { why, hopeless }
@@ -252,9 +209,7 @@ async fn reader_ended(process: &Process, end: ReaderEnd) -> End {
 
 async fn writer_ended(process: &Process, end: WriterEnd) -> End {
     match end {
-        WriterEnd::Closed | WriterEnd::Hushed
-            if timeout(LAST_WORDS, process.exited()).await.is_ok() =>
-        {
+        WriterEnd::Closed | WriterEnd::Hushed if timeout(LAST_WORDS, process.exited()).await.is_ok() => {
             End::fault(String::new())
         }
         WriterEnd::Closed | WriterEnd::Hushed => End::fault("it closed its stdin"),
@@ -287,31 +242,21 @@ async fn finish(
                 timeout(LAST_WORDS, &mut tasks.reader).await.ok();
             }
             conversation.close("its process died");
-            supervisor.failed(if why.is_empty() {
-                "its process died"
-            } else {
-                why
-            });
+            supervisor.failed(if why.is_empty() { "its process died" } else { why });
         }
         End::Itself { why, .. } => {
             supervisor.failed(why);
             conversation.close(Cow::Owned(why.clone()));
         }
     }
-    stop::ladder(&supervisor.spec.name, &process, || {
-        conversation.hush.cancel()
-    })
-    .await;
+    stop::ladder(&supervisor.spec.name, &process, || conversation.hush.cancel()).await;
     conversation.close("it was stopped");
     if !tasks.stderr.is_finished() {
         timeout(LAST_WORDS, &mut tasks.stderr).await.ok();
     }
     let status = process.reap();
     match end {
-        End::Itself { why, hopeless } if why.is_empty() => End::Itself {
-            why: status,
-            hopeless,
-        },
+        End::Itself { why, hopeless } if why.is_empty() => End::Itself { why: status, hopeless },
         other => other,
     }
 }

@@ -75,11 +75,7 @@ impl StdioLink {
         let backend = Arc::clone(&spec.name);
         let shared = Shared::new(stdio_of(&spec));
         let tracker = parts.tracker.clone();
-        let supervisor = Supervisor {
-            spec: Arc::clone(&spec),
-            parts,
-            shared: Arc::clone(&shared),
-        };
+        let supervisor = Supervisor { spec: Arc::clone(&spec), parts, shared: Arc::clone(&shared) };
         tracker.spawn(async move {
             if let Some(stdio) = stdio_of(&spec) {
                 supervisor.run(stdio).await;
@@ -89,11 +85,7 @@ impl StdioLink {
     }
 
     pub fn status(&self) -> LinkStatus {
-        let Published {
-            mut status,
-            next_try,
-            ..
-        } = self.shared.status.borrow().clone();
+        let Published { mut status, next_try, .. } = self.shared.status.borrow().clone();
         status.retry_after = next_try.map(|at| at.saturating_duration_since(Instant::now()));
         status
     }
@@ -130,9 +122,7 @@ impl StdioLink {
                 }
         };
         let is_settled = |published: &Published| !comes_back(published);
-        tokio::time::timeout(RESTARTING, status.wait_for(is_settled))
-            .await
-            .ok();
+        tokio::time::timeout(RESTARTING, status.wait_for(is_settled)).await.ok();
     }
 
     fn unavailable(&self) -> Failure {
@@ -153,11 +143,7 @@ impl StdioLink {
     ///
     /// Errors: not ready, no answer in time.
     pub async fn housekeep(&self, what: Housekeeping, within: Duration) -> Result<(), Failure> {
-        let conversation = self
-            .shared
-            .current
-            .load_full()
-            .ok_or_else(|| self.unavailable())?;
+        let conversation = self.shared.current.load_full().ok_or_else(|| self.unavailable())?;
         match what {
             Housekeeping::ListTools => {
                 conversation.changed.notify_one();
@@ -166,10 +152,9 @@ impl StdioLink {
             Housekeeping::Ping => match conversation.ask("ping", None, within).await {
                 // Whoever refuses a ping lives.
                 Ok(_) | Err(AskFault::Refused { .. }) => Ok(()),
-                Err(AskFault::Silent { .. }) => Err(Failure::Timeout {
-                    backend: Arc::clone(&self.backend),
-                    timeout: within,
-                }),
+                Err(AskFault::Silent { .. }) => {
+                    Err(Failure::Timeout { backend: Arc::clone(&self.backend), timeout: within })
+                }
                 Err(AskFault::Full | AskFault::Gone) => Err(self.unavailable()),
             },
         }

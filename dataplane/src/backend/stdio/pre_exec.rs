@@ -2,10 +2,7 @@
 //!
 //! Only system calls: no allocation, no lock, no formatting, since another thread may have held any lock when we
 //! forked. The process group, the signal mask and the pipes are std's business (`Command::process_group`).
-#![expect(
-    unsafe_code,
-    reason = "std has no safe way to the parent-death signal, to limits and to setsid in the child"
-)]
+#![expect(unsafe_code, reason = "std has no safe way to the parent-death signal, to limits and to setsid in the child")]
 
 use std::{io, os::unix::process::CommandExt as _, process::Command};
 
@@ -56,11 +53,7 @@ pub(super) fn outlive(command: &mut Command) {
 
 /// Marks all above stderr to be closed by exec; std's own error pipe is marked already and works until then.
 fn close_the_rest() {
-    let (first, last, how) = (
-        3 as libc::c_uint,
-        libc::c_uint::MAX,
-        libc::CLOSE_RANGE_CLOEXEC,
-    );
+    let (first, last, how) = (3 as libc::c_uint, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
     // SAFETY: a system call on numbers. A kernel without it (before 5.11) answers with an error: what Rust opened is
     // marked anyway.
     unsafe { libc::syscall(libc::SYS_close_range, first, last, how) };

@@ -41,11 +41,7 @@ pub struct Process {
 
 impl Process {
     pub(super) fn new(pid: i32, marker: String, spawner: Spawner) -> Self {
-        Self {
-            pid: Pid::from_raw(pid),
-            marker,
-            spawner,
-        }
+        Self { pid: Pid::from_raw(pid), marker, spawner }
     }
 
     pub fn pid(&self) -> u32 {
@@ -60,9 +56,7 @@ impl Process {
             match &mut children {
                 Some(children) => {
                     // A signal may be merged with another's; the slow look makes up for what a full queue would lose.
-                    tokio::time::timeout(Duration::from_secs(1), children.recv())
-                        .await
-                        .ok();
+                    tokio::time::timeout(Duration::from_secs(1), children.recv()).await.ok();
                 }
                 None => tokio::time::sleep(LOOK).await,
             }

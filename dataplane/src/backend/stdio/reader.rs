@@ -85,12 +85,8 @@ struct LogParams {
 
 /// Reads until the end of `stdout`, or until it has heard enough.
 pub async fn read(mut stdout: impl AsyncRead + Unpin, ears: Ears) -> ReaderEnd {
-    let mut reader = Reader {
-        ears,
-        garbage: Flood::new(GARBAGE, FLOOD),
-        unasked: Flood::new(UNKNOWN, FLOOD),
-        sampled: None,
-    };
+    let mut reader =
+        Reader { ears, garbage: Flood::new(GARBAGE, FLOOD), unasked: Flood::new(UNKNOWN, FLOOD), sampled: None };
     let mut buffer = BytesMut::with_capacity(AT_REST);
     // Up to here there is no line end: each byte is looked at once, however long the line.
     let mut seen = 0;
@@ -98,10 +94,7 @@ pub async fn read(mut stdout: impl AsyncRead + Unpin, ears: Ears) -> ReaderEnd {
         if !matches!(stdout.read_buf(&mut buffer).await, Ok(1..)) {
             return ReaderEnd::Closed;
         }
-        while let Some(at) = buffer
-            .get(seen..)
-            .and_then(|new| memchr::memchr(b'\n', new))
-        {
+        while let Some(at) = buffer.get(seen..).and_then(|new| memchr::memchr(b'\n', new)) {
             let end = seen.saturating_add(at);
             if end > reader.ears.limit {
                 return ReaderEnd::TooLong;
@@ -142,33 +135,17 @@ impl Reader {
         }
         self.ears.conversation.heard();
         match incoming::read(&line) {
-            Ok(Incoming::Response {
-                id,
-                failed,
-                tool_error,
-                result,
-                error,
-            }) => self.response(Reply {
-                line,
-                id,
-                failed,
-                tool_error,
-                result,
-                error,
-            }),
+            Ok(Incoming::Response { id, failed, tool_error, result, error }) => {
+                self.response(Reply { line, id, failed, tool_error, result, error })
+            }
             Ok(Incoming::Request { id, method, .. }) => self.request(&line, id, method),
-            Ok(Incoming::Notification {
-                method,
-                params,
-                progress_token,
-                ..
-            }) => {
+            Ok(Incoming::Notification { method, params, progress_token, .. }) => {
                 self.notification(line, method, params, progress_token);
                 Ok(())
             }
-            Ok(Incoming::Batch(spans)) if !in_batch => spans
-                .into_iter()
-                .try_for_each(|span| self.line(line.slice(span.range()), true)),
+            Ok(Incoming::Batch(spans)) if !in_batch => {
+                spans.into_iter().try_for_each(|span| self.line(line.slice(span.range()), true))
+            }
             Ok(Incoming::Batch(_)) | Err(_) => self.no_message(&line),
         }
     }
@@ -186,11 +163,7 @@ impl Reader {
             }
             Met::Nobody => {
                 self.ears.counts.unknown_ids.fetch_add(1, Relaxed);
-                if self.unasked.note() {
-                    Err(ReaderEnd::Unasked)
-                } else {
-                    Ok(())
-                }
+                if self.unasked.note() { Err(ReaderEnd::Unasked) } else { Ok(()) }
             }
         }
     }
@@ -220,11 +193,7 @@ impl Reader {
                 && let Some(progress) = self.ears.conversation.waiting.progress(number)
             {
                 progress.came.notify_one();
-                progress.events.offer(Event::Progress(incoming::with_id(
-                    &line,
-                    token,
-                    &progress.token,
-                )));
+                progress.events.offer(Event::Progress(incoming::with_id(&line, token, &progress.token)));
             }
         } else if method.is(&line, "notifications/tools/list_changed") {
             self.ears.conversation.changed.notify_one();
@@ -232,13 +201,7 @@ impl Reader {
             && let Some(params) = params
             && let Ok(LogParams { level }) = serde_json::from_slice(params.get(&line))
         {
-            let note = BackendNote {
-                backend: self.ears.id,
-                note: Note::Log {
-                    level,
-                    message: line,
-                },
-            };
+            let note = BackendNote { backend: self.ears.id, note: Note::Log { level, message: line } };
             if self.ears.notes.try_send(note).is_err() {
                 self.ears.counts.dropped_logs.fetch_add(1, Relaxed);
             }
@@ -252,15 +215,9 @@ impl Reader {
             self.sampled = Some(Instant::now());
             // Beside stderr, not into the log: servers print arguments.
             let sample = line.get(..SAMPLE_BYTES).unwrap_or(line);
-            self.ears
-                .stderr
-                .note("(on stdout, no message of MCP) ", sample);
+            self.ears.stderr.note("(on stdout, no message of MCP) ", sample);
         }
-        if self.garbage.note() {
-            Err(ReaderEnd::Garbage)
-        } else {
-            Ok(())
-        }
+        if self.garbage.note() { Err(ReaderEnd::Garbage) } else { Ok(()) }
     }
 }
 

@@ -35,11 +35,7 @@ pub fn run(input: impl Read) -> ExitCode {
     while let Some(Ok(line)) = lines.next() {
         groups.hear(&line);
     }
-    if groups.end() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if groups.end() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 #[derive(Debug, Default)]
@@ -106,21 +102,13 @@ impl Groups {
         let is_ours = |group: i32, started: u64| {
             let leader = all.iter().find(|seen| seen.pid == group);
             leader.is_none_or(|leader| leader.started == started)
-                && all
-                    .iter()
-                    .any(|seen| seen.group == group && !seen.zombie && seen.started >= started)
+                && all.iter().any(|seen| seen.group == group && !seen.zombie && seen.started >= started)
         };
-        self.leaders
-            .iter()
-            .filter(|&(&group, &started)| is_ours(group, started))
-            .map(|(&group, _)| group)
-            .collect()
+        self.leaders.iter().filter(|&(&group, &started)| is_ours(group, started)).map(|(&group, _)| group).collect()
     }
 
     fn marked(&self) -> Vec<strays::Seen> {
-        self.marker.as_ref().map_or_else(Vec::new, |marker| {
-            strays::marked(|value| marker.is_of_boot(value))
-        })
+        self.marker.as_ref().map_or_else(Vec::new, |marker| strays::marked(|value| marker.is_of_boot(value)))
     }
 
     /// True: nothing is left.
@@ -135,10 +123,7 @@ impl Groups {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a process of its own, without a runtime: there is no worker to block"
-)]
+#[expect(clippy::disallowed_methods, reason = "a process of its own, without a runtime: there is no worker to block")]
 fn pause() {
     std::thread::sleep(LOOK);
 }

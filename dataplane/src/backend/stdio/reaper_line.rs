@@ -37,15 +37,8 @@ impl ReaperLine {
             ));
         }
         let mut command = Command::new(program());
-        command
-            .args(arguments())
-            .env_clear()
-            .env(REAPER, "1")
-            .current_dir("/");
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
+        command.args(arguments()).env_clear().env(REAPER, "1").current_dir("/");
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         pre_exec::outlive(&mut command);
         let mut child = {
             let mut forked = forked();
@@ -90,18 +83,12 @@ impl ReaperLine {
         self.child.kill().ok();
         // The dead one is waited for where it is dropped.
         *self = Self::start(marker)?;
-        children
-            .iter()
-            .all(|child| self.add(child))
-            .then_some(())
-            .ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+        children.iter().all(|child| self.add(child)).then_some(()).ok_or_else(|| io::ErrorKind::BrokenPipe.into())
     }
 
     /// Lines are far below PIPE_BUF: whole or not at all.
     fn say(&mut self, line: &str) -> bool {
-        self.pipe
-            .as_mut()
-            .is_some_and(|pipe| pipe.write_all(line.as_bytes()).is_ok())
+        self.pipe.as_mut().is_some_and(|pipe| pipe.write_all(line.as_bytes()).is_ok())
     }
 }
 
@@ -129,9 +116,5 @@ fn arguments() -> Vec<&'static str> {
 /// The test binary has no commands: one of its tests is the reaper.
 #[cfg(test)]
 fn arguments() -> Vec<&'static str> {
-    vec![
-        "--exact",
-        "backend::stdio::reaper::tests::a_reaper_runs_only_when_it_is_asked_to",
-        "--nocapture",
-    ]
+    vec!["--exact", "backend::stdio::reaper::tests::a_reaper_runs_only_when_it_is_asked_to", "--nocapture"]
 }

@@ -72,11 +72,7 @@ impl Restarts {
         }
         self.given_up &= ready_for.is_none();
         let now = Instant::now();
-        while self
-            .recent
-            .front()
-            .is_some_and(|at| now.duration_since(*at) >= WINDOW)
-        {
+        while self.recent.front().is_some_and(|at| now.duration_since(*at) >= WINDOW) {
             self.recent.pop_front();
         }
         if self.given_up || self.recent.len() >= self.most {
@@ -95,11 +91,8 @@ impl Restarts {
 
 /// The longest wait of the nth try: 0.25 s, doubled each time, up to 30 s.
 fn ceiling(attempt: usize) -> Duration {
-    let schedule = ExponentialBuilder::default()
-        .with_min_delay(FIRST)
-        .with_max_delay(CAP)
-        .with_factor(2.0)
-        .without_max_times();
+    let schedule =
+        ExponentialBuilder::default().with_min_delay(FIRST).with_max_delay(CAP).with_factor(2.0).without_max_times();
     schedule.build().nth(attempt.min(AT_CAP)).unwrap_or(CAP)
 }
 
@@ -118,10 +111,7 @@ mod tests {
     #[test]
     fn the_ceiling_doubles_from_a_quarter_second_to_thirty() {
         let ceilings: Vec<_> = (0..9).map(|attempt| ceiling(attempt).as_millis()).collect();
-        assert_eq!(
-            ceilings,
-            [250, 500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]
-        );
+        assert_eq!(ceilings, [250, 500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]);
         assert!((0..100).all(|_| within(FIRST) < FIRST));
     }
 
@@ -132,15 +122,8 @@ mod tests {
         assert!(matches!(restarts.ended(ODD), Next::Backoff(_)));
         assert_eq!(restarts.ended(None), Next::GiveUp);
         tokio::time::advance(SLOW_TRY).await;
-        assert_eq!(
-            restarts.ended(None),
-            Next::GiveUp,
-            "a slow try that fails is followed by the next"
-        );
-        assert!(
-            matches!(restarts.ended(ODD), Next::Backoff(_)),
-            "it was ready: a new account"
-        );
+        assert_eq!(restarts.ended(None), Next::GiveUp, "a slow try that fails is followed by the next");
+        assert!(matches!(restarts.ended(ODD), Next::Backoff(_)), "it was ready: a new account");
         assert!(matches!(restarts.ended(ODD), Next::Backoff(_)));
         assert_eq!(restarts.ended(None), Next::GiveUp);
         restarts.clear();

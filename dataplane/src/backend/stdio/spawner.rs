@@ -57,25 +57,16 @@ pub struct Plan<'a> {
 
 impl std::fmt::Debug for Plan<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Plan")
-            .field("backend", &self.backend)
-            .field("command", &self.command)
-            .finish_non_exhaustive()
+        f.debug_struct("Plan").field("backend", &self.backend).field("command", &self.command).finish_non_exhaustive()
     }
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum SpawnError {
-    #[error(
-        "can't start {command:?}: {source}; give its full path, or install it where PATH finds it"
-    )]
+    #[error("can't start {command:?}: {source}; give its full path, or install it where PATH finds it")]
     Command { command: String, source: io::Error },
     #[error("can't use {path:?} as the working directory of {command:?}: {source}")]
-    Cwd {
-        command: String,
-        path: PathBuf,
-        source: io::Error,
-    },
+    Cwd { command: String, path: PathBuf, source: io::Error },
     #[error("can't start {command:?} now: too many backends start at once")]
     Busy { command: String },
 }
@@ -109,10 +100,7 @@ impl Spawner {
     /// process, from `main`, before any runtime.
     ///
     /// Errors: the reaper or the thread can't be started.
-    pub fn start(
-        plane_id: impl std::fmt::Display,
-        boot: impl std::fmt::Display,
-    ) -> io::Result<Self> {
+    pub fn start(plane_id: impl std::fmt::Display, boot: impl std::fmt::Display) -> io::Result<Self> {
         let marker = Marker::new(&plane_id.to_string(), &boot.to_string());
         // Closes our /proc entries and ptrace to our own children, which run as the same user.
         prctl::set_dumpable(false)?;
@@ -120,10 +108,7 @@ impl Spawner {
         prctl::set_child_subreaper(true)?;
         let strays = end_strays(&marker);
         if strays > 0 {
-            tracing::warn!(
-                strays,
-                "ended processes that an earlier start of this plane had left behind"
-            );
+            tracing::warn!(strays, "ended processes that an earlier start of this plane had left behind");
         }
         let shared = Arc::new(Shared {
             reaper: Mutex::new(ReaperLine::start(&marker)?),
@@ -133,14 +118,8 @@ impl Spawner {
         });
         let (requests, inbox) = sync_channel(REQUESTS);
         let of_thread = Arc::clone(&shared);
-        thread::Builder::new()
-            .name("spawner".to_owned())
-            .spawn(move || serve(&of_thread, &inbox))?;
-        Ok(Self {
-            requests,
-            shared,
-            state: Path::new("/").into(),
-        })
+        thread::Builder::new().name("spawner".to_owned()).spawn(move || serve(&of_thread, &inbox))?;
+        Ok(Self { requests, shared, state: Path::new("/").into() })
     }
 
     /// Children without a `cwd` work in a folder of their own below `state` (made when it is first needed, 0700).
@@ -156,8 +135,7 @@ impl Spawner {
         if pid <= 0 {
             return false;
         }
-        let in_group =
-            strays::look(pid).is_some_and(|seen| self.children().contains_key(&seen.group));
+        let in_group = strays::look(pid).is_some_and(|seen| self.children().contains_key(&seen.group));
         in_group
             || strays::marker_of(pid).is_some_and(|value| self.shared.marker.is_of_plane(&value))
             || strays::descends_from_us(pid)
@@ -167,59 +145,28 @@ impl Spawner {
     pub async fn spawn(&self, plan: Plan<'_>) -> Result<(Process, Pipes), SpawnError> {
         let named = || plan.command.to_owned();
         let cwd = self.cwd(&plan)?;
-        let marker = self
-            .shared
-            .marker
-            .of_child(self.shared.next.fetch_add(1, Relaxed));
+        let marker = self.shared.marker.of_child(self.shared.next.fetch_add(1, Relaxed));
         let mut command = Command::new(plan.command);
-        command
-            .args(plan.args.iter().map(ExposeSecret::expose_secret))
-            .current_dir(&cwd)
-            .env_clear();
-        command.envs(
-            INHERITED
-                .iter()
-                .filter_map(|key| Some((key, env::var_os(key)?))),
-        );
-        command.envs(
-            plan.env
-                .iter()
-                .map(|(key, value)| (key, value.expose_secret())),
-        );
+        command.args(plan.args.iter().map(ExposeSecret::expose_secret)).current_dir(&cwd).env_clear();
+        command.envs(INHERITED.iter().filter_map(|key| Some((key, env::var_os(key)?))));
+        command.envs(plan.env.iter().map(|(key, value)| (key, value.expose_secret())));
         command.env(MARKER, &marker);
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         pre_exec::contain(&mut command, Pid::this().as_raw());
 
         let (reply, answer) = oneshot::channel();
-        let request = Request {
-            command,
-            marker,
-            reply,
-            spawner: self.clone(),
-        };
-        self.requests
-            .try_send(request)
-            .map_err(|_full| SpawnError::Busy { command: named() })?;
+        let request = Request { command, marker, reply, spawner: self.clone() };
+        self.requests.try_send(request).map_err(|_full| SpawnError::Busy { command: named() })?;
         match answer.await {
             Ok(Ok(child)) => Ok(child),
-            Ok(Err(source)) => Err(SpawnError::Command {
-                command: named(),
-                source,
-            }),
+            Ok(Err(source)) => Err(SpawnError::Command { command: named(), source }),
             Err(_thread_gone) => Err(SpawnError::Busy { command: named() }),
         }
     }
 
     fn cwd(&self, plan: &Plan<'_>) -> Result<PathBuf, SpawnError> {
-        let fault = |path: &Path, source| SpawnError::Cwd {
-            command: plan.command.to_owned(),
-            path: path.into(),
-            source,
-        };
+        let fault =
+            |path: &Path, source| SpawnError::Cwd { command: plan.command.to_owned(), path: path.into(), source };
         if let Some(cwd) = plan.cwd {
             return match fs::metadata(cwd) {
                 Ok(found) if found.is_dir() => Ok(cwd.to_owned()),
@@ -232,11 +179,7 @@ impl Spawner {
         }
         // A name is one plain component of a path, whatever the configuration allows.
         let own = self.state.join(plan.backend.replace(['/', '.'], "_"));
-        match fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&own)
-        {
+        match fs::DirBuilder::new().recursive(true).mode(0o700).create(&own) {
             Ok(()) => Ok(own),
             Err(source) => Err(fault(&own, source)),
         }
@@ -283,23 +226,14 @@ impl Shared {
 
     fn fork(&self, mut request: Request) {
         let result = Self::fork_known(&mut request.command).and_then(|(pid, mut child)| {
-            let (stdin, stdout, stderr) =
-                (child.stdin.take(), child.stdout.take(), child.stderr.take());
-            let seen =
-                strays::look(pid).ok_or_else(|| io::Error::other("it can't be seen in /proc"))?;
+            let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+            let seen = strays::look(pid).ok_or_else(|| io::Error::other("it can't be seen in /proc"))?;
             // Known before anyone can ask for it; the reaper hears of it before it has said a word.
             self.children().insert(pid, seen);
             self.keep_reaper(&|reaper| reaper.add(&seen));
             let process = Process::new(pid, request.marker, request.spawner);
             match (stdin, stdout, stderr) {
-                (Some(stdin), Some(stdout), Some(stderr)) => Ok((
-                    process,
-                    Pipes {
-                        stdin,
-                        stdout,
-                        stderr,
-                    },
-                )),
+                (Some(stdin), Some(stdout), Some(stderr)) => Ok((process, Pipes { stdin, stdout, stderr })),
                 _ => Err(io::Error::other("it has no pipes")),
             }
         });

@@ -46,34 +46,21 @@ impl Stderr {
         let mut secrets: Vec<SecretString> = Vec::new();
         for argument in args {
             let whole = argument.expose_secret();
-            let value = whole
-                .split_once('=')
-                .filter(|(key, _)| key.starts_with('-'))
-                .map_or(whole, |(_, value)| value);
+            let value = whole.split_once('=').filter(|(key, _)| key.starts_with('-')).map_or(whole, |(_, value)| value);
             if value.len() >= SECRET_ARGUMENT {
                 secrets.push(value.into());
             }
         }
-        let values = env
-            .iter()
-            .filter(|(_, value)| value.expose_secret().len() >= SECRET_VALUE);
+        let values = env.iter().filter(|(_, value)| value.expose_secret().len() >= SECRET_VALUE);
         secrets.extend(values.map(|(_, value)| value.clone()));
         // The longest first: one may hold another.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.expose_secret().len()));
-        Self {
-            ring: Mutex::default(),
-            secrets,
-        }
+        Self { ring: Mutex::default(), secrets }
     }
 
     /// Oldest first, control characters escaped, configured secrets hidden.
     pub fn lines(&self) -> Vec<String> {
-        self.ring
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .iter()
-            .cloned()
-            .collect()
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
     /// One line of whatever bytes, under a heading of ours.
@@ -102,11 +89,7 @@ impl Stderr {
     /// Reads until the end of `pipe`. Cancel safe: what is half a line is lost.
     pub async fn read(&self, mut pipe: impl AsyncRead + Unpin) {
         let mut buffer = BytesMut::with_capacity(LINE);
-        let mut second = Second {
-            since: Instant::now(),
-            lines: 0,
-            dropped: 0,
-        };
+        let mut second = Second { since: Instant::now(), lines: 0, dropped: 0 };
         loop {
             let read = pipe.read_buf(&mut buffer).await;
             while let Some(line) = next_line(&mut buffer) {
@@ -126,11 +109,7 @@ impl Stderr {
     fn keep(&self, second: &mut Second, line: &[u8]) {
         if second.since.elapsed() >= Duration::from_secs(1) {
             self.tell_dropped(second);
-            *second = Second {
-                since: Instant::now(),
-                lines: 0,
-                dropped: 0,
-            };
+            *second = Second { since: Instant::now(), lines: 0, dropped: 0 };
         }
         second.lines += 1;
         if second.lines > PER_SECOND {
@@ -142,10 +121,7 @@ impl Stderr {
 
     fn tell_dropped(&self, second: &mut Second) {
         if second.dropped > 0 {
-            self.push(format!(
-                "({} lines more within a second were left out)",
-                second.dropped
-            ));
+            self.push(format!("({} lines more within a second were left out)", second.dropped));
             second.dropped = 0;
         }
     }
@@ -177,8 +153,7 @@ fn next_line(buffer: &mut BytesMut) -> Option<BytesMut> {
 pub fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for character in text.chars() {
-        let turns_direction =
-            matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        let turns_direction = matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         if character == '\t' || !(character.is_control() || turns_direction) {
             safe.push(character);
         } else {
@@ -193,32 +168,21 @@ mod tests {
     use super::*;
 
     fn ring() -> Stderr {
-        Stderr::new(
-            &["--token=hunter2hunter2".into(), "-y".into()],
-            &[("KEY".into(), "s3cr3t".into())],
-        )
+        Stderr::new(&["--token=hunter2hunter2".into(), "-y".into()], &[("KEY".into(), "s3cr3t".into())])
     }
 
     #[tokio::test]
     async fn secrets_are_hidden_and_control_characters_escaped() {
         let stderr = ring();
-        stderr
-            .read(&b"key s3cr3t, \x1b[31mred\r\nhunter2hunter2 -y\xff\nlast"[..])
-            .await;
-        assert_eq!(
-            stderr.lines(),
-            ["key ***, \\u{1b}[31mred", "*** -y\u{fffd}", "last"]
-        );
+        stderr.read(&b"key s3cr3t, \x1b[31mred\r\nhunter2hunter2 -y\xff\nlast"[..]).await;
+        assert_eq!(stderr.lines(), ["key ***, \\u{1b}[31mred", "*** -y\u{fffd}", "last"]);
     }
 
     #[tokio::test]
     async fn the_last_two_hundred_lines_of_a_flood_are_kept_and_the_rest_is_counted() {
         let stderr = ring();
         stderr.read("line\n".repeat(1000).as_bytes()).await;
-        assert_eq!(
-            stderr.lines().last().unwrap(),
-            "(900 lines more within a second were left out)"
-        );
+        assert_eq!(stderr.lines().last().unwrap(), "(900 lines more within a second were left out)");
         assert_eq!(stderr.lines().len(), 101);
         for at in 0..300 {
             stderr.note("", at.to_string().as_bytes());

@@ -21,11 +21,7 @@ pub(super) async fn ladder(backend: &str, process: &Process, close_stdin: impl F
     close_stdin();
     // A leader that is dead reads no stdin: what is left of its group gets no time for that.
     if !process.has_exited() && is_gone_within(AFTER_CLOSE, process).await {
-        tracing::debug!(
-            backend,
-            took_ms = took_ms(),
-            "ended when its stdin was closed"
-        );
+        tracing::debug!(backend, took_ms = took_ms(), "ended when its stdin was closed");
         return;
     }
     if process.has_exited() && process.tree().is_empty() {
@@ -46,11 +42,7 @@ pub(super) async fn ladder(backend: &str, process: &Process, close_stdin: impl F
     if gone {
         tracing::warn!(backend, took_ms = took_ms(), "ended by SIGKILL");
     } else {
-        tracing::error!(
-            backend,
-            left = process.tree().len(),
-            "processes are left after SIGKILL; please report this"
-        );
+        tracing::error!(backend, left = process.tree().len(), "processes are left after SIGKILL; please report this");
     }
 }
 
@@ -66,10 +58,7 @@ pub(super) fn kill(process: &Process) {
 /// own has until then as well.
 async fn is_gone_within(most: Duration, process: &Process) -> bool {
     let until = Instant::now() + most;
-    if tokio::time::timeout_at(until, process.exited())
-        .await
-        .is_err()
-    {
+    if tokio::time::timeout_at(until, process.exited()).await.is_err() {
         return false;
     }
     while !process.tree().is_empty() {

@@ -41,10 +41,7 @@ impl Seen {
 pub fn look(pid: i32) -> Option<Seen> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     // `pid (name) state ppid pgrp …`: the name may hold anything, parentheses too.
-    let after_name = stat
-        .iter()
-        .rposition(|&byte| byte == b')')?
-        .checked_add(1)?;
+    let after_name = stat.iter().rposition(|&byte| byte == b')')?.checked_add(1)?;
     let rest = std::str::from_utf8(stat.get(after_name..)?).ok()?;
     let mut fields = rest.split_ascii_whitespace();
     let state = fields.next()?;
@@ -52,13 +49,7 @@ pub fn look(pid: i32) -> Option<Seen> {
     let group = fields.next()?.parse().ok()?;
     // Field 22 of the line; 3 to 5 are taken.
     let started = fields.nth(16)?.parse().ok()?;
-    Some(Seen {
-        pid,
-        parent,
-        group,
-        started,
-        zombie: matches!(state, "Z" | "X"),
-    })
+    Some(Seen { pid, parent, group, started, zombie: matches!(state, "Z" | "X") })
 }
 
 /// Every process that we may see.
@@ -66,26 +57,19 @@ pub fn all() -> Vec<Seen> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
     };
-    entries
-        .filter_map(|entry| look(entry.ok()?.file_name().to_str()?.parse().ok()?))
-        .collect()
+    entries.filter_map(|entry| look(entry.ok()?.file_name().to_str()?.parse().ok()?)).collect()
 }
 
 /// The living of one process group.
 pub fn members(group: i32) -> Vec<Seen> {
-    all()
-        .into_iter()
-        .filter(|seen| seen.group == group && !seen.zombie)
-        .collect()
+    all().into_iter().filter(|seen| seen.group == group && !seen.zombie).collect()
 }
 
 /// The living whose marker `is` the one looked for; never ourselves.
 pub fn marked(is: impl Fn(&str) -> bool) -> Vec<Seen> {
     let ourselves = process::id();
     let is_meant = |seen: &Seen| {
-        !seen.zombie
-            && u32::try_from(seen.pid) != Ok(ourselves)
-            && marker_of(seen.pid).is_some_and(|value| is(&value))
+        !seen.zombie && u32::try_from(seen.pid) != Ok(ourselves) && marker_of(seen.pid).is_some_and(|value| is(&value))
     };
     all().into_iter().filter(is_meant).collect()
 }
@@ -94,9 +78,7 @@ pub fn marked(is: impl Fn(&str) -> bool) -> Vec<Seen> {
 pub fn marker_of(pid: i32) -> Option<String> {
     let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
     environ.split(|&byte| byte == 0).find_map(|variable| {
-        let value = variable
-            .strip_prefix(MARKER.as_bytes())?
-            .strip_prefix(b"=")?;
+        let value = variable.strip_prefix(MARKER.as_bytes())?.strip_prefix(b"=")?;
         String::from_utf8(value.to_vec()).ok()
     })
 }
@@ -133,10 +115,7 @@ pub struct Marker {
 
 impl Marker {
     pub fn new(plane: &str, boot: &str) -> Self {
-        Self {
-            plane: plane.into(),
-            boot: boot.into(),
-        }
+        Self { plane: plane.into(), boot: boot.into() }
     }
 
     /// What the child of this number carries.
@@ -154,9 +133,7 @@ impl Marker {
 
     /// A child of this plane, of whichever start.
     pub fn is_of_plane(&self, value: &str) -> bool {
-        value
-            .strip_prefix(&*self.plane)
-            .is_some_and(|rest| rest.starts_with('.'))
+        value.strip_prefix(&*self.plane).is_some_and(|rest| rest.starts_with('.'))
     }
 
     /// A child of this start of this plane.
@@ -182,9 +159,7 @@ mod tests {
     fn we_find_ourselves_and_do_not_descend_from_ourselves() {
         let ourselves = i32::try_from(process::id()).unwrap();
         let seen = look(ourselves).unwrap();
-        assert!(
-            !seen.zombie && seen.started > 0 && all().iter().any(|other| other.pid == ourselves)
-        );
+        assert!(!seen.zombie && seen.started > 0 && all().iter().any(|other| other.pid == ourselves));
         assert!(!descends_from_us(1));
         assert!(!descends_from_us(ourselves) || seen.parent == ourselves);
     }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
+use futures_util::FutureExt as _;
 use tokio::{
     sync::{Notify, watch},
     time::Instant,
@@ -71,14 +72,8 @@ impl Shared {
         };
         Arc::new(Self {
             current: ArcSwapOption::empty(),
-            status: watch::Sender::new(Published {
-                status,
-                was_ready: false,
-                next_try: None,
-            }),
-            stderr: Arc::new(stdio.map_or_else(Stderr::default, |stdio| {
-                Stderr::new(&stdio.args, &stdio.env)
-            })),
+            status: watch::Sender::new(Published { status, was_ready: false, next_try: None }),
+            stderr: Arc::new(stdio.map_or_else(Stderr::default, |stdio| Stderr::new(&stdio.args, &stdio.env))),
             counts: Arc::default(),
             restart: Notify::new(),
             stopping: CancellationToken::new(),
@@ -108,9 +103,7 @@ impl Supervisor {
         let mut first = true;
         loop {
             if !first {
-                self.shared
-                    .status
-                    .send_modify(|published| published.status.restarts += 1);
+                self.shared.status.send_modify(|published| published.status.restarts += 1);
             }
             first = false;
             let ready = OnceLock::new();
@@ -137,6 +130,8 @@ impl Supervisor {
     }
 
     async fn once(&self, stdio: &StdioSpec, ready: &OnceLock<Instant>) -> End {
+        // Whoever asked for a restart while the last process was ending gets it now.
+        self.shared.restart.notified().now_or_never();
         self.publish(State::Starting, "it is being started", None);
         let plan = Plan {
             backend: &self.spec.name,
@@ -147,19 +142,12 @@ impl Supervisor {
         };
         match self.parts.spawner.spawn(plan).await {
             Ok((process, pipes)) => {
-                self.shared
-                    .status
-                    .send_modify(|published| published.status.pid = process.pid());
+                self.shared.status.send_modify(|published| published.status.pid = process.pid());
                 let end = Box::pin(generation::run(self, process, pipes, ready)).await;
-                self.shared
-                    .status
-                    .send_modify(|published| published.status.pid = 0);
+                self.shared.status.send_modify(|published| published.status.pid = 0);
                 end
             }
-            Err(error) => End::Itself {
-                why: error.to_string(),
-                hopeless: false,
-            },
+            Err(error) => End::Itself { why: error.to_string(), hopeless: false },
         }
     }
 
@@ -171,11 +159,7 @@ impl Supervisor {
                 Some(next_try)
             }
             Pause::Endless => {
-                self.publish(
-                    State::Stopped,
-                    format!("{why}; restart_on_exit is false"),
-                    None,
-                );
+                self.publish(State::Stopped, format!("{why}; restart_on_exit is false"), None);
                 None
             }
         };
@@ -197,26 +181,12 @@ impl Supervisor {
     /// How long a handshake may take.
     pub(super) fn handshake_within(&self) -> Duration {
         let usual = stdio_of(&self.spec).map_or(FIRST_START, |stdio| stdio.start_timeout);
-        if self.shared.status.borrow().was_ready {
-            usual
-        } else {
-            FIRST_START.max(usual)
-        }
+        if self.shared.status.borrow().was_ready { usual } else { FIRST_START.max(usual) }
     }
 
-    pub(super) fn became_ready(
-        &self,
-        process: &Process,
-        agreed: Agreed,
-        conversation: &Arc<Conversation>,
-    ) {
+    pub(super) fn became_ready(&self, process: &Process, agreed: Agreed, conversation: &Arc<Conversation>) {
         self.shared.current.store(Some(Arc::clone(conversation)));
-        tracing::info!(
-            backend = &*self.spec.name,
-            pid = process.pid(),
-            revision = &*agreed.protocol_version,
-            "ready"
-        );
+        tracing::info!(backend = &*self.spec.name, pid = process.pid(), revision = &*agreed.protocol_version, "ready");
         self.shared.status.send_modify(|published| {
             published.was_ready = true;
             published.status.server = agreed.server.into();
@@ -243,13 +213,7 @@ impl Supervisor {
             published.next_try = next_try;
         });
         // Full: another note is on its way already, and whoever reads it asks for the state.
-        self.parts
-            .notes
-            .try_send(BackendNote {
-                backend: self.parts.id,
-                note: Note::State,
-            })
-            .ok();
+        self.parts.notes.try_send(BackendNote { backend: self.parts.id, note: Note::State }).ok();
     }
 }
 

@@ -67,10 +67,7 @@ struct Table {
 
 #[derive(Debug)]
 enum Slot {
-    Call {
-        reply: oneshot::Sender<Reply>,
-        progress: Option<Progress>,
-    },
+    Call { reply: oneshot::Sender<Reply>, progress: Option<Progress> },
     Buried,
 }
 
@@ -79,11 +76,7 @@ impl Waiting {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn enter(
-        &self,
-        number: u64,
-        progress: Option<Progress>,
-    ) -> Result<oneshot::Receiver<Reply>, Refused> {
+    pub fn enter(&self, number: u64, progress: Option<Progress>) -> Result<oneshot::Receiver<Reply>, Refused> {
         let (reply, receiver) = oneshot::channel();
         let mut table = self.table();
         if table.closed || table.slots.contains_key(&number) {
@@ -101,11 +94,7 @@ impl Waiting {
             Some(Slot::Call { reply, .. }) => {
                 table.calls -= 1;
                 drop(table);
-                if reply.send(answer).is_ok() {
-                    Met::Caller
-                } else {
-                    Met::Late
-                }
+                if reply.send(answer).is_ok() { Met::Caller } else { Met::Late }
             }
             Some(Slot::Buried) => {
                 table.graves.retain(|(buried, _)| *buried != number);
@@ -174,14 +163,7 @@ mod tests {
 
     fn reply() -> Reply {
         let line = Bytes::from_static(b"1");
-        Reply {
-            line,
-            id: Span { start: 0, end: 1 },
-            failed: false,
-            tool_error: false,
-            result: None,
-            error: None,
-        }
+        Reply { line, id: Span { start: 0, end: 1 }, failed: false, tool_error: false, result: None, error: None }
     }
 
     #[tokio::test]
@@ -189,14 +171,8 @@ mod tests {
         let waiting = Waiting::default();
         let caller = waiting.enter(7, None).unwrap();
         assert_eq!(waiting.enter(7, None).err(), Some(Refused));
-        assert_eq!(
-            (waiting.answer(8, reply()), waiting.answer(7, reply())),
-            (Met::Nobody, Met::Caller)
-        );
-        assert_eq!(
-            (waiting.answer(7, reply()), waiting.calls()),
-            (Met::Nobody, 0)
-        );
+        assert_eq!((waiting.answer(8, reply()), waiting.answer(7, reply())), (Met::Nobody, Met::Caller));
+        assert_eq!((waiting.answer(7, reply()), waiting.calls()), (Met::Nobody, 0));
         assert!(caller.await.is_ok());
     }
 
@@ -207,26 +183,17 @@ mod tests {
             drop(waiting.enter(number, None).unwrap());
             assert!(waiting.bury(number) && !waiting.bury(number));
         }
-        assert_eq!(
-            (waiting.answer(0, reply()), waiting.answer(1, reply())),
-            (Met::Nobody, Met::Late)
-        );
+        assert_eq!((waiting.answer(0, reply()), waiting.answer(1, reply())), (Met::Nobody, Met::Late));
         tokio::time::advance(REMEMBERED).await;
         drop(waiting.enter(2000, None).unwrap());
         waiting.bury(2000);
-        assert_eq!(
-            (waiting.answer(2, reply()), waiting.answer(2000, reply())),
-            (Met::Nobody, Met::Late)
-        );
+        assert_eq!((waiting.answer(2, reply()), waiting.answer(2000, reply())), (Met::Nobody, Met::Late));
     }
 
     #[tokio::test]
     async fn closing_wakes_all_and_keeps_others_out() {
         let waiting = Waiting::default();
-        let (first, second) = (
-            waiting.enter(1, None).unwrap(),
-            waiting.enter(2, None).unwrap(),
-        );
+        let (first, second) = (waiting.enter(1, None).unwrap(), waiting.enter(2, None).unwrap());
         waiting.close();
         assert!(first.await.is_err() && second.await.is_err());
         assert_eq!(waiting.enter(3, None).err(), Some(Refused));
