@@ -47,20 +47,22 @@ macro_rules! labels {
     };
 }
 
-/// What is turned away to protect the rest, before it is a call.
-const SHED: [&str; 11] = [
-    "body",
-    "body_timeout",
-    "connections",
-    "header_timeout",
-    "in_flight",
-    "origin",
-    "other",
-    "peer_connections",
-    "slow_reader",
-    "streams",
-    "unasked_response",
-];
+labels! {
+    /// What was turned away to protect the rest, before it was a call.
+    Shed {
+        Body = "body",
+        BodyTimeout = "body_timeout",
+        Connections = "connections",
+        HeaderTimeout = "header_timeout",
+        InFlight = "in_flight",
+        Memory = "memory",
+        Origin = "origin",
+        SlowReader = "slow_reader",
+        Streams = "streams",
+        Tokens = "tokens",
+        UnaskedResponse = "unasked_response",
+    }
+}
 
 labels! {
     /// What a client's connection is doing.
@@ -122,7 +124,7 @@ pub struct Metrics {
     tools: Arc<Mutex<HashMap<Box<str>, Arc<ToolMetrics>>>>,
     unknown: Arc<ToolMetrics>,
     stages: Vec<Histogram>,
-    shed: Vec<(&'static str, IntCounter)>,
+    shed: Vec<IntCounter>,
     connections: Vec<IntGauge>,
     /// What Sentinel itself added to calls that were answered.
     pub overhead: Histogram,
@@ -177,7 +179,7 @@ impl Metrics {
         let unknown = Arc::new(tool_metrics("unknown", &requests, &duration, &errors, &hits));
         Ok(Self {
             stages: Stage::ALL.iter().map(|stage| stages.with_label_values(&[stage.as_str()])).collect(),
-            shed: SHED.iter().map(|reason| (*reason, shed.with_label_values(&[reason]))).collect(),
+            shed: Shed::ALL.iter().map(|reason| shed.with_label_values(&[reason.as_str()])).collect(),
             connections: Connection::ALL.iter().map(|state| connections.with_label_values(&[state.as_str()])).collect(),
             rate_limit_hits: hits,
             tools: Arc::default(),
@@ -241,7 +243,7 @@ impl Metrics {
 
     /// A client's response to nothing that was asked.
     pub fn unasked_response(&self) {
-        self.shed("unasked_response");
+        self.shed(Shed::UnaskedResponse);
     }
 
     pub fn stage(&self, stage: Stage, took: Duration) {
@@ -250,10 +252,8 @@ impl Metrics {
         }
     }
 
-    /// Counts what was turned away; a reason outside the closed set counts as `other`.
-    pub fn shed(&self, reason: &str) {
-        let known = self.shed.iter().find(|(known, _)| *known == reason);
-        if let Some((_, counter)) = known.or_else(|| self.shed.iter().find(|(known, _)| *known == "other")) {
+    pub fn shed(&self, reason: Shed) {
+        if let Some(counter) = self.shed.get(reason as usize) {
             counter.inc();
         }
     }
@@ -463,7 +463,7 @@ mod tests {
     #[test]
     fn every_promised_family_is_there() {
         let metrics = Metrics::new().unwrap();
-        metrics.shed("origin");
+        metrics.shed(Shed::Origin);
         metrics.stage(Stage::Authn, Duration::from_micros(1));
         drop(metrics.connection(Connection::Idle));
         let text = rendered(&metrics, &PlaneStatus::default());

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
 use super::{DEBOUNCE, Ended, Feed, PATIENCE, REPORT};
-use crate::view::task::{Ready, ViewMessage};
+use crate::view::task::ViewMessage;
 
 type Reply = Pin<Box<dyn Future<Output = PlaneSays> + Send>>;
 
@@ -167,10 +167,8 @@ impl<'f> Session<'f> {
         let snapshot = snapshot.into();
         self.pending.push_back(ViewMessage::Prepare { revision, digest: sum, snapshot, allow_degraded, reply });
         self.replies.push(Box::pin(async move {
-            match prepared.await {
-                Ok(ready) => say(answer(revision, sum, ready)),
-                Err(_) => problem(revision, sum, "a newer one took its place, or the plane stops"),
-            }
+            let gone = |_| problem(revision, sum, "a newer one took its place, or the plane stops");
+            prepared.await.map_or_else(gone, say)
         }));
         Ok(())
     }
@@ -181,12 +179,12 @@ impl<'f> Session<'f> {
             tracing::error!(revision, "a commit without a digest is not heeded");
             return;
         };
-        let (reply, applied) = oneshot::channel();
+        let (reply, applied) = oneshot::channel::<Result<Applied, String>>();
         self.pending.push_back(ViewMessage::Commit { revision, digest, reply });
         self.report_soon();
         self.replies.push(Box::pin(async move {
             match applied.await {
-                Ok(Ok(())) => say(Applied { revision, digest: digest.into() }),
+                Ok(Ok(applied)) => say(applied),
                 Ok(Err(why)) => {
                     tracing::error!(revision, why, "the revision was not put in force");
                     problem(revision, digest, &why)
@@ -249,16 +247,6 @@ impl<'f> Session<'f> {
         timeout(Duration::from_secs(1), end).await.ok();
         Ended::Left
     }
-}
-
-fn answer(revision: u64, digest: [u8; 32], ready: Ready) -> Prepared {
-    let told = |problem: crate::view::policy::Problem| PlaneProblem {
-        backend: problem.backend,
-        key: problem.key,
-        message: problem.message,
-    };
-    let problems = ready.problems.into_iter().map(told).collect();
-    Prepared { revision, digest: digest.into(), problems, degraded: ready.degraded }
 }
 
 fn problem(revision: u64, digest: [u8; 32], message: &str) -> PlaneSays {

@@ -4,21 +4,16 @@ use std::path::{Path, PathBuf};
 
 use prost::Message as _;
 use sentinel_proto::v1::{
-    Abort, Applied, Commit, KillEntry, KillSet, PlaneHears, PlaneSays, Prepare, RestartBackend, Scope, command::What,
-    config_service_server::ConfigService, config_service_server::ConfigServiceServer, plane_hears::Hears,
-    plane_says::Says,
+    Abort, Applied, Commit, KillEntry, KillSet, PlaneHears, PlaneProblem, PlaneSays, Prepare, Prepared, RestartBackend,
+    Scope, command::What, config_service_server::ConfigService, config_service_server::ConfigServiceServer,
+    plane_hears::Hears, plane_says::Says,
 };
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{Response, Status, Streaming};
 
 use super::*;
-use crate::{
-    clock::Clock,
-    in_flight::InFlight,
-    ops::status::PlaneStatus,
-    view::{policy::Problem, task::Ready},
-};
+use crate::{clock::Clock, in_flight::InFlight, ops::status::PlaneStatus};
 
 type Opened = (Streaming<PlaneSays>, mpsc::Sender<Result<PlaneHears, Status>>);
 
@@ -171,14 +166,14 @@ async fn what_the_view_says_to_prepare_and_commit_is_what_the_control_plane_hear
     let Some(ViewMessage::Prepare { revision: 4, digest, reply, .. }) = within(rig.view.recv()).await else {
         panic!("the view is asked")
     };
-    let problem = Problem { backend: "n8n".into(), key: "env.KEY".into(), message: "is not set".into() };
-    reply.send(Ready { problems: vec![problem], degraded: vec![] }).unwrap();
+    let problem = PlaneProblem { backend: "n8n".into(), key: "env.KEY".into(), message: "is not set".into() };
+    reply.send(Prepared { revision: 4, digest: digest.into(), problems: vec![problem], degraded: vec![] }).unwrap();
     let Says::Prepared(told) = talk.says().await else { panic!("an answer is due") };
     assert_eq!(told.problems[0].backend, "n8n");
 
     talk.tell(Hears::Commit(Commit { revision: 5, digest: digest.into() })).await;
     let Some(ViewMessage::Commit { reply, .. }) = within(rig.view.recv()).await else { panic!("the view is told") };
-    reply.send(Ok(())).unwrap();
+    reply.send(Ok(Applied { revision: 5, digest: digest.into() })).unwrap();
     assert!(matches!(talk.says().await, Says::Applied(Applied { revision: 5, .. })));
 
     talk.tell(Hears::Abort(Abort { revision: 6, digest: digest.into(), reason: String::new() })).await;
