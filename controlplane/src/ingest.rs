@@ -156,7 +156,7 @@ async fn durable(core: &Core, plane: &str, batch: &AuditBatch) -> Result<IngestA
                 return Err(Status::invalid_argument(why.to_string()));
             }
             Err(why) if why.fault() == Fault::Passing => {
-                core.keeper.failed(&why.to_string());
+                tracing::warn!(plane, %why, "a batch waits for the store");
                 tokio::time::sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
             }
             Err(why) => {

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use prometheus::Histogram;
 use sentinel_proto::v1::plane_hears::Hears;
 use sentinel_proto::v1::{Abort, Commit, PlaneOutcome, Prepare};
 use tokio::time::Instant;
@@ -67,14 +68,17 @@ pub async fn prepare(
     let deadline = Instant::now() + SILENCE;
     fleet
         .until(deadline, |all| {
-            links.iter().all(|link| is_settled(all, link)).then_some(())
+            links
+                .iter()
+                .all(|link| is_settled(all, link, &candidate))
+                .then_some(())
         })
         .await;
 
     let outcomes = fleet.see(|all| {
         links
             .iter()
-            .map(|link| prepared(all, link))
+            .map(|link| prepared(all, link, &candidate))
             .collect::<Vec<_>>()
     });
     let stands_in_the_way = |outcome: &&PlaneOutcome| match outcome.outcome.as_str() {
@@ -128,7 +132,7 @@ impl Ready {
     }
 
     /// Commits on every plane that is ready, and waits `SILENCE` at most for their word.
-    pub async fn commit(self, fleet: &Fleet) -> Vec<PlaneOutcome> {
+    pub async fn commit(self, fleet: &Fleet, acks: &Histogram) -> Vec<PlaneOutcome> {
         let Self {
             candidate,
             links,
@@ -166,6 +170,7 @@ impl Ready {
             });
             match took {
                 Some(took) => {
+                    acks.observe(took.as_secs_f64());
                     outcome.outcome = "applied".to_owned();
                     outcome.took_ms = outcome.took_ms.saturating_add(millis(took));
                 }
@@ -195,18 +200,21 @@ fn abort(fleet: &Fleet, candidate: &Candidate, links: &[LinkId], why: &str) {
 }
 
 /// Answered, or gone.
-fn is_settled(all: &Planes, link: &LinkId) -> bool {
+fn is_settled(all: &Planes, link: &LinkId, candidate: &Candidate) -> bool {
     let Some(plane) = all.get(&link.plane).filter(|plane| is_current(plane, link)) else {
         return true;
     };
-    answer(plane).is_some()
+    answer(plane, candidate).is_some()
 }
 
-fn answer(plane: &Plane) -> Option<&Answer> {
-    plane.link.as_ref()?.asked.as_ref()?.answer.as_ref()
+/// Its word on this candidate, not on another that it was asked about meanwhile.
+fn answer<'a>(plane: &'a Plane, candidate: &Candidate) -> Option<&'a Answer> {
+    let asked = plane.link.as_ref()?.asked.as_ref()?;
+    let same = asked.revision == candidate.revision && asked.digest == candidate.digest;
+    asked.answer.as_ref().filter(|_| same)
 }
 
-fn prepared(all: &Planes, link: &LinkId) -> PlaneOutcome {
+fn prepared(all: &Planes, link: &LinkId, candidate: &Candidate) -> PlaneOutcome {
     let plane = all.get(&link.plane);
     let mut outcome = PlaneOutcome {
         id: link.plane.clone(),
@@ -214,7 +222,7 @@ fn prepared(all: &Planes, link: &LinkId) -> PlaneOutcome {
         ..PlaneOutcome::default()
     };
     let here = plane.filter(|plane| is_current(plane, link));
-    outcome.outcome = match (here, here.and_then(answer)) {
+    outcome.outcome = match (here, here.and_then(|plane| answer(plane, candidate))) {
         (None, _) => "lost",
         (Some(_), None) => "silent",
         (Some(_), Some(answer)) => {

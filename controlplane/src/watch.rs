@@ -3,6 +3,7 @@
 //! It checks who the plane is, adopts the kills that it brings, sends kills and then the revision in force, and hands
 //! what is heard to `fleet`. It decides nothing about revisions.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::BoxStream;
@@ -17,6 +18,7 @@ use crate::fleet::{LinkId, Proof};
 use crate::guard::{self, Power, printable};
 use crate::kill_set::Kills;
 use crate::refusal::Refusal;
+use crate::revisions::Current;
 use crate::secrets::sha256;
 use crate::store::error::StoreError;
 use crate::store::planes::{PlaneHello, PlaneSeen};
@@ -50,7 +52,10 @@ impl ConfigService for Watch {
         let core = self.core.clone();
         self.core.spine.tracker().spawn(async move {
             let end = converse(&core, &outbox, &peer, request.into_inner()).await;
-            outbox.close(end.err().unwrap_or_else(|| Status::ok("")));
+            match end {
+                Ok(()) => outbox.finish(),
+                Err(status) => outbox.close(status),
+            }
         });
         Ok(Response::new(Box::pin(stream)))
     }
@@ -120,22 +125,35 @@ async fn greet(
             note_adoption(core, &hello.name, news.epoch, news.entries.len()).await;
         }
     }
-    let link = core.fleet.attach(&hello, peer, outbox);
-    // After the link is there: what comes from now on is sent to it as well, and merging twice does no harm.
-    outbox.kill(core.kills.see(Kills::whole));
     if let Some(current) = core.revisions.current() {
         let other = hello.digest != current.revision.digest;
-        if hello.revision > current.revision.number
-            || (hello.revision == current.revision.number && other)
-        {
+        let number = current.revision.number;
+        if hello.revision > number || (hello.revision == number && other) {
             core.revisions
                 .renumber_above(hello.revision, &hello.name)
                 .await
                 .map_err(unavailable)?;
         }
     }
-    if let Some(current) = core.revisions.current() {
-        core.fleet.welcome(&link, &current.candidate().prepare());
+    // Kills wait in the outbox before there is a link, so that nothing can come before them.
+    let whole = core.kills.see(Kills::whole);
+    let current = core.revisions.current();
+    outbox.kill(whole.clone());
+    let welcome = current
+        .as_ref()
+        .map(|current| current.candidate().prepare());
+    let link = core
+        .fleet
+        .attach(&hello, peer, outbox, welcome.as_ref())
+        .map_err(|taken| Status::already_exists(taken.to_string()))?;
+    // What happened between looking and the link being there.
+    if core.kills.see(Kills::epoch) != whole.epoch {
+        outbox.kill(core.kills.see(Kills::whole));
+    }
+    let number =
+        |current: &Option<Arc<Current>>| current.as_ref().map(|current| current.revision.number);
+    if number(&core.revisions.current()) != number(&current) {
+        core.revisions.catch_up();
     }
     tracing::info!(
         plane = hello.name,
@@ -243,7 +261,11 @@ async fn listen(
             Some(Says::KillApplied(said)) => core.fleet.kill_applied(link, said),
             Some(Says::Report(said)) => core.fleet.report(link, said),
             Some(Says::CommandDone(said)) => core.fleet.command_done(link, said),
-            Some(Says::Goodbye(_)) => core.fleet.goodbye(link),
+            // The end of the stream tells the plane that its goodbye was heard.
+            Some(Says::Goodbye(_)) => {
+                core.fleet.goodbye(link);
+                return Ok(());
+            }
             Some(Says::Hello(_)) => {
                 return Err(Status::invalid_argument("a second hello on one stream"));
             }

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sentinel_proto::v1::Hello;
+use sentinel_proto::v1::{Hello, Prepare};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
@@ -148,34 +148,24 @@ impl Fleet {
 
     /// Whether somebody else holds this identity now; notes the attempt where so. Errors: `Taken`.
     pub fn admit(&self, hello: &Hello, peer: &str) -> Result<(), Taken> {
-        self.change(|all| {
-            let Some(plane) = all.get_mut(&hello.plane_id) else {
-                return Ok(());
-            };
-            let Some(link) = &plane.link else {
-                return Ok(());
-            };
-            let quiet = link.heard.elapsed();
-            if plane.boot == hello.boot || quiet >= LEASE {
-                return Ok(());
-            }
-            plane.rival = format!(
-                "a second process came with this identity from {peer}; the first is at {}",
-                link.peer
-            );
-            Err(Taken {
-                id: hello.plane_id.clone(),
-                first: link.peer.clone(),
-                secs: quiet.as_secs(),
-            })
-        })
+        self.change(|all| admit(all, hello, peer))
     }
 
     /// Makes this stream the plane's link; an older one ends. The secret has been checked, and stored if it is new.
-    pub fn attach(&self, hello: &Hello, peer: &str, outbox: &Outbox) -> LinkId {
+    /// `welcome` is the revision in force, sent also to a plane that runs it already.
+    ///
+    /// Errors: `Taken`.
+    pub fn attach(
+        &self,
+        hello: &Hello,
+        peer: &str,
+        outbox: &Outbox,
+        welcome: Option<&Prepare>,
+    ) -> Result<LinkId, Taken> {
         let link = self.0.links.fetch_add(1, Ordering::Relaxed);
         let now = self.0.clock.unix_ms();
         self.change(|all| {
+            admit(all, hello, peer)?;
             let plane = all.entry(hello.plane_id.clone()).or_insert_with(|| {
                 Plane::known(hello.plane_id.clone(), hello.name.clone(), now, now)
             });
@@ -209,11 +199,15 @@ impl Fleet {
                     "a newer stream of this plane took over",
                 ));
             }
-        });
-        LinkId {
-            plane: hello.plane_id.clone(),
-            link,
-        }
+            // Under the same lock: no publish may ask in between, and find its question overwritten.
+            if let Some(prepare) = welcome {
+                sent::ask(plane, prepare, true);
+            }
+            Ok(LinkId {
+                plane: hello.plane_id.clone(),
+                link,
+            })
+        })
     }
 
     /// The stream has ended; the plane is lost unless it said goodbye.
@@ -263,4 +257,26 @@ pub fn is_current(plane: &Plane, link: &LinkId) -> bool {
         .link
         .as_ref()
         .is_some_and(|current| current.id == link.link)
+}
+
+fn admit(all: &mut Planes, hello: &Hello, peer: &str) -> Result<(), Taken> {
+    let Some(plane) = all.get_mut(&hello.plane_id) else {
+        return Ok(());
+    };
+    let Some(link) = &plane.link else {
+        return Ok(());
+    };
+    let quiet = link.heard.elapsed();
+    if plane.boot == hello.boot || quiet >= LEASE {
+        return Ok(());
+    }
+    plane.rival = format!(
+        "a second process came with this identity from {peer}; the first is at {}",
+        link.peer
+    );
+    Err(Taken {
+        id: hello.plane_id.clone(),
+        first: link.peer.clone(),
+        secs: quiet.as_secs(),
+    })
 }

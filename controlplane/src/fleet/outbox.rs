@@ -92,6 +92,11 @@ impl Outbox {
         self.0.closed.cancel();
     }
 
+    /// Ends the stream as one that came to its end.
+    pub fn finish(&self) {
+        self.0.closed.cancel();
+    }
+
     /// Resolves when the stream is to end.
     pub async fn closed(&self) {
         self.0.closed.cancelled().await;

@@ -49,18 +49,6 @@ impl Fleet {
         });
     }
 
-    /// Sends the revision in force to one plane that has just come, also where it runs it already.
-    pub fn welcome(&self, link: &LinkId, prepare: &Prepare) {
-        self.change(|all| {
-            if let Some(plane) = all
-                .get_mut(&link.plane)
-                .filter(|plane| is_current(plane, link))
-            {
-                ask(plane, prepare, true);
-            }
-        });
-    }
-
     /// What these links said of an earlier commit does not count for the one that is about to be sent.
     pub fn unsettle(&self, links: &[LinkId]) {
         self.change(|all| {
@@ -128,7 +116,7 @@ impl Fleet {
     }
 }
 
-fn ask(plane: &mut Plane, prepare: &Prepare, catching_up: bool) -> Option<LinkId> {
+pub(super) fn ask(plane: &mut Plane, prepare: &Prepare, catching_up: bool) -> Option<LinkId> {
     let link = plane.link.as_mut()?;
     let mut message = prepare.clone();
     if catching_up {

@@ -9,6 +9,7 @@ mod start;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use prometheus::Histogram;
 use sentinel_proto::v1::{ConfigProblem, PublishReply, Snapshot};
 
 use crate::clock::Clock;
@@ -82,6 +83,8 @@ struct Inner {
     fleet: Fleet,
     keeper: Keeper,
     clock: Clock,
+    /// How long planes take to apply.
+    acks: Histogram,
     turn: tokio::sync::Mutex<()>,
     now: Mutex<Now>,
 }
@@ -99,6 +102,7 @@ impl Revisions {
         fleet: Fleet,
         keeper: Keeper,
         clock: Clock,
+        acks: Histogram,
     ) -> Self {
         let turn = tokio::sync::Mutex::default();
         Self(Arc::new(Inner {
@@ -107,6 +111,7 @@ impl Revisions {
             fleet,
             keeper,
             clock,
+            acks,
             turn,
             now: Mutex::default(),
         }))
@@ -250,7 +255,7 @@ impl Revisions {
             None => self.revision_of(&draft, number, &options.by),
         };
         self.put(current_of(revision, draft.loaded, options.allow_degraded));
-        reply.planes = ready.commit(&self.0.fleet).await;
+        reply.planes = ready.commit(&self.0.fleet, &self.0.acks).await;
         self.catch_up();
         reply.revision = number;
         reply.published = unchanged.is_none();

@@ -3,10 +3,13 @@
 //! What each part does is said in its own file.
 
 mod grpc;
+#[cfg(test)]
+mod scenarios;
 mod tasks;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +30,9 @@ use crate::spine::Spine;
 use crate::store::error::StoreError;
 use crate::store::{Place, Store};
 use crate::{listen, ops};
+
+/// How long the end waits for peers and commands under way (a publish takes 10 s at most).
+const LAST: Duration = Duration::from_secs(12);
 
 /// Why the daemon did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +92,10 @@ pub async fn open(place: &Place, clock: &Clock) -> Result<Store, StoreError> {
 /// Runs until SIGTERM, SIGINT or a broken spine. Gives the exit code. Errors: it could not start.
 pub async fn serve(flags: Serve, clock: Clock) -> Result<u8, Error> {
     let signals = tasks::Signals::take().map_err(Error::Signals)?;
+    // Children of a plane run as the same user: they must not read our memory and environment.
+    if let Err(why) = nix::sys::prctl::set_dumpable(false) {
+        tracing::warn!(%why, "other processes of this user can read this one's memory");
+    }
     let home = Home::open(&flags.data_dir.path())?;
     let lock = home.lock()?;
     let remote_grpc = flags.grpc_listen.is_some_and(|at| !at.ip().is_loopback());
@@ -110,7 +120,7 @@ pub async fn serve(flags: Serve, clock: Clock) -> Result<u8, Error> {
     let unix = listen::unix(&home.socket())?;
     let tokens = Tokens::load(&home, remote_grpc)?;
     let signing = SigningKey::load_or_make(&home)?;
-    let core = build(&flags, &home, &clock, tokens, signing)?;
+    let core = build(&flags.config, &clock, tokens, signing)?;
 
     let place = place(&home)?;
     first_open(&core, &place).await?;
@@ -140,7 +150,17 @@ pub async fn serve(flags: Serve, clock: Clock) -> Result<u8, Error> {
         }
     });
 
-    let broken = core.spine.ended().await;
+    core.spine.stop().cancelled().await;
+    let broken = match tokio::time::timeout(LAST, core.spine.ended()).await {
+        Ok(broken) => broken,
+        Err(_) => {
+            tracing::warn!(
+                "peers did not let go in {} s; ending all the same",
+                LAST.as_secs()
+            );
+            false
+        }
+    };
     if let Ok(store) = core.keeper.store() {
         store.close().await;
     }
@@ -150,29 +170,26 @@ pub async fn serve(flags: Serve, clock: Clock) -> Result<u8, Error> {
     Ok(if broken { 255 } else { outcome.code() })
 }
 
-fn build(
-    flags: &Serve,
-    home: &Home,
-    clock: &Clock,
-    tokens: Tokens,
-    signing: SigningKey,
-) -> Result<Core, Error> {
+fn build(config: &Path, clock: &Clock, tokens: Tokens, signing: SigningKey) -> Result<Core, Error> {
     let fleet = Fleet::new(clock.clone());
     let keeper = Keeper::new(clock.clone());
+    let metrics = Metrics::new()?;
     let built_in = BuiltInKey {
         public: signing.public(),
     };
-    tracing::debug!(data_dir = %home.root().display(), "data directory taken");
+    let acks = metrics.publish_ack.clone();
+    let revisions = Revisions::new(
+        config.to_owned(),
+        built_in,
+        fleet.clone(),
+        keeper.clone(),
+        clock.clone(),
+        acks,
+    );
     Ok(Core {
         kills: KillSwitch::new(fleet.clone(), keeper.clone()),
-        revisions: Revisions::new(
-            flags.config.clone(),
-            built_in,
-            fleet.clone(),
-            keeper.clone(),
-            clock.clone(),
-        ),
-        metrics: Metrics::new()?,
+        revisions,
+        metrics,
         signing: Arc::new(signing),
         spine: Spine::default(),
         begun: CancellationToken::new(),
