@@ -1,11 +1,9 @@
-//! What a running call says towards its client: events, and one last word that only `audit::Recording` can make.
+//! What a running call says towards its client before its last word, which is the `Final` that the call's future gives.
 //!
 //! The channel is bounded: a client that does not read slows its backend's stream, never the plane.
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-
-use crate::audit::record::Final;
 
 /// Events of one call that wait for its client; a full channel makes the backend's reader wait, or drops progress.
 pub const EVENTS: usize = 32;
@@ -20,8 +18,6 @@ pub enum Event {
     Part(Bytes),
     /// Nothing has happened for `keepalive_secs`: time for a comment on the stream.
     Quiet,
-    /// The last event; there is none after it.
-    Last(Final),
 }
 
 /// The sending end, cheap to clone. A hang-up of a client that may leave closes the receiving end alone.

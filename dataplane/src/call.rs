@@ -102,28 +102,6 @@ pub enum Target {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BackendId(pub u32);
 
-/// What a request asks. Closed: a method that is not here is -32601.
-#[derive(Debug)]
-pub enum Ask {
-    Local(Local),
-    List(Kind),
-    Routed(Routed),
-}
-
-/// Answered by the plane itself.
-#[derive(Debug)]
-pub enum Local {
-    Initialize,
-    Ping,
-    SetLevel,
-}
-
-/// Lists, from memory, never from a backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Tools,
-}
-
 /// A request that goes the whole chain: its bytes as they came, and where in them everything stands.
 pub struct Routed {
     pub id: RequestId,

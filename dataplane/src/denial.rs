@@ -7,6 +7,8 @@ use std::{borrow::Cow, fmt::Write as _, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 
+use crate::wire;
+
 /// What the caller is told (`kind`, `code`) and what metric and audit row say (`recorded`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
@@ -23,27 +25,56 @@ const fn row(kind: &'static str, code: i32) -> Row {
 #[derive(Clone, Debug)]
 pub enum Denial {
     /// The spool can't take the record; `sent`: the backend had the call already.
-    AuditUnavailable { sent: bool },
+    AuditUnavailable {
+        sent: bool,
+    },
     /// A kill switch stands.
     Disabled(Disabled),
-    Forbidden { rule: Arc<str> },
-    ForbiddenOrigin { key: &'static str },
+    Forbidden {
+        rule: Arc<str>,
+    },
+    ForbiddenOrigin {
+        key: &'static str,
+    },
     Internal,
-    InvalidArguments { problems: Vec<ArgumentProblem> },
+    InvalidArguments {
+        problems: Vec<ArgumentProblem>,
+    },
     /// The envelope was JSON and no request of ours: what is wrong with it.
-    InvalidParams { what: Cow<'static, str> },
-    InvalidRequest { what: Cow<'static, str>, position: Option<usize> },
+    InvalidParams {
+        what: Cow<'static, str>,
+    },
+    InvalidRequest {
+        what: Cow<'static, str>,
+        position: Option<usize>,
+    },
     MethodNotFound,
-    NotReady { reason: NotReady },
+    NotReady {
+        reason: NotReady,
+    },
     Overloaded,
-    Parse { what: Cow<'static, str>, position: usize },
-    RateLimited { limit: Limit, retry_after: Option<Duration> },
+    Parse {
+        what: Cow<'static, str>,
+        position: usize,
+    },
+    RateLimited {
+        limit: Limit,
+        retry_after: Option<Duration>,
+    },
     SessionNotFound,
-    TooLarge { limit: u64 },
-    Unauthenticated { reason: TokenFault },
-    UnknownTool { hidden: bool },
+    TooLarge {
+        limit: u64,
+    },
+    Unauthenticated {
+        reason: TokenFault,
+    },
+    UnknownTool {
+        hidden: bool,
+    },
     /// The revisions that `initialize` serves, for a client that speaks a later era.
-    UnsupportedVersion { requested: Box<str> },
+    UnsupportedVersion {
+        requested: Box<str>,
+    },
 }
 
 /// Which kill switch refuses, and since when.
@@ -205,7 +236,9 @@ impl Denial {
             Self::Disabled(by) => {
                 format!("stopped by the operator ({}): {}; do not retry", by.scope.as_str(), by.reason).into()
             }
-            Self::Forbidden { rule } => format!("your role may not call this tool with these arguments ({rule})").into(),
+            Self::Forbidden { rule } => {
+                format!("your role may not call this tool with these arguments ({rule})").into()
+            }
             Self::ForbiddenOrigin { key } => {
                 format!("this host or origin may not use the gateway; the operator can allow it with {key}").into()
             }
@@ -267,9 +300,12 @@ impl Denial {
             Self::UnsupportedVersion { requested } => {
                 vec![("supported", json!(LEGACY_REVISIONS)), ("requested", json!(&**requested))]
             }
-            Self::Internal | Self::MethodNotFound | Self::Overloaded | Self::SessionNotFound | Self::UnknownTool { .. } => {
-                Vec::new()
-            }
+            Self::Internal
+            | Self::InvalidParams { .. }
+            | Self::MethodNotFound
+            | Self::Overloaded
+            | Self::SessionNotFound
+            | Self::UnknownTool { .. } => Vec::new(),
         }
     }
 
@@ -299,6 +335,16 @@ impl Denial {
     /// The members of `error`: code, message, and `data` as JSON text with `kind` and `requestId` in it.
     pub fn told(&self, request_id: &str) -> Told {
         told(self.row(), self.message(), self.data(), request_id)
+    }
+}
+
+impl From<wire::Fault> for Denial {
+    fn from(fault: wire::Fault) -> Self {
+        let what = fault.to_string().into();
+        match fault.code() {
+            -32700 => Self::Parse { what, position: fault.position() },
+            _ => Self::InvalidRequest { what, position: Some(fault.position()) },
+        }
     }
 }
 

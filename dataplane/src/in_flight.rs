@@ -22,6 +22,7 @@ use crate::{
     call::{BackendId, Caller, Principal},
     catalogue::Tool,
     denial::Disabled,
+    stages::rules::Ruled,
 };
 
 const SHARDS: usize = 32;
@@ -79,7 +80,10 @@ pub struct Running {
 
 impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Running").field("number", &self.number).field("tool", &self.tool.exposed).finish_non_exhaustive()
+        f.debug_struct("Running")
+            .field("number", &self.number)
+            .field("tool", &self.tool.exposed)
+            .finish_non_exhaustive()
     }
 }
 
@@ -120,6 +124,25 @@ pub struct Entry {
     pub progress_renews: bool,
     pub max_timeout: Duration,
     pub keepalive: Duration,
+}
+
+impl Entry {
+    /// The entry of a call that passed every stage.
+    pub fn of(call: &Ruled, events: &Events) -> Self {
+        let tool = call.tool();
+        Self {
+            principal: Arc::clone(call.caller().principal()),
+            tool: Arc::clone(tool),
+            backend: tool.backend,
+            events: events.clone(),
+            progress: call.call().progress_token(),
+            arrived: call.call().arrived,
+            timeout: tool.timeout,
+            progress_renews: tool.progress_renews,
+            max_timeout: tool.max_timeout,
+            keepalive: call.caller().view().policy.gateway.keepalive,
+        }
+    }
 }
 
 #[derive(Debug)]

@@ -6,6 +6,8 @@
 #[path = "gen/sentinel.v1.rs"]
 #[allow(
     clippy::all,
+    clippy::struct_excessive_bools,
+    clippy::too_many_lines,
     clippy::allow_attributes_without_reason,
     unreachable_pub,
     unused_qualifications,

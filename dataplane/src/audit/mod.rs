@@ -5,5 +5,7 @@
 pub mod aggregate;
 pub mod arguments;
 pub mod event;
+pub mod record;
 pub mod ship;
 pub mod spool;
+pub mod trail;

@@ -308,5 +308,12 @@ fn tool_of(name: &str) -> Tool {
         own: name.into(),
         backend: BackendId(7),
         backend_name: "child".into(),
+        definition: Bytes::new(),
+        check: crate::catalogue::schema::Check::Open,
+        quota: crate::view::policy::Quota { requests: 1, per_secs: 1, burst: 1 },
+        timeout: Duration::from_secs(30),
+        progress_renews: true,
+        max_timeout: Duration::from_secs(60),
+        metrics: crate::metrics::Metrics::new().unwrap().tool(name),
     }
 }

@@ -1,0 +1,293 @@
+//! The drop guard that makes a record of every call: whoever begins one can't forget it.
+//!
+//! `close` appends the record and makes the `Final`, so "recorded" comes before "answered" by type. A `Recording`
+//! that nobody closed (a vanished client, a shutdown) leaves its record when it is dropped.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::{
+    aggregate::Row as Share,
+    event::{Event, Status},
+    spool::{Recorded, Room},
+};
+use crate::{
+    backend::Answer,
+    call::{Caller, Principal, RequestId, Routed},
+    catalogue::Tool,
+    denial::{Denial, Failure, NotReady, Told, Unavailable},
+    in_flight::{Flight, LegKey, Why},
+    plane::Plane,
+    stages::rules::Ruled,
+    view::View,
+    wire::{self, Span},
+};
+
+/// Every way in which a call ends without a backend's answer.
+#[derive(Debug)]
+pub enum End {
+    Denied(Denial),
+    Failed(Failure),
+    /// The client took it back: it gets no answer at all.
+    Cancelled,
+}
+
+impl From<Denial> for End {
+    fn from(denial: Denial) -> Self {
+        Self::Denied(denial)
+    }
+}
+
+impl From<Failure> for End {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// The last word of a call, recorded. Only `Recording::close` makes one.
+#[derive(Debug)]
+pub struct Final {
+    bytes: Option<Bytes>,
+    refusal: Option<Denial>,
+    _recorded: Option<Kept>,
+}
+
+impl Final {
+    /// The whole answer, or its last part; none where the client gets no answer.
+    pub fn bytes(&self) -> Option<&Bytes> {
+        self.bytes.as_ref()
+    }
+
+    /// What refused the call, where something of ours did: decides the HTTP status.
+    pub fn refusal(&self) -> Option<&Denial> {
+        self.refusal.as_ref()
+    }
+}
+
+/// A call's record while the call runs.
+#[derive(Debug)]
+pub struct Recording {
+    plane: Arc<Plane>,
+    view: Arc<View>,
+    principal: Arc<Principal>,
+    session: LegKey,
+    id: RequestId,
+    body: Bytes,
+    client_id: Option<Span>,
+    arguments: Option<Span>,
+    name: Arc<str>,
+    traceparent: Option<Box<str>>,
+    arrived: Instant,
+    tool: Option<Arc<Tool>>,
+    room: Option<Room>,
+    sent_at: Option<Instant>,
+    attempts: u32,
+    sent: bool,
+    is_misfit: bool,
+    closed: bool,
+}
+
+impl Recording {
+    pub fn begin(plane: &Arc<Plane>, caller: &Caller, call: &Routed) -> Self {
+        Self {
+            plane: Arc::clone(plane),
+            view: Arc::clone(caller.view()),
+            principal: Arc::clone(caller.principal()),
+            session: caller.leg().key(),
+            id: call.id,
+            body: call.body.clone(),
+            client_id: call.scanned.id,
+            arguments: call.scanned.arguments,
+            name: Arc::clone(&call.name),
+            traceparent: call.traceparent.clone(),
+            arrived: call.arrived,
+            tool: None,
+            room: None,
+            sent_at: None,
+            attempts: 0,
+            sent: false,
+            is_misfit: false,
+            closed: false,
+        }
+    }
+
+    /// The name is one of the catalogue, and the caller may see it: from here on it is a metric's label.
+    pub fn target(&mut self, tool: &Arc<Tool>) {
+        self.tool = Some(Arc::clone(tool));
+    }
+
+    /// Room for the record, before anything is sent. Errors: `AuditUnavailable`.
+    pub fn reserve(&mut self) -> Result<(), Denial> {
+        match self.plane.audit.spool.reserve() {
+            Ok(room) => {
+                self.room = Some(room);
+                Ok(())
+            }
+            Err(_) => Err(Denial::AuditUnavailable { sent: false }),
+        }
+    }
+
+    pub fn flies(&mut self, call: &Ruled) {
+        self.is_misfit = call.is_misfit();
+    }
+
+    pub fn sending(&mut self, attempt: u32) {
+        self.attempts = attempt;
+        self.sent_at = Some(Instant::now());
+        // Until the link says that not a byte was written; a record that is dropped half-way says "may have run".
+        self.sent = true;
+    }
+
+    /// Why somebody ended the call, if somebody did, in the caller's words.
+    pub fn ended(&mut self, flight: &Flight) -> Option<End> {
+        self.sent = flight.is_sent();
+        let backend = || self.tool.as_ref().map_or_else(|| "".into(), |tool| Arc::clone(&tool.backend_name));
+        Some(match flight.why()?.clone() {
+            Why::Cancelled | Why::HungUp => End::Cancelled,
+            Why::Killed(mut disabled) => {
+                disabled.sent = self.sent;
+                End::Denied(Denial::Disabled(disabled))
+            }
+            Why::Removed => End::Failed(Failure::BackendUnavailable {
+                backend: backend(),
+                state: Unavailable::Removed,
+                retry_after: None,
+            }),
+            Why::Shutdown => End::Denied(Denial::NotReady { reason: NotReady::Draining }),
+            Why::Timeout => End::Failed(Failure::Timeout { backend: backend(), timeout: self.arrived.elapsed() }),
+        })
+    }
+
+    /// Writes the record, then gives the last word. A record that can't be kept withholds the answer.
+    pub fn close(mut self, outcome: Result<Answer, End>) -> Final {
+        let id = self.id.to_string();
+        let (status, kind, told) = match &outcome {
+            Ok(Answer { tool_error: false, failed: false, .. }) => (Status::Ok, "", None),
+            Ok(_) => (Status::ToolError, "", None),
+            Err(End::Denied(denial)) => (Status::Denied, denial.row().recorded, Some(denial.told(&id))),
+            Err(End::Failed(failure @ Failure::Timeout { .. })) => {
+                (Status::Timeout, failure.row().recorded, Some(failure.told(&id)))
+            }
+            Err(End::Failed(failure)) => (Status::Error, failure.row().recorded, Some(failure.told(&id))),
+            Err(End::Cancelled) => (Status::Cancelled, "", None),
+        };
+        if let Err(End::Denied(Denial::UnknownTool { hidden: true })) = &outcome {
+            self.tell_hidden();
+        }
+        let recorded = self.record(status, kind, told.as_ref());
+        let _recorded = recorded.ok();
+        if _recorded.is_none() && outcome.is_ok() {
+            let denial = Denial::AuditUnavailable { sent: true };
+            let bytes = self.error(&denial.told(&id));
+            return Final { bytes: Some(bytes), refusal: Some(denial), _recorded };
+        }
+        match outcome {
+            Ok(answer) => Final { bytes: Some(answer.last), refusal: None, _recorded },
+            Err(End::Cancelled) => Final { bytes: None, refusal: None, _recorded },
+            Err(end) => {
+                let bytes = told.as_ref().map(|told| self.error(told));
+                let refusal = match end {
+                    End::Denied(denial) => Some(denial),
+                    End::Failed(_) | End::Cancelled => None,
+                };
+                Final { bytes, refusal, _recorded }
+            }
+        }
+    }
+
+    fn error(&self, told: &Told) -> Bytes {
+        let id = self.client_id.map(|span| span.get(&self.body));
+        wire::outgoing::error(id, told.code, &told.message, Some(told.data.as_bytes()))
+    }
+
+    /// The caller learns nothing; the operator's log says it in one line.
+    fn tell_hidden(&self) {
+        let name = self.name.escape_debug().to_string();
+        let rule = self.view.policy.why_hidden(&self.principal, &self.name);
+        tracing::info!(request_id = %self.id, client = %self.principal.client.escape_debug(), tool = name, rule, "hidden tool asked for");
+    }
+
+    /// `Err`: neither kept in the spool nor counted in an aggregate.
+    fn record(&mut self, status: Status, kind: &'static str, told: Option<&Told>) -> Result<Kept, Lost> {
+        self.closed = true;
+        let latency = self.arrived.elapsed();
+        let backend_latency = self.sent_at.map(|at| at.elapsed());
+        self.plane.metrics.called(self.tool.as_deref(), status.as_str(), kind, latency, backend_latency);
+        let trail = &self.plane.audit;
+        if status == Status::Denied && trail.share(&self.principal, kind) == Share::Folded {
+            return Ok(Kept { _recorded: None });
+        }
+        let room = match self.room.take() {
+            Some(room) => room,
+            None => trail.spool.reserve().map_err(|_| Lost)?,
+        };
+        let session = session_text(self.session);
+        let roles: Vec<&str> = self.principal.roles.iter().map(|role| &**role).collect();
+        let mut arguments = Vec::new();
+        let raw = self.arguments.map_or(&b""[..], |span| span.get(&self.body));
+        let arguments_note = self.view.policy.record_arguments.write(raw, &mut arguments);
+        let misfit: &[u8] = if self.is_misfit { br#"{"arguments":"do not fit the schema"}"# } else { b"" };
+        let event = Event {
+            client: &self.principal.client,
+            issuer: &self.principal.issuer,
+            roles: &roles,
+            session: &session,
+            tool: &self.name,
+            backend: self.tool.as_ref().map_or("", |tool| &tool.backend_name),
+            arguments: &arguments,
+            arguments_note,
+            kind,
+            latency_us: Some(micros(latency)),
+            backend_latency_us: backend_latency.map(micros),
+            revision: self.view.stamp.revision,
+            stamp_generation: Some(self.view.stamp.generation),
+            attempts: Some(self.attempts),
+            sent: Some(self.sent),
+            traceparent: self.traceparent.as_deref().unwrap_or_default(),
+            detail: told.map_or(misfit, |told| told.data.as_bytes()),
+            ..Event::new(
+                self.id.uuid(),
+                self.plane.clock.now_micros().saturating_sub(micros(latency)),
+                "tools/call",
+                status,
+            )
+        };
+        trail.append(room, &event).map(|recorded| Kept { _recorded: Some(recorded) }).ok_or(Lost)
+    }
+}
+
+/// Receipt: the record is kept, or counted in an aggregate.
+#[derive(Debug)]
+struct Kept {
+    _recorded: Option<Recorded>,
+}
+
+/// The record is gone; it was counted as dropped.
+#[derive(Debug)]
+struct Lost;
+
+fn micros(spent: Duration) -> u64 {
+    u64::try_from(spent.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// First 8 of the session's 16 bytes, as 16 hex digits: enough to join rows, too little to be one.
+pub fn session_text(key: LegKey) -> String {
+    use std::fmt::Write as _;
+    key.0.iter().take(8).fold(String::with_capacity(16), |mut text, byte| {
+        write!(text, "{byte:02x}").ok();
+        text
+    })
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        if !self.closed {
+            let status = if self.sent { Status::Cancelled } else { Status::Abandoned };
+            if self.record(status, "", None).is_err() {
+                tracing::error!(request_id = %self.id, "an abandoned call leaves no audit record: the spool takes none");
+            }
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The plane's audit trail as the call path uses it: one place that decides between a row of its own and a share of
+//! the minute's aggregate, and that writes either. What a record says is its maker's business.
+
+use std::{cell::RefCell, time::Duration};
+
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{
+    aggregate::{Aggregate, Aggregates, Of, Row},
+    event::{Event, Status},
+    spool::{Recorded, Room, Spool},
+};
+use crate::{
+    call::{Caller, Principal, RequestId},
+    clock::Clock,
+    denial::Denial,
+    stages::authn::Peer,
+};
+
+/// How often aggregates that are due are looked for.
+const TICK: Duration = Duration::from_secs(5);
+
+#[derive(Debug)]
+pub struct Trail {
+    pub spool: Spool,
+    aggregates: Aggregates,
+    clock: Clock,
+}
+
+thread_local! {
+    /// One buffer a worker: a record is written without an allocation.
+    static BUFFER: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(2048));
+}
+
+impl Trail {
+    /// `records`: how many the spool takes.
+    pub fn new(spool: Spool, records: u64, clock: Clock) -> Self {
+        Self { spool, aggregates: Aggregates::new(records), clock }
+    }
+
+    /// Whether this refusal gets a row of its own.
+    pub fn share(&self, principal: &Principal, kind: &'static str) -> Row {
+        self.aggregates.decide(Of::Client(&principal.client), kind, self.clock.now_micros())
+    }
+
+    /// `None`: the record can't be kept; it is counted as dropped and the operator is told.
+    pub fn append(&self, room: Room, event: &Event<'_>) -> Option<Recorded> {
+        BUFFER.with_borrow_mut(|buffer| {
+            event.write(buffer);
+            match self.spool.append(room, buffer) {
+                Ok(recorded) => Some(recorded),
+                Err(fault) => {
+                    tracing::error!(%fault, "an audit record can't be kept");
+                    None
+                }
+            }
+        })
+    }
+
+    /// A refusal of a known caller that was no routed call.
+    pub fn refused(&self, caller: &Caller, method: &str, id: RequestId, denial: &Denial) {
+        let kind = denial.row().recorded;
+        if self.share(caller.principal(), kind) == Row::Folded {
+            return;
+        }
+        // The method is the client's word: a record takes no more of it than a method's length.
+        let method: String = method.chars().take(64).collect();
+        let detail = denial.told(&id.to_string()).data;
+        self.own(
+            caller,
+            &Event {
+                kind,
+                detail: detail.as_bytes(),
+                ..Event::new(id.uuid(), self.clock.now_micros(), &method, Status::Denied)
+            },
+        );
+    }
+
+    /// A new session. Errors: `AuditUnavailable`; then there is no session.
+    pub fn initialized(&self, caller: &Caller, id: RequestId) -> Result<(), Denial> {
+        let event = Event::new(id.uuid(), self.clock.now_micros(), "initialize", Status::Ok);
+        self.own(caller, &event).map(|_| ()).ok_or(Denial::AuditUnavailable { sent: false })
+    }
+
+    fn own(&self, caller: &Caller, event: &Event<'_>) -> Option<Recorded> {
+        let room = self.spool.reserve().ok()?;
+        let principal = caller.principal();
+        let roles: Vec<&str> = principal.roles.iter().map(|role| &**role).collect();
+        let session = super::record::session_text(caller.leg().key());
+        self.append(
+            room,
+            &Event {
+                client: &principal.client,
+                issuer: &principal.issuer,
+                roles: &roles,
+                session: &session,
+                revision: caller.view().stamp.revision,
+                ..*event
+            },
+        )
+    }
+
+    /// A refusal before authentication: only ever counted into the minute's row of its peer.
+    pub fn stranger(&self, peer: Peer, denial: &Denial) {
+        let who = match peer {
+            Peer::Address(address) => address.to_string(),
+            Peer::Connection(_) => "loopback".to_owned(),
+        };
+        self.aggregates.decide(Of::Peer(&who), denial.row().recorded, self.clock.now_micros());
+    }
+
+    /// Writes the aggregates of minutes that are over, and at the end the rest.
+    pub async fn tick(&self, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                _ = ticks.tick() => self.write(&self.aggregates.due(self.clock.now_micros(), self.spool.backlog())),
+            }
+        }
+        self.write(&self.aggregates.rest(self.spool.backlog()));
+    }
+
+    fn write(&self, aggregates: &[Aggregate]) {
+        for aggregate in aggregates {
+            let Ok(room) = self.spool.reserve() else { return };
+            let detail = serde_json::json!({ "aggregate": true, "last": aggregate.last, "peer": (!aggregate.client).then_some(&aggregate.who) });
+            let detail = detail.to_string();
+            let event = Event {
+                client: if aggregate.client { &aggregate.who } else { "" },
+                kind: aggregate.kind,
+                count: aggregate.count,
+                detail: detail.as_bytes(),
+                ..Event::new(Uuid::now_v7(), aggregate.first, "refusals", Status::Denied)
+            };
+            self.append(room, &event);
+        }
+    }
+}

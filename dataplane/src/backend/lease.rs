@@ -1,0 +1,72 @@
+//! The only door to a backend for a call: breaker permit, bulkhead place and live link in one, for one sending.
+//!
+//! It borrows the permission and can't outlive it; a retry is a new lease under the same permission. Dropping it
+//! gives everything back.
+
+use std::sync::Arc;
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{
+    Outgoing, Sent,
+    breaker::Permit,
+    registry::{Backend, Backends},
+};
+use crate::{
+    answering::Events,
+    denial::{Failure, Unavailable},
+    in_flight::Flight,
+    stages::rules::Ruled,
+};
+
+/// Leave to send one call once.
+#[derive(Debug)]
+pub struct Lease<'call> {
+    call: &'call Ruled,
+    flight: &'call Flight,
+    backend: Arc<Backend>,
+    permit: Permit,
+    _place: OwnedSemaphorePermit,
+}
+
+/// Errors: `BackendUnavailable`, with the state that is in the way.
+pub async fn lease<'call>(
+    backends: &Backends,
+    call: &'call Ruled,
+    flight: &'call Flight,
+) -> Result<Lease<'call>, Failure> {
+    let tool = call.tool();
+    let unavailable = |state, retry_after| Failure::BackendUnavailable {
+        backend: Arc::clone(&tool.backend_name),
+        state,
+        retry_after,
+    };
+    let backend = backends.find(tool.backend).ok_or_else(|| unavailable(Unavailable::Removed, None))?;
+    let permit = backend.breaker.permit().map_err(|wait| unavailable(Unavailable::Open, Some(wait)))?;
+    let place = backend.bulkhead.enter().await.ok_or_else(|| unavailable(Unavailable::Full, None))?;
+    Ok(Lease { call, flight, backend, permit, _place: place })
+}
+
+impl Lease<'_> {
+    /// Sends once, to the end. The outcome is reported to the breaker: what the tool itself says never counts.
+    pub async fn send(self, events: &Events) -> Sent {
+        let outgoing = Outgoing { routed: self.call.call(), own_name: &self.call.tool().own };
+        let sent = self.backend.link.call(outgoing, self.flight, events).await;
+        match &sent {
+            Sent::Answered(_) => self.permit.succeeded(),
+            Sent::Failed(Failure::BackendError { .. } | Failure::Timeout { .. }) => self.permit.failed(),
+            Sent::Never(Failure::BackendUnavailable { state: Unavailable::Down, .. }) => self.permit.failed(),
+            Sent::Ended => match self.flight.why() {
+                Some(crate::in_flight::Why::Timeout) => self.permit.failed(),
+                Some(_) | None => drop(self.permit),
+            },
+            Sent::Never(_) | Sent::Failed(Failure::BackendUnavailable { .. }) => drop(self.permit),
+        }
+        sent
+    }
+
+    /// How often this call may be sent at all.
+    pub fn attempts(&self) -> u32 {
+        self.backend.spec.attempts
+    }
+}

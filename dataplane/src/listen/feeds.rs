@@ -1,0 +1,141 @@
+//! Streams that outlive calls: what the plane tells a client without being asked. Each delivery is judged by the View
+//! and the gate of that moment, and a stream ends when its token does.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::{sync::mpsc, time::Instant};
+
+use super::session::Sessions;
+use crate::{call::Principal, in_flight::LegKey, kill::gate::Gate, view::View};
+
+/// Notes that wait for one client; a client that does not read so many is cut off.
+const WAITING: usize = 64;
+const MOST_OF_A_CLIENT: usize = 16;
+const MOST: usize = 2_048;
+
+/// What a stream carries: whole messages, and a sign of life when it was quiet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    Message(Bytes),
+    Quiet,
+}
+
+#[derive(Debug)]
+struct Feed {
+    principal: Arc<Principal>,
+    leg: LegKey,
+    out: mpsc::Sender<Note>,
+    told: Instant,
+}
+
+#[derive(Debug, Default)]
+pub struct Feeds(Mutex<Vec<Feed>>);
+
+/// A listing changed: the newest stream of each session is told.
+const TOOLS_CHANGED: &[u8] = br#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooMany;
+
+impl fmt::Display for TooMany {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("too many open streams")
+    }
+}
+
+impl Feeds {
+    /// Opens a stream of this session; dropping the receiver ends it.
+    pub fn open(&self, principal: Arc<Principal>, leg: LegKey) -> Result<mpsc::Receiver<Note>, TooMany> {
+        let mut feeds = self.lock();
+        feeds.retain(|feed| !feed.out.is_closed());
+        let own = feeds.iter().filter(|feed| feed.principal.is_same_as(&principal)).count();
+        if own >= MOST_OF_A_CLIENT || feeds.len() >= MOST {
+            return Err(TooMany);
+        }
+        let (out, notes) = mpsc::channel(WAITING);
+        feeds.push(Feed { principal, leg, out, told: Instant::now() });
+        Ok(notes)
+    }
+
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// `list_changed`, where what that principal sees differs between the two.
+    pub fn swapped(&self, old: Option<&View>, new: &View) {
+        let Some(old) = old else { return };
+        self.tell(|feed| {
+            (old.tools_for(&feed.principal) != new.tools_for(&feed.principal))
+                .then(|| Bytes::from_static(TOOLS_CHANGED))
+        });
+    }
+
+    /// A log note of a backend that belongs to no call: for those whose level admits it and who see any of its tools.
+    pub fn log(
+        &self,
+        backend: &str,
+        level: super::session::Level,
+        message: &Bytes,
+        view: &View,
+        gate: &Gate,
+        sessions: &Sessions,
+    ) {
+        self.tell(|feed| {
+            let sees = view.catalogue.tools().iter().any(|tool| {
+                &*tool.backend_name == backend
+                    && !matches!(
+                        view.policy.access(&feed.principal, &tool.exposed),
+                        crate::view::policy::Access::Hidden
+                    )
+                    && gate.judges(&feed.principal, tool).is_none()
+            });
+            (level >= sessions.level(feed.leg) && sees).then(|| message.clone())
+        });
+    }
+
+    /// Ends what outlived its token, and gives a sign of life where it was quiet. `now`: Unix seconds.
+    pub fn tick(&self, now: i64, keepalive: Duration) {
+        self.lock().retain_mut(|feed| {
+            if feed.principal.until <= now || feed.out.is_closed() {
+                return false;
+            }
+            if feed.told.elapsed() < keepalive {
+                return true;
+            }
+            feed.told = Instant::now();
+            feed.out.try_send(Note::Quiet).is_ok()
+        });
+    }
+
+    /// Ends all: the plane drains.
+    pub fn close(&self) {
+        self.lock().clear();
+    }
+
+    fn tell(&self, note: impl Fn(&Feed) -> Option<Bytes>) {
+        let mut feeds = self.lock();
+        // A session may hold several streams: each message goes to exactly one, the newest.
+        let newest: Vec<LegKey> = feeds.iter().map(|feed| feed.leg).collect();
+        let mut at = 0;
+        feeds.retain_mut(|feed| {
+            let is_newest = !newest.iter().skip(at + 1).any(|later| *later == feed.leg);
+            at += 1;
+            let Some(message) = is_newest.then(|| note(feed)).flatten() else { return true };
+            feed.told = Instant::now();
+            feed.out.try_send(Note::Message(message)).is_ok()
+        });
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Feed>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

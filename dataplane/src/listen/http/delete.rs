@@ -1,0 +1,20 @@
+//! DELETE: the client ends its session; it stays ended through restarts.
+
+use http::{HeaderMap, Response, StatusCode};
+
+use super::{bare, body::Reply, post::Known, post::SESSION, refuse};
+use crate::{denial::Denial, plane::Plane};
+
+pub(super) fn serve(plane: &Plane, known: &Known, headers: &HeaderMap) -> Response<Reply> {
+    let Some(session) = headers.get(SESSION) else {
+        return refuse(&Denial::InvalidRequest { what: "no Mcp-Session-Id to end".into(), position: None }, known.id);
+    };
+    match plane.sessions.end(session.as_bytes(), known.verified.principal()) {
+        Ok(true) => bare(StatusCode::NO_CONTENT, known.id),
+        Ok(false) => refuse(&Denial::SessionNotFound, known.id),
+        Err(fault) => {
+            tracing::error!(%fault, "an ended session can't be written down: it would come back after a restart");
+            refuse(&Denial::Internal, known.id)
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! What the plane answers by itself: `initialize`, `ping`, `tools/list`, `logging/setLevel`.
+
+use bytes::Bytes;
+use serde::Deserialize;
+
+use super::{ClientLeg, revision::Revision, session::Level};
+use crate::{
+    call::{Caller, RequestId},
+    denial::Denial,
+    plane::Plane,
+    stages::limits,
+    wire::{self, scan::Scanned},
+};
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct InitializeParams {
+    protocol_version: String,
+}
+
+/// The revision that this `initialize` is answered with. Errors: `InvalidParams` without a `protocolVersion`.
+pub fn negotiate(body: &[u8], scanned: &Scanned) -> Result<Revision, Denial> {
+    let params = scanned.params.map_or(&b"{}"[..], |span| span.get(body));
+    let params: InitializeParams = serde_json::from_slice(params)
+        .map_err(|_| Denial::InvalidParams { what: "initialize needs params.protocolVersion, a string".into() })?;
+    Ok(Revision::agree(&params.protocol_version))
+}
+
+/// The `result` of `initialize`.
+pub fn initialized(revision: Revision) -> String {
+    serde_json::json!({
+        "protocolVersion": revision.as_str(),
+        "capabilities": { "tools": { "listChanged": true }, "logging": {} },
+        "serverInfo": { "name": "sentinel", "title": "Sentinel MCP gateway", "version": env!("CARGO_PKG_VERSION") },
+    })
+    .to_string()
+}
+
+/// The `result` of `tools/list`: from memory, never from a backend. One page; charged to the client's bucket.
+pub fn tools(plane: &Plane, caller: &Caller, scanned: &Scanned) -> Result<Bytes, Denial> {
+    limits::client::charge(caller, &plane.buckets)?;
+    if scanned.cursor.is_some() {
+        return Err(Denial::InvalidParams { what: "this list is one page; there is no such cursor".into() });
+    }
+    Ok(caller.view().tools_for(caller.principal()))
+}
+
+/// Keeps the level of this session.
+pub fn set_level(plane: &Plane, caller: &Caller, body: &[u8], scanned: &Scanned) -> Result<Bytes, Denial> {
+    let level = scanned.level.and_then(|text| text.text(body).and_then(|text| Level::parse(&text)));
+    let Some(level) = level else {
+        return Err(Denial::InvalidParams {
+            what: "level is one of debug, info, notice, warning, error, critical, alert, emergency".into(),
+        });
+    };
+    plane.sessions.set_level(caller.leg(), caller.principal(), level);
+    Ok(Bytes::from_static(b"{}"))
+}
+
+/// A whole JSON-RPC answer of our own.
+pub fn answer(
+    body: &[u8],
+    scanned: &Scanned,
+    id: RequestId,
+    outcome: Result<Bytes, Denial>,
+) -> (Bytes, Option<Denial>) {
+    let client_id = scanned.id.map(|span| span.get(body));
+    match outcome {
+        // A request has an id: the scan says so.
+        Ok(result) => (wire::outgoing::result(client_id.unwrap_or(b"null"), &result), None),
+        Err(denial) => (refusal(client_id, id, &denial), Some(denial)),
+    }
+}
+
+/// A whole JSON-RPC error of ours; without an id where the request's could not be read.
+pub fn refusal(client_id: Option<&[u8]>, id: RequestId, denial: &Denial) -> Bytes {
+    let told = denial.told(&id.to_string());
+    wire::outgoing::error(client_id, told.code, &told.message, Some(told.data.as_bytes()))
+}
+
+/// The leg of a connection that is one session (stdio).
+pub fn connection_leg(key: crate::in_flight::LegKey, revision: Revision) -> ClientLeg {
+    ClientLeg::new(key, revision)
+}

@@ -1,0 +1,133 @@
+//! One message of a verified caller, whatever brought it: what it asks, and who answers. The same for HTTP and stdio.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use tokio::{sync::mpsc, time::Instant};
+
+use super::local;
+use crate::{
+    answering::{Event, Events},
+    audit::record::Final,
+    call::{Caller, RequestId, Routed},
+    denial::Denial,
+    in_flight::CallKey,
+    pipeline,
+    plane::Plane,
+    wire::scan::{Kind, Scanned},
+};
+
+/// A running call, not yet polled: its future, and what it says before its last word.
+#[derive(Debug)]
+pub struct Answering {
+    pub call: Calling,
+    pub events: mpsc::Receiver<Event>,
+}
+
+/// A call's future, boxed once: it may outlive its connection.
+pub struct Calling(Pin<Box<dyn Future<Output = Final> + Send>>);
+
+impl Future for Calling {
+    type Output = Final;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Final> {
+        self.get_mut().0.as_mut().poll(cx)
+    }
+}
+
+impl std::fmt::Debug for Calling {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Calling")
+    }
+}
+
+/// What becomes of one message.
+#[derive(Debug)]
+pub enum Reply {
+    /// Notifications and responses: nothing to say.
+    Accepted,
+    /// Answered here; with the refusal, where it is one.
+    Now(Bytes, Option<Denial>),
+    Running(Answering),
+}
+
+/// Everything but `initialize`, which makes a session and so belongs to its transport.
+pub fn take(
+    plane: &Arc<Plane>,
+    caller: Caller,
+    body: &Bytes,
+    scanned: Scanned,
+    id: RequestId,
+    traceparent: Option<&str>,
+) -> Reply {
+    match scanned.kind {
+        Kind::Request => request(plane, caller, body, scanned, id, traceparent),
+        Kind::Notification => {
+            notified(plane, &caller, body, &scanned);
+            Reply::Accepted
+        }
+        // Nothing was asked of a client in this era of the code: dropped and counted.
+        Kind::Response => {
+            plane.metrics.unasked_response();
+            Reply::Accepted
+        }
+    }
+}
+
+/// Method → who answers. Closed: what is not here is -32601.
+fn request(
+    plane: &Arc<Plane>,
+    caller: Caller,
+    body: &Bytes,
+    scanned: Scanned,
+    id: RequestId,
+    traceparent: Option<&str>,
+) -> Reply {
+    let method = scanned.method.and_then(|method| method.text(body)).unwrap_or_default();
+    let outcome = match &*method {
+        "ping" => Ok(Bytes::from_static(b"{}")),
+        "tools/list" => local::tools(plane, &caller, &scanned),
+        "logging/setLevel" => local::set_level(plane, &caller, body, &scanned),
+        "tools/call" => match scanned.name.and_then(|name| name.text(body)) {
+            Some(name) => return Reply::Running(call(plane, caller, body, scanned, name.into(), id, traceparent)),
+            None => Err(Denial::InvalidParams { what: "tools/call needs params.name, a string".into() }),
+        },
+        _ => Err(Denial::MethodNotFound),
+    };
+    if let Err(denial) = &outcome {
+        plane.audit.refused(&caller, &method, id, denial);
+        plane.metrics.refused(denial.row().recorded);
+    }
+    let (bytes, refusal) = local::answer(body, &scanned, id, outcome);
+    Reply::Now(bytes, refusal)
+}
+
+fn call(
+    plane: &Arc<Plane>,
+    caller: Caller,
+    body: &Bytes,
+    scanned: Scanned,
+    name: Arc<str>,
+    id: RequestId,
+    traceparent: Option<&str>,
+) -> Answering {
+    let traceparent = traceparent
+        .map(Into::into)
+        .or_else(|| scanned.traceparent.and_then(|text| text.text(body)).map(|text| text.as_ref().into()));
+    let routed = Routed { id, body: body.clone(), scanned, name, traceparent, arrived: Instant::now() };
+    let (sender, events) = Events::channel();
+    Answering { call: Calling(Box::pin(pipeline::routed(Arc::clone(plane), caller, routed, sender))), events }
+}
+
+fn notified(plane: &Plane, caller: &Caller, body: &Bytes, scanned: &Scanned) {
+    let is_cancel = scanned.method.is_some_and(|method| method.is(body, "notifications/cancelled"));
+    if let (true, Some(span)) = (is_cancel, scanned.request_id) {
+        let key = CallKey { leg: caller.leg().key(), id: body.slice(span.start as usize..span.end as usize) };
+        plane.in_flight.cancel(caller, &key);
+    }
+}

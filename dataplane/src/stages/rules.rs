@@ -1,0 +1,65 @@
+//! The roles' fine print, judged on the arguments that will be sent; after it nothing touches them.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use crate::{
+    call::{Caller, Routed},
+    catalogue::Tool,
+    denial::Denial,
+    stages::arguments::Valid,
+    view::policy::Access,
+};
+
+/// The last proof: this call may be sent. `backend::lease` asks for it.
+#[derive(Debug)]
+pub struct Ruled(Valid);
+
+impl Ruled {
+    pub fn caller(&self) -> &Caller {
+        self.0.admitted().visible().resolved().charged().caller()
+    }
+
+    pub fn call(&self) -> &Routed {
+        self.0.admitted().visible().resolved().charged().call()
+    }
+
+    pub fn tool(&self) -> &Arc<Tool> {
+        self.0.admitted().visible().tool()
+    }
+
+    /// Mode `warn`: its arguments don't fit the schema.
+    pub fn is_misfit(&self) -> bool {
+        self.0.is_misfit()
+    }
+}
+
+/// Errors: `Forbidden`, naming the rule that did not hold of the last role that was tried.
+pub fn permit(call: Valid) -> Result<Ruled, Denial> {
+    let visible = call.admitted().visible();
+    let caller = visible.resolved().charged().caller();
+    let broken = match caller.view().policy.access(caller.principal(), &visible.tool().exposed) {
+        Access::Hidden => return Err(Denial::UnknownTool { hidden: true }),
+        Access::Open => None,
+        Access::Ruled(rules) => {
+            let none = Value::Object(Map::new());
+            let arguments = call.arguments().unwrap_or(&none);
+            let mut broken = None;
+            for mut rules in rules.by_role() {
+                match rules.find(|rule| !rule.schema.is_valid(arguments)) {
+                    None => {
+                        broken = None;
+                        break;
+                    }
+                    Some(rule) => broken = Some(Arc::clone(&rule.name)),
+                }
+            }
+            broken
+        }
+    };
+    match broken {
+        None => Ok(Ruled(call)),
+        Some(rule) => Err(Denial::Forbidden { rule }),
+    }
+}

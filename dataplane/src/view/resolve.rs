@@ -1,0 +1,287 @@
+//! `${VAR}` and files, read on this machine when a Policy is built; the values never leave the plane.
+//!
+//! `${NAME}`, `${NAME:-default}`, and `$${` for a literal `${`. Rotated values are noticed by a keyed hash.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use ::http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use aws_lc_rs::{hmac, rand};
+use secrecy::{ExposeSecret, SecretString};
+use sentinel_proto::v1;
+
+use crate::backend::spec::{BackendSpec, Breaker, Health, HttpSpec, Kind, StdioSpec};
+
+/// What a definition refers to and this machine lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unresolved {
+    pub key: String,
+    pub message: String,
+}
+
+type Read = dyn Fn(&str) -> Option<String> + Send + Sync;
+
+/// Where variables come from: the process's environment, or a test's.
+#[derive(Clone)]
+pub struct Resolver {
+    read: Arc<Read>,
+    /// Of this process alone: fingerprints are compared, never kept.
+    key: hmac::Key,
+}
+
+impl std::fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Resolver")
+    }
+}
+
+impl Resolver {
+    /// Of this process's environment.
+    pub fn of_environment() -> Self {
+        Self::new(|name| std::env::var(name).ok())
+    }
+
+    pub fn new(read: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
+        let mut secret = [0; 32];
+        // A process without randomness compares by a fixed key: fingerprints never leave it.
+        rand::fill(&mut secret).ok();
+        Self { read: Arc::new(read), key: hmac::Key::new(hmac::HMAC_SHA256, &secret) }
+    }
+
+    /// Fills in the variables of one value. Errors: the first one that is missing, by name.
+    pub fn fill(&self, text: &str) -> Result<SecretString, String> {
+        let mut filled = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once("${") {
+            if let Some(before) = before.strip_suffix('$') {
+                filled.push_str(before);
+                filled.push_str("${");
+                rest = after;
+                continue;
+            }
+            filled.push_str(before);
+            let Some((inside, behind)) = after.split_once('}') else {
+                return Err("a `${` is not closed".to_owned());
+            };
+            let (name, default) =
+                inside.split_once(":-").map_or((inside, None), |(name, default)| (name, Some(default)));
+            match ((self.read)(name).filter(|value| !value.is_empty()), default) {
+                (Some(value), _) => filled.push_str(&value),
+                (None, Some(default)) => filled.push_str(default),
+                (None, None) => {
+                    return Err(format!(
+                        "${{{name}}} is not set for this data plane; set it in its environment and restart it, or write ${{{name}:-default}}"
+                    ));
+                }
+            }
+            rest = behind;
+        }
+        filled.push_str(rest);
+        Ok(filled.into())
+    }
+
+    /// The variable `name`, or what stands in the file that `name_FILE` names.
+    pub fn secret(&self, name: &str) -> Result<SecretString, String> {
+        if let Some(value) = (self.read)(name).filter(|value| !value.is_empty()) {
+            return Ok(value.into());
+        }
+        let file = format!("{name}_FILE");
+        match (self.read)(&file) {
+            Some(path) => self.file(&path),
+            None => Err(format!("neither {name} nor {file} is set for this data plane; set one and restart it")),
+        }
+    }
+
+    /// A secret's file, without its last line break.
+    pub fn file(&self, path: &str) -> Result<SecretString, String> {
+        match std::fs::read_to_string(path) {
+            Ok(text) => Ok(text.trim_end_matches(['\r', '\n']).to_owned().into()),
+            Err(fault) => Err(format!("can't read {path}: {fault}")),
+        }
+    }
+
+    fn fingerprint(&self, parts: &[&[u8]]) -> [u8; 32] {
+        let mut context = hmac::Context::with_key(&self.key);
+        for part in parts {
+            context.update(&part.len().to_be_bytes());
+            context.update(part);
+        }
+        let mut print = [0; 32];
+        print.copy_from_slice(context.sign().as_ref());
+        print
+    }
+}
+
+/// Builds the definition that a link runs by. Errors: everything that is missing here, by key.
+pub fn backend_spec(
+    definition: &v1::Backend,
+    breaker: &v1::CircuitBreaker,
+    health: &v1::Health,
+    resolver: &Resolver,
+) -> Result<BackendSpec, Vec<Unresolved>> {
+    let mut faults = Vec::new();
+    let (kind, resolved) = match &definition.kind {
+        Some(v1::backend::Kind::Http(http)) => http_spec(http, resolver, &mut faults),
+        Some(v1::backend::Kind::Stdio(stdio)) => stdio_spec(stdio, resolver, &mut faults),
+        None => {
+            faults.push(Unresolved {
+                key: "type".into(),
+                message: "this plane knows neither http nor stdio in it".into(),
+            });
+            (None, Vec::new())
+        }
+    };
+    let Some(kind) = kind.filter(|_| faults.is_empty()) else { return Err(faults) };
+    let secs = |secs: u32| Duration::from_secs(secs.max(1).into());
+    // Everything but what the catalogue applies: a change of that leaves the process alone.
+    let running = v1::Backend {
+        prefix: String::new(),
+        timeout_secs: 0,
+        timeouts: Vec::new(),
+        progress_renews_timeout: false,
+        max_timeout_secs: 0,
+        rename: Vec::new(),
+        hide: Vec::new(),
+        describe: Vec::new(),
+        ..definition.clone()
+    };
+    let plain = [
+        prost::Message::encode_to_vec(&running),
+        prost::Message::encode_to_vec(breaker),
+        prost::Message::encode_to_vec(health),
+    ];
+    let mut parts: Vec<&[u8]> = plain.iter().map(Vec::as_slice).collect();
+    parts.extend(resolved.iter().map(|value| value.expose_secret().as_bytes()));
+    Ok(BackendSpec {
+        name: definition.name.as_str().into(),
+        kind,
+        max_concurrency: definition.max_concurrency.max(1) as usize,
+        max_response_bytes: usize::try_from(definition.max_response_bytes).unwrap_or(usize::MAX),
+        attempts: definition.attempts.max(1),
+        breaker: Breaker {
+            failures: breaker.failures.max(1),
+            open_for: secs(breaker.open_secs),
+            half_open_calls: breaker.half_open_calls.max(1),
+        },
+        health: Health {
+            interval: secs(health.interval_secs),
+            timeout: secs(health.timeout_secs),
+            unhealthy_after: health.unhealthy_after.max(1),
+        },
+        fingerprint: resolver.fingerprint(&parts),
+    })
+}
+
+fn http_spec(
+    http: &v1::HttpBackend,
+    resolver: &Resolver,
+    faults: &mut Vec<Unresolved>,
+) -> (Option<Kind>, Vec<SecretString>) {
+    let mut resolved = Vec::new();
+    let mut take = |key: String, text: &str, faults: &mut Vec<Unresolved>| match resolver.fill(text) {
+        Ok(value) => {
+            resolved.push(value.clone());
+            Some((key, value))
+        }
+        Err(message) => {
+            faults.push(Unresolved { key, message });
+            None
+        }
+    };
+    let url = take("url".to_owned(), &http.url, faults);
+    let headers: Vec<_> = http
+        .headers
+        .iter()
+        .filter_map(|pair| {
+            take(format!("headers.{}", pair.key), &pair.value, faults).map(|(key, value)| (key, &pair.key, value))
+        })
+        .collect();
+    let mut map = HeaderMap::new();
+    for (key, name, value) in headers {
+        match (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value.expose_secret())) {
+            (Ok(name), Ok(mut value)) => {
+                value.set_sensitive(true);
+                map.append(name, value);
+            }
+            _ => faults.push(Unresolved { key, message: "its name or value can't be an HTTP header here".into() }),
+        }
+    }
+    let url = url.and_then(|(key, url)| match url.expose_secret().parse::<Uri>() {
+        Ok(url) if url.host().is_some() && matches!(url.scheme_str(), Some("http" | "https")) => Some(url),
+        _ => {
+            faults.push(Unresolved { key, message: "what it resolves to here is no http or https URL".into() });
+            None
+        }
+    });
+    (url.map(|url| Kind::Http(HttpSpec { url, headers: map })), resolved)
+}
+
+fn stdio_spec(
+    stdio: &v1::StdioBackend,
+    resolver: &Resolver,
+    faults: &mut Vec<Unresolved>,
+) -> (Option<Kind>, Vec<SecretString>) {
+    let mut fill = |key: String, text: &str| match resolver.fill(text) {
+        Ok(value) => Some(value),
+        Err(message) => {
+            faults.push(Unresolved { key, message });
+            None
+        }
+    };
+    let args: Vec<_> = stdio.args.iter().enumerate().filter_map(|(at, arg)| fill(format!("args[{at}]"), arg)).collect();
+    let env: Vec<_> = stdio
+        .env
+        .iter()
+        .filter_map(|pair| fill(format!("env.{}", pair.key), &pair.value).map(|value| (pair.key.clone(), value)))
+        .collect();
+    if let Err(message) = find_command(&stdio.command) {
+        faults.push(Unresolved { key: "command".into(), message });
+    }
+    let resolved = args.iter().cloned().chain(env.iter().map(|(_, value)| value.clone())).collect();
+    let spec = StdioSpec {
+        command: stdio.command.clone(),
+        args,
+        env,
+        cwd: (!stdio.cwd.is_empty()).then(|| PathBuf::from(&stdio.cwd)),
+        restart_on_exit: stdio.restart_on_exit,
+        max_restarts: stdio.max_restarts,
+        start_timeout: Duration::from_secs(stdio.start_timeout_secs.max(1).into()),
+    };
+    (Some(Kind::Stdio(spec)), resolved)
+}
+
+/// Where a command is: beside our own program, else on PATH, as the child will look for it.
+pub fn find_command(command: &str) -> Result<PathBuf, String> {
+    if command.contains('/') {
+        let path = PathBuf::from(command);
+        return if path.is_file() { Ok(path) } else { Err(format!("there is no file {command} on this data plane")) };
+    }
+    let own = std::env::current_exe().ok().and_then(|path| path.parent().map(PathBuf::from));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    own.into_iter()
+        .chain(std::env::split_paths(&path))
+        .map(|folder| folder.join(command))
+        .find(|path| path.is_file())
+        .ok_or_else(|| format!("{command} is not found on this data plane's PATH; install it, or name its whole path"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolver() -> Resolver {
+        Resolver::new(|name| (name == "SET").then(|| "value".to_owned()))
+    }
+
+    fn filled(text: &str) -> Result<String, String> {
+        resolver().fill(text).map(|value| value.expose_secret().to_owned())
+    }
+
+    #[test]
+    fn variables_defaults_and_literals_are_filled_in() {
+        assert_eq!(filled("Bearer ${SET}!"), Ok("Bearer value!".into()));
+        assert_eq!(filled("${UNSET:-else}"), Ok("else".into()));
+        assert_eq!(filled("$${SET}"), Ok("${SET}".into()));
+        assert!(filled("${UNSET}").expect_err("missing").contains("${UNSET}"));
+        assert!(filled("${SET").is_err());
+    }
+}
