@@ -1,55 +1,14 @@
 //! The day job: makes room for the days to come, and lets go of what is older than the retention.
+//! When it runs is not said here.
 
-use std::time::Duration;
-
-use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
-use tokio_util::sync::CancellationToken;
-
-use crate::clock::Clock;
 use crate::store::Store;
 use crate::store::audit::Forgotten;
 use crate::store::error::StoreError;
 
 const DAY_US: i64 = 24 * 60 * 60 * 1_000_000;
-const EVERY: Duration = Duration::from_secs(60 * 60);
 
-/// Does the job at once and then each hour, until `cancel`; a failure is logged and tried again at the next hour.
-/// `retention_days` may change meanwhile. Dropping it leaves no transaction open.
-pub async fn run(
-    store: Store,
-    clock: Clock,
-    retention_days: watch::Receiver<u32>,
-    cancel: CancellationToken,
-) {
-    let mut hours = tokio::time::interval(EVERY);
-    hours.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while cancel.run_until_cancelled(hours.tick()).await.is_some() {
-        let days = *retention_days.borrow();
-        let done =
-            cancel.run_until_cancelled(tend(&store, clock.unix_ms().saturating_mul(1000), days));
-        let Some(done) = done.await else { return };
-        match done {
-            Ok(Forgotten {
-                rows: 0,
-                partitions: 0,
-            }) => {}
-            Ok(Forgotten { rows, partitions }) => {
-                tracing::info!(
-                    rows,
-                    partitions,
-                    days,
-                    "audit rows older than the retention removed"
-                );
-            }
-            Err(error) => {
-                tracing::warn!(%error, "audit retention did not run; it is tried again in an hour")
-            }
-        }
-    }
-}
-
-/// The job, once: room for the coming days first, then everything older than `retention_days` goes, in pieces.
+/// The job, to be done at start and each hour: room for the coming days first, then everything older than
+/// `retention_days` goes, in pieces.
 ///
 /// # Errors
 /// Those of the database; what was done before stays done.

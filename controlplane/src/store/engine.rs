@@ -52,6 +52,8 @@ pub(crate) struct Words {
     pub(crate) us_as_ts: (&'static str, &'static str),
     /// What follows a text parameter or column to compare it with a UUID column.
     pub(crate) as_uuid: &'static str,
+    /// About how many rows audit_logs has, at once, as `kept`.
+    pub(crate) about_kept: &'static str,
     /// What follows a UUID column to read it as text.
     pub(crate) uuid_as_text: &'static str,
 }

@@ -16,6 +16,7 @@ pub(crate) fn statement(words: Words, filter: &AuditListRequest, limit: u32) -> 
         us_as_ts: (before, after),
         as_uuid,
         uuid_as_text,
+        about_kept: _,
     } = words;
     let mut args: Vec<Arg> = Vec::new();
     let mut conditions: Vec<String> = Vec::new();

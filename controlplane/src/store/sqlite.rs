@@ -221,6 +221,8 @@ impl Engine for SqliteEngine {
             ts_as_us: "ts",
             us_as_ts: ("", ""),
             as_uuid: "",
+            // rows come in the order of their rowid and go by age
+            about_kept: "SELECT COALESCE(MAX(rowid) - MIN(rowid) + 1, 0) AS kept FROM audit_logs",
             uuid_as_text: "",
         }
     }

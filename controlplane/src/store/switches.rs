@@ -11,6 +11,9 @@ use super::{Store, first};
 /// No honest counter comes near; a plane that reports more would stop the counter for ever.
 pub const HIGHEST_EPOCH: u64 = 1 << 62;
 
+/// The most that `[auth] leeway_secs` may be: a token lives so long past its end.
+const LONGEST_LEEWAY_SECS: i64 = 120;
+
 const NEXT_EPOCH: &str =
     "UPDATE counters SET value = value + 1 WHERE name = 'epoch' RETURNING value";
 const RAISE_EPOCH: &str =
@@ -156,14 +159,15 @@ impl Store {
         })
     }
 
-    /// Removes revocations of tokens that ended before `before_unix` (seconds). Gives how many.
+    /// Removes revocations of tokens that no plane takes any more at `now_unix` (seconds), whatever leeway it gives
+    /// their end. Gives how many.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn forget_revocations(&self, before_unix: i64) -> Result<usize, StoreError> {
+    pub async fn forget_revocations(&self, now_unix: i64) -> Result<usize, StoreError> {
         let statement = Statement::new(
             "DELETE FROM revoked_tokens WHERE until_unix <> 0 AND until_unix < $1 RETURNING epoch",
-            [Arg::from(before_unix)],
+            [Arg::from(now_unix.saturating_sub(LONGEST_LEEWAY_SECS))],
         );
         let rows = self
             .engine

@@ -6,7 +6,9 @@ use super::promises;
 use super::records::{PLANE, batch, event, id, record};
 use crate::audit::ingest::ingest;
 use crate::audit::{query, retention};
+use crate::store::Place;
 use crate::store::audit::Forgotten;
+use crate::store::engine::Statement;
 use crate::store::fixtures::{Ground, NOW_MS, NOW_US};
 
 const DAY_US: i64 = 24 * 60 * 60 * 1_000_000;
@@ -14,6 +16,7 @@ const DAY_US: i64 = 24 * 60 * 60 * 1_000_000;
 promises!(
     every_filter_filters,
     a_question_that_cannot_be_meant_is_refused,
+    a_large_store_is_estimated_by_words_that_the_database_knows,
     a_listing_is_newest_first_and_says_when_there_is_more,
     what_is_older_than_the_retention_goes_and_nothing_else,
     arguments_are_shown_as_the_plane_sent_them,
@@ -198,6 +201,21 @@ async fn arguments_are_shown_as_the_plane_sent_them(ground: Ground) {
             (vec!["analyst".to_owned()], 12)
         );
     }
+}
+
+async fn a_large_store_is_estimated_by_words_that_the_database_knows(ground: Ground) {
+    let store = ground.open().await.unwrap();
+    ingest(&store, PLANE, &batch(1, 1..=40), NOW_MS)
+        .await
+        .unwrap();
+    if matches!(ground.place, Place::Postgres(_)) {
+        // what autovacuum does in time
+        let analyze = Statement::new("ANALYZE audit_logs", []);
+        store.engine.write("analyze", vec![analyze]).await.unwrap();
+    }
+    let about = Statement::new(store.engine.words().about_kept, []);
+    let rows = store.engine.read("estimate", about).await.unwrap();
+    assert_eq!(rows[0].count("kept").unwrap(), 40);
 }
 
 /// The JSON of record `seq`, with another time.

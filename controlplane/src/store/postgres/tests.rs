@@ -6,6 +6,7 @@ use super::*;
 use crate::audit::ingest::ingest;
 use crate::store::Place;
 use crate::store::audit::AuditInsert;
+use crate::store::error::Fault;
 use crate::store::fixtures::{self, NOW_MS, NOW_US};
 
 const DAY_US: i64 = 24 * 60 * 60 * 1_000_000;
@@ -106,7 +107,7 @@ async fn a_server_that_only_reads_is_a_passing_fault_and_its_sessions_are_let_go
     let refused = engine.insert_rows(&[row(1, NOW_US)]).await.unwrap_err();
     assert_eq!(
         (refused.code(), refused.fault()),
-        (Some("25006"), crate::store::error::Fault::Passing)
+        (Some("25006"), Fault::Passing)
     );
     engine
         .insert_rows(&[row(1, NOW_US)])
@@ -130,6 +131,28 @@ async fn a_begin_that_is_dropped_midway_costs_no_acknowledged_row() {
     engine.close().await;
     let after = open(&ground.place).await;
     assert_eq!(count(&after, "audit_logs").await, acknowledged);
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_a_passing_fault_and_a_wrong_address_is_not() {
+    let nobody = tempfile::tempdir().unwrap();
+    let away = format!(
+        "postgres://u:hush@localhost/d?host={}",
+        nobody.path().display()
+    );
+    for (url, fault) in [
+        (away.as_str(), Fault::Passing),
+        ("mysql//hush", Fault::Final),
+    ] {
+        let refused = PostgresEngine::open(&SecretString::from(url), NOW_MS)
+            .await
+            .unwrap_err();
+        assert_eq!(refused.fault(), fault, "{refused}");
+        assert!(
+            !format!("{refused} {refused:?}").contains("hush"),
+            "{refused:?}"
+        );
+    }
 }
 
 #[tokio::test]
