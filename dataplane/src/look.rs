@@ -1,0 +1,161 @@
+//! One look at all parts: what `/ready`, `/metrics` and the reports to the control plane are made of.
+
+use std::{collections::HashMap, sync::Arc};
+
+use sentinel_dataplane::{
+    backend::{registry::Backend, spec::Kind},
+    catalogue::{Catalogue, Tool, schema::Check},
+    kill::Kills,
+    ops::status::{Look, PlaneStatus},
+    plane::{Life, Plane},
+    view::task::InForce,
+};
+use sentinel_proto::v1::{self, BackendHealth, CatalogueTool};
+use tokio::sync::watch;
+
+/// Characters of a description in a report.
+const DESCRIPTION: usize = 200;
+
+/// What is said at each start and in `status` while a child of ours could read the data directory.
+pub(crate) const SAME_USER: &str = "backends can read Sentinel's keys: same user, no sandbox";
+
+#[derive(Debug)]
+pub(crate) struct Eyes {
+    pub(crate) plane: Arc<Plane>,
+    pub(crate) kills: Arc<Kills>,
+    pub(crate) in_force: watch::Receiver<InForce>,
+    /// What was true at the start and stays so.
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Eyes {
+    pub(crate) fn look(self) -> Look {
+        let eyes = Arc::new(self);
+        let other = Arc::clone(&eyes);
+        Look::new(move || eyes.status(), move || other.catalogue())
+    }
+
+    fn status(&self) -> PlaneStatus {
+        let in_force = self.in_force.borrow().clone();
+        let view = self.plane.views.load_full();
+        let audit = self.plane.audit.spool.counters();
+        let mut tools: HashMap<&str, u32> = HashMap::new();
+        for tool in view.iter().flat_map(|view| view.catalogue.tools()) {
+            *tools.entry(&tool.backend_name).or_default() += 1;
+        }
+        let live = self.plane.backends.all();
+        let mut backends: Vec<_> =
+            live.iter().map(|backend| health(backend, tools.get(&*backend.spec.name).copied().unwrap_or(0))).collect();
+        backends.extend(in_force.degraded.iter().map(|(name, reason)| BackendHealth {
+            name: name.to_string(),
+            state: "down".into(),
+            reason: format!("off (allow-degraded): {reason}"),
+            ..BackendHealth::default()
+        }));
+        let mut warnings = self.warnings.clone();
+        if live.iter().any(|backend| matches!(backend.spec.kind, Kind::Stdio(_))) {
+            warnings.push(SAME_USER.into());
+        }
+        if view.as_ref().is_some_and(|view| view.policy.auth.anonymous().is_some()) {
+            warnings.push("[auth] mode = \"none\": every caller on this machine is let in as \"anonymous\"".into());
+        }
+        if let Some(fault) = audit.last_error {
+            warnings.push(format!("the audit spool had an error: {fault}"));
+        }
+        let stamp = view.as_ref().map(|view| view.stamp);
+        PlaneStatus {
+            is_draining: *self.plane.life.borrow() == Life::Draining,
+            revision: in_force.revision,
+            digest: in_force.digest,
+            applied_ms: in_force.applied_ms,
+            source: in_force.source,
+            kill_epoch: self.kills.epoch(),
+            backends,
+            catalogue_digest: stamp
+                .map_or_else(Vec::new, |stamp| [stamp.revision.to_be_bytes(), stamp.generation.to_be_bytes()].concat()),
+            audit_backlog: audit.backlog.records,
+            audit_written: audit.written,
+            audit_dropped: audit.dropped,
+            in_flight: u32::try_from(self.plane.in_flight.len()).unwrap_or(u32::MAX),
+            warnings,
+        }
+    }
+
+    fn catalogue(&self) -> v1::Catalogue {
+        let Some(view) = self.plane.views.load_full() else { return v1::Catalogue::default() };
+        let catalogue = &view.catalogue;
+        let mut tools: Vec<_> = catalogue.tools().iter().map(|tool| listed(tool, catalogue)).collect();
+        tools.extend(catalogue.refused().iter().map(|refused| CatalogueTool {
+            exposed: refused.exposed.to_string(),
+            backend: refused.backend.to_string(),
+            own: refused.own.to_string(),
+            description: String::new(),
+            status: "refused".into(),
+            reason: refused.reason.clone(),
+        }));
+        v1::Catalogue { tools }
+    }
+}
+
+fn health(backend: &Backend, tools: u32) -> BackendHealth {
+    let status = backend.link.status();
+    BackendHealth {
+        name: backend.spec.name.to_string(),
+        kind: match backend.spec.kind {
+            Kind::Http(_) => "http",
+            Kind::Stdio(_) => "stdio",
+        }
+        .into(),
+        state: status.state.as_str().into(),
+        reason: printable(&status.reason, usize::MAX),
+        breaker: backend.breaker.phase().as_str().into(),
+        in_flight: u32::try_from(backend.bulkhead.occupied()).unwrap_or(u32::MAX),
+        tools,
+        restarts: status.restarts,
+        pid: status.pid,
+        since_unix_ms: status.since,
+        server: printable(&status.server, DESCRIPTION),
+        protocol_version: status.protocol_version.to_string(),
+    }
+}
+
+fn listed(tool: &Tool, catalogue: &Catalogue) -> CatalogueTool {
+    #[derive(serde::Deserialize)]
+    struct Described {
+        #[serde(default)]
+        description: String,
+    }
+    let described: Option<Described> = serde_json::from_slice(&tool.definition).ok();
+    let (status, reason) = match &tool.check {
+        Check::Unchecked(reason) => ("unchecked", reason.to_string()),
+        _ if catalogue.is_stale(&tool.backend_name) => ("stale", "its backend is down".into()),
+        Check::Open | Check::Enforced(_) | Check::Warned(_) | Check::Refused(_) => ("listed", String::new()),
+    };
+    CatalogueTool {
+        exposed: tool.exposed.to_string(),
+        backend: tool.backend_name.to_string(),
+        own: tool.own.to_string(),
+        description: printable(&described.map_or_else(String::new, |tool| tool.description), DESCRIPTION),
+        status: status.into(),
+        reason,
+    }
+}
+
+/// At most `most` characters, none of which steers a terminal.
+fn printable(text: &str, most: usize) -> String {
+    let steers = |c: char| {
+        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().take(most).map(|c| if steers(c) { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_says_of_itself_steers_no_terminal() {
+        assert_eq!(printable("a\u{1b}[31m\nb\u{202e}c", 6), "a [31m");
+        assert_eq!(printable("x\u{202e}y", 9), "x y");
+    }
+}

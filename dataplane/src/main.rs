@@ -1,0 +1,55 @@
+//! `sentinel-dataplane`: parses, starts logs, and hands over to one command. It builds nothing itself.
+//!
+//! `reap` must run before any thread is there, and knows no flags: it is what the plane starts for its children.
+
+mod cli;
+mod drain;
+mod listeners;
+mod logging;
+mod look;
+mod running;
+mod spine;
+mod start;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use self::cli::{Cli, Command};
+
+/// Usage or configuration.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(fault) => {
+            // Help and versions are results, the rest is advice; clap knows which goes where.
+            let code = if fault.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+            return if fault.print().is_ok() { code } else { ExitCode::FAILURE };
+        }
+    };
+    if matches!(cli.command, Command::Reap) {
+        return sentinel_dataplane::backend::stdio::reaper::run(std::io::stdin());
+    }
+    if let Err(fault) = logging::start(&cli.logs.log, cli.logs.log_format) {
+        return refuse(&fault);
+    }
+    match cli.command {
+        Command::Serve(flags) => start::serve(flags),
+        Command::Stdio(flags) if flags.alone => refuse("stdio --alone comes later, with the operator's tools"),
+        Command::Stdio(flags) => start::stdio(flags),
+        Command::Kill { rest: _ } => {
+            refuse("kill on the plane itself comes later, with the operator's tools; use `sentinelctl kill-switch`")
+        }
+        Command::Reap => ExitCode::SUCCESS,
+    }
+}
+
+/// One plain line on stderr, exit code 2.
+fn refuse(why: &str) -> ExitCode {
+    use std::io::Write as _;
+    // Where stderr is gone the exit code has to do.
+    writeln!(std::io::stderr(), "sentinel-dataplane: {why}").ok();
+    ExitCode::from(USAGE)
+}

@@ -1,0 +1,336 @@
+//! The plane with all its parts: who is started when, when it begins to serve, and its end.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use secrecy::ExposeSecret as _;
+use sentinel_dataplane::{
+    audit::ship::{self, Credentials},
+    backend::spec::Kind,
+    feed::{Feed, Operate},
+    kill::{Kills, Memory},
+    listen::{attach, http::server},
+    ops::status::Look,
+    plane::{Life, Plane},
+    view::task::{InForce, ViewMessage},
+};
+use sentinel_proto::v1::{Command, CommandDone, command::What as Asked};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::transport::Channel;
+
+use crate::{
+    drain::{Signals, Stops, drain},
+    listeners::{What, bind},
+    look::SAME_USER,
+    spine::Spines,
+    start::Ground,
+};
+
+/// How long a plane that said goodbye waits to hear the control plane before it serves what it knows.
+const UNHEARD: Duration = Duration::from_secs(10);
+/// Descriptors that are not for clients' connections.
+const RESERVED_FILES: u64 = 256;
+const BUG: u8 = 255;
+
+pub(crate) struct Running {
+    pub(crate) ground: Ground,
+    pub(crate) plane: Arc<Plane>,
+    pub(crate) kills: Arc<Kills>,
+    pub(crate) inbox: mpsc::Sender<ViewMessage>,
+    pub(crate) look: Look,
+    pub(crate) applied: watch::Receiver<InForce>,
+    pub(crate) stops: Stops,
+    pub(crate) spines: Spines,
+    /// Accept loops and connections.
+    pub(crate) listeners: TaskTracker,
+    /// What speaks to the control plane.
+    pub(crate) news: TaskTracker,
+    /// Everything else.
+    pub(crate) tracker: TaskTracker,
+}
+
+impl Running {
+    /// Until a signal, or until a spine breaks; then drains. Errors: a listener can't be made.
+    pub(crate) async fn serve(
+        self,
+        channel: Channel,
+        memory: Memory,
+        signals: &mut Signals,
+    ) -> anyhow::Result<ExitCode> {
+        let stop = self.stops.all.clone();
+        self.spines.spawn("tick", stop.clone(), Arc::clone(&self.plane).tick(stop));
+        self.spawn_trail();
+        let heard = self.spawn_feed(channel.clone())?;
+        self.spawn_ship(channel);
+        self.revive();
+        self.begin_serving(memory, heard);
+        self.spawn_listeners()?;
+        self.watch_for_children();
+        let code = tokio::select! {
+            name = signals.asked() => {
+                tracing::info!("{name}: ending in order");
+                ExitCode::SUCCESS
+            }
+            () = self.spines.broken().cancelled() => ExitCode::from(BUG),
+        };
+        drain(&self.plane, &self.stops, &self.listeners, &self.news, signals).await;
+        self.tracker.close();
+        if tokio::time::timeout(Duration::from_secs(1), self.tracker.wait()).await.is_err() {
+            tracing::debug!(left = self.tracker.len(), "tasks are dropped with the runtime");
+        }
+        Ok(code)
+    }
+
+    fn spawn_trail(&self) {
+        let (plane, stop) = (Arc::clone(&self.plane), self.stops.trail.clone());
+        let until = stop.clone();
+        self.spines.spawn("trail", stop, async move { plane.audit.tick(until).await });
+    }
+
+    /// The stream to the control plane. The receiver turns true when its kill set is in force.
+    fn spawn_feed(&self, channel: Channel) -> anyhow::Result<watch::Receiver<bool>> {
+        let ground = &self.ground;
+        let (heard, is_heard) = watch::channel(false);
+        let changed = Arc::new(Notify::new());
+        let plane = Arc::clone(&self.plane);
+        let feed = Feed {
+            channel,
+            token: ground.token.clone(),
+            home: Arc::clone(&ground.home),
+            identity: Arc::clone(&ground.identity),
+            name: ground.flags.plane_name.clone().unwrap_or_else(host_name),
+            listen: ground.mcp.local_addr().context("the MCP listener")?.to_string(),
+            kills: Arc::clone(&self.kills),
+            view: self.inbox.clone(),
+            look: self.look.clone(),
+            changed: Arc::clone(&changed),
+            operate: Operate::new(move |command| operate(&plane, command)),
+            heard,
+            tracker: self.tracker.clone(),
+        };
+        let leave = self.stops.feed.clone();
+        let spines = self.spines.clone().on(self.news.clone());
+        spines.spawn("feed", leave.clone(), feed.run(leave));
+        let (mut applied, stop) = (self.applied.clone(), self.stops.all.clone());
+        self.tracker.spawn(async move {
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    change = applied.changed() => match change {
+                        Ok(()) => changed.notify_one(),
+                        Err(_) => return,
+                    },
+                }
+            }
+        });
+        Ok(is_heard)
+    }
+
+    /// Brings records to the control plane, as soon as there is a token to show.
+    fn spawn_ship(&self, channel: Channel) {
+        let (spool, token) = (self.plane.audit.spool.clone(), self.ground.token.clone());
+        let (identity, stop) = (Arc::clone(&self.ground.identity), self.stops.ship.clone());
+        let until = stop.clone();
+        let spines = self.spines.clone().on(self.news.clone());
+        spines.spawn("ship", stop, async move {
+            let credentials = move || {
+                let token = token.text()?;
+                Credentials::new(token.expose_secret(), identity.id, &identity.secret).ok()
+            };
+            let first = loop {
+                if let Some(first) = credentials() {
+                    break first;
+                }
+                tokio::select! {
+                    () = until.cancelled() => return,
+                    () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                }
+            };
+            let connect = move || (channel.clone(), credentials().unwrap_or_else(|| first.clone()));
+            ship::run(spool, connect, until).await;
+        });
+    }
+
+    /// What was in force when this plane ended last.
+    fn revive(&self) {
+        let kept = self.ground.kept.clone();
+        if kept.is_empty() {
+            return;
+        }
+        let inbox = self.inbox.clone();
+        self.tracker.spawn(async move {
+            let (reply, revived) = oneshot::channel();
+            if inbox.send(ViewMessage::Revive { kept, reply }).await.is_err() {
+                return;
+            }
+            match revived.await {
+                Ok(Ok(revision)) => tracing::info!(revision, "last-known-good snapshot in force"),
+                Ok(Err(faults)) => {
+                    for fault in faults {
+                        tracing::error!("{fault}");
+                    }
+                }
+                Err(_) => {}
+            }
+        });
+    }
+
+    /// At once; or, where kills may stand that this disk does not know, when the control plane was heard.
+    fn begin_serving(&self, memory: Memory, mut heard: watch::Receiver<bool>) {
+        let life = self.plane.life.clone();
+        let begin = move || {
+            life.send_if_modified(|life| {
+                let begins = *life == Life::Starting;
+                if begins {
+                    *life = Life::Serving;
+                }
+                begins
+            })
+        };
+        let limit = match memory {
+            Memory::Doubtful(why) => {
+                tracing::error!(why, "serving waits for the control plane's kill set");
+                None
+            }
+            Memory::Whole if self.ground.home.said_goodbye() => Some(UNHEARD),
+            Memory::Whole => {
+                begin();
+                return;
+            }
+        };
+        let stop = self.stops.all.clone();
+        self.tracker.spawn(async move {
+            let unheard = async {
+                match limit {
+                    Some(limit) => tokio::time::sleep(limit).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = heard.wait_for(|heard| *heard) => {}
+                () = unheard => tracing::warn!(
+                    seconds = UNHEARD.as_secs(), "the control plane is not heard; serving what is known here"),
+            }
+            begin();
+        });
+    }
+
+    fn spawn_listeners(&self) -> anyhow::Result<()> {
+        let socket = self.ground.home.plane().join("plane.sock");
+        let attached = attach::bind(&socket).with_context(|| format!("the plane's socket {}", socket.display()))?;
+        let (stop, spines) = (self.stops.listen.clone(), self.spines.clone().on(self.listeners.clone()));
+        let spawner = self.ground.spawner.clone();
+        spines.spawn("attach", stop.clone(), attach::serve(Arc::clone(&self.plane), attached, spawner, stop.clone()));
+        let most = usize::try_from(self.ground.files.saturating_sub(RESERVED_FILES).clamp(64, 65_536)).unwrap_or(1024);
+        let mcp = self.ground.mcp.try_clone().context("the MCP listener")?;
+        tracing::info!(at = %mcp.local_addr()?, plane = %self.ground.identity.id, "serving MCP on /mcp");
+        let door = Door {
+            plane: Arc::clone(&self.plane),
+            most,
+            allow_remote: self.ground.flags.allow_remote,
+            spines: spines.clone(),
+            stop: stop.clone(),
+        };
+        let first = door.open(mcp)?;
+        if self.ground.may_move {
+            let applied = self.applied.clone();
+            let at = self.ground.mcp.local_addr()?;
+            self.tracker.spawn(door.move_once(at, first, applied));
+        }
+        Ok(())
+    }
+
+    /// Said once: what a child that runs as our user could read.
+    fn watch_for_children(&self) {
+        let (mut applied, plane, stop) = (self.applied.clone(), Arc::clone(&self.plane), self.stops.all.clone());
+        self.tracker.spawn(async move {
+            let has_children = || plane.backends.all().iter().any(|live| matches!(live.spec.kind, Kind::Stdio(_)));
+            while !has_children() {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    change = applied.changed() => if change.is_err() { return },
+                }
+            }
+            tracing::warn!("{SAME_USER}");
+        });
+    }
+}
+
+/// The MCP port, which the first snapshot of a new plane may move once.
+struct Door {
+    plane: Arc<Plane>,
+    most: usize,
+    allow_remote: bool,
+    spines: Spines,
+    stop: CancellationToken,
+}
+
+impl Door {
+    /// The token closes this port alone.
+    fn open(&self, listener: TcpListener) -> anyhow::Result<CancellationToken> {
+        let listener = tokio::net::TcpListener::from_std(listener).context("the MCP listener")?;
+        let close = self.stop.child_token();
+        let task = server::serve(Arc::clone(&self.plane), listener, self.most, close.clone());
+        self.spines.spawn("listen", close.clone(), task);
+        Ok(close)
+    }
+
+    async fn move_once(self, at: SocketAddr, first: CancellationToken, mut applied: watch::Receiver<InForce>) {
+        tokio::select! {
+            () = self.stop.cancelled() => return,
+            change = applied.wait_for(|in_force| in_force.revision > 0) => if change.is_err() { return },
+        }
+        let Some(view) = self.plane.views.load_full() else { return };
+        let wanted = &view.policy.gateway.listen;
+        let Ok(to) = wanted.parse::<SocketAddr>() else {
+            tracing::warn!(wanted = &**wanted, "gateway.listen is no address; MCP stays where it is");
+            return;
+        };
+        if to == at {
+            return;
+        }
+        match bind(What::Mcp, to, self.allow_remote).map_err(Into::into).and_then(|listener| self.open(listener)) {
+            Ok(_) => {
+                tracing::info!(%to, "MCP moved to where the configuration says");
+                first.cancel();
+            }
+            Err(fault) => tracing::error!("{fault:#}; MCP stays on {at}"),
+        }
+    }
+}
+
+/// What the operator asks of a backend, by name.
+fn operate(plane: &Plane, command: Command) -> CommandDone {
+    let id = command.id;
+    let refuse = |message: String| CommandDone { id, ok: false, message, lines: Vec::new() };
+    let find = |name: &str| plane.backends.named(name).ok_or_else(|| refuse(format!("no backend {name} runs here")));
+    let done = match command.what {
+        Some(Asked::RestartBackend(what)) => find(&what.name).map(|backend| {
+            backend.link.restart();
+            CommandDone { id, ok: true, ..CommandDone::default() }
+        }),
+        Some(Asked::ReadStderr(what)) => find(&what.name).map(|backend| CommandDone {
+            id,
+            ok: true,
+            lines: backend.link.stderr(),
+            ..CommandDone::default()
+        }),
+        None => Err(refuse("this plane does not know the command; update it".into())),
+    };
+    done.unwrap_or_else(|refused| refused)
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "plane".into(),
+        name => name.into(),
+    }
+}

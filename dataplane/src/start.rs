@@ -1,0 +1,275 @@
+//! Builds the parts once, in the order of `architecture.md` 4, and hands them down: disk, ports, spawner, runtime,
+//! plane, listeners, news. Ends them by `drain.rs`.
+
+use std::{net::SocketAddr, net::TcpListener, process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use prost::Message as _;
+use sentinel_dataplane::{
+    audit::{
+        spool::{Limits, Spool},
+        trail::Trail,
+    },
+    backend::{registry::Backends, stdio::spawner::Spawner},
+    clock::Clock,
+    feed::endpoint::{ControlPlane, TokenSource},
+    identity::{Home, Identity},
+    in_flight::InFlight,
+    kill::Kills,
+    listen::{
+        feeds::Feeds,
+        session::Sessions,
+        stdio::{StdioArgs, Token},
+    },
+    metrics::Metrics,
+    ops::{self, Ops},
+    plane::{Life, Plane},
+    stages::authn::Tokens,
+    view::{
+        Views,
+        last_known_good::{Found, Kept, LastKnownGood},
+        resolve::Resolver,
+        task::{InForce, ViewTask},
+    },
+};
+use sentinel_proto::v1;
+use tokio::sync::{mpsc, watch};
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    USAGE, cli,
+    drain::{Signals, Stops},
+    listeners::{What, bind, raise_file_limit},
+    look::Eyes,
+    refuse,
+    running::Running,
+    spine::Spines,
+};
+
+const DEFAULT_LISTEN: &str = "127.0.0.1:9200";
+/// Notes of backends that wait for the view.
+const NOTES: usize = 256;
+
+/// `sentinel-dataplane stdio`.
+pub(crate) fn stdio(flags: cli::Stdio) -> ExitCode {
+    let variable = |name: &str| std::env::var(name).ok();
+    let token = match (variable("SENTINEL_TOKEN"), variable("SENTINEL_TOKEN_FILE")) {
+        (Some(_), Some(_)) => return refuse("SENTINEL_TOKEN and SENTINEL_TOKEN_FILE are both set; unset one of them"),
+        (Some(token), None) => Token::Given(token.into()),
+        (None, Some(path)) => Token::File(path.into()),
+        (None, None) => Token::None,
+    };
+    let socket = flags.attach.unwrap_or_else(|| flags.home.path().join("plane/plane.sock"));
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(sentinel_dataplane::listen::stdio::run(StdioArgs { socket, token })),
+        Err(fault) => refuse(&format!("no runtime: {fault}")),
+    }
+}
+
+/// `sentinel-dataplane serve`.
+pub(crate) fn serve(flags: cli::Serve) -> ExitCode {
+    let ground = match Ground::prepare(flags) {
+        Ok(ground) => ground,
+        Err(fault) => {
+            tracing::error!("{fault:#}");
+            return ExitCode::from(USAGE);
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(fault) => return refuse(&format!("no runtime: {fault}")),
+    };
+    let code = runtime.block_on(async {
+        Box::pin(ground.run()).await.unwrap_or_else(|fault| {
+            tracing::error!("{fault:#}");
+            ExitCode::FAILURE
+        })
+    });
+    // What still runs was given its time in the drain.
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    code
+}
+
+/// What is there before any runtime: the directory, the ports, the spawner.
+pub(crate) struct Ground {
+    pub(crate) flags: cli::Serve,
+    pub(crate) home: Arc<Home>,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) disk: LastKnownGood,
+    pub(crate) kept: Vec<Kept>,
+    pub(crate) control_plane: ControlPlane,
+    pub(crate) token: TokenSource,
+    pub(crate) ops_token: Option<secrecy::SecretString>,
+    pub(crate) mcp: TcpListener,
+    pub(crate) ops: TcpListener,
+    pub(crate) spawner: Spawner,
+    pub(crate) files: u64,
+    /// Neither a flag nor a snapshot has said where to listen: the first snapshot may move it, once.
+    pub(crate) may_move: bool,
+}
+
+impl Ground {
+    /// Errors: what a person has to mend before this can start.
+    fn prepare(mut flags: cli::Serve) -> anyhow::Result<Self> {
+        // Before any child is there: same user, but no /proc/<pid> and no ptrace.
+        nix::sys::prctl::set_dumpable(false).context("PR_SET_DUMPABLE")?;
+        let files = raise_file_limit();
+        let variable = |name: &str| std::env::var(name).ok();
+        let data_dir = std::mem::replace(&mut flags.home, cli::DataDir { data_dir: None }).path();
+        let control_plane = flags.control_plane.take();
+        let control_plane =
+            control_plane.unwrap_or_else(|| ControlPlane::Unix(data_dir.join("controlplane/grpc.sock")));
+        control_plane.judge(flags.insecure_grpc)?;
+        if matches!(control_plane, ControlPlane::Clear(_)) && control_plane.judge(false).is_err() {
+            tracing::warn!(%control_plane, "the plane's token crosses the network in the clear (--insecure-grpc)");
+        }
+        let ops_token = cli::secret("SENTINEL_OPS_TOKEN", variable)?;
+        if !flags.ops_listen.ip().is_loopback() && ops_token.is_none() {
+            return Err(crate::listeners::BindError::OpsWithoutToken(flags.ops_listen).into());
+        }
+        let given = cli::secret("SENTINEL_PLANE_TOKEN", variable)?;
+        let home = Home::open(&data_dir)?;
+        let identity = home.identity()?;
+        let disk = LastKnownGood::new(home.plane(), identity.id);
+        let Found { kept, faults } = disk.read();
+        for fault in faults {
+            tracing::warn!("{fault}");
+        }
+        let known = kept.first().and_then(listen_of);
+        let may_move = flags.listen.is_none() && known.is_none();
+        let at = flags.listen.or(known).map_or_else(|| DEFAULT_LISTEN.parse().context("the default address"), Ok)?;
+        let mcp = bind(What::Mcp, at, flags.allow_remote)?;
+        let ops = bind(What::Ops, flags.ops_listen, flags.allow_remote)?;
+        let spawner = Spawner::start(identity.id, identity.boot)
+            .context("the process that ends backends can't be started")?
+            .with_state(&home.plane().join("backends"));
+        Ok(Self {
+            token: given.map_or_else(|| TokenSource::File(data_dir.join("plane.token")), TokenSource::Given),
+            home: Arc::new(home),
+            identity: Arc::new(identity),
+            flags,
+            disk,
+            kept,
+            control_plane,
+            ops_token,
+            mcp,
+            ops,
+            spawner,
+            files,
+            may_move,
+        })
+    }
+
+    /// Serves until a signal. Errors: a part can't be built.
+    async fn run(self) -> anyhow::Result<ExitCode> {
+        let mut signals = Signals::new().context("signals")?;
+        let trust = std::env::var("SSL_CERT_FILE").ok();
+        let channel = self.control_plane.channel(trust.as_deref())?;
+        let tracker = TaskTracker::new();
+        let stops = Stops::default();
+        let clock = Clock::system();
+        let metrics = Metrics::new().context("metrics")?;
+        let in_flight = InFlight::new();
+        let (kills, memory) = Kills::open(self.home.plane(), Arc::clone(&in_flight), clock.clone());
+        let kills = Arc::new(kills);
+        let (notes, told) = mpsc::channel(NOTES);
+        let limits = Limits::default();
+        let opened =
+            Spool::open(&self.home.plane().join("spool"), self.identity.id, self.identity.boot, limits, &clock)?;
+        if opened.recovered > 0 || opened.torn_bytes > 0 {
+            tracing::info!(records = opened.recovered, torn_bytes = opened.torn_bytes, "audit records of earlier runs");
+        }
+        for path in &opened.set_aside {
+            tracing::error!(path = %path.display(), "a damaged part of the audit spool was set aside for a person to look at");
+        }
+        let (views, publisher) = Views::channel();
+        let plane = Arc::new(Plane {
+            views,
+            tokens: Tokens::new(kills.revoked()),
+            gate: kills.gate(),
+            revoked: kills.revoked(),
+            buckets: Arc::default(),
+            backends: Backends::new(
+                tracker.clone(),
+                stops.all.clone(),
+                notes,
+                self.spawner.clone(),
+                Arc::clone(&in_flight),
+            ),
+            in_flight,
+            audit: Trail::new(opened.spool, limits.records, clock.clone()),
+            sessions: Sessions::open(
+                &self.identity.seal_key,
+                &self.home.plane().join("sessions.ended"),
+                clock.clone(),
+            )?,
+            feeds: Feeds::default(),
+            metrics: metrics.clone(),
+            clock: clock.clone(),
+            tracker: tracker.clone(),
+            life: watch::Sender::new(Life::Starting),
+        });
+        let (in_force, applied) = watch::channel(InForce::default());
+        let look = Eyes {
+            plane: Arc::clone(&plane),
+            kills: Arc::clone(&kills),
+            in_force: applied.clone(),
+            warnings: self.warnings(),
+        }
+        .look();
+        let (inbox, messages) = mpsc::channel(1);
+        let spines = Spines::new(tracker.clone(), metrics.clone());
+        let task = ViewTask {
+            publisher,
+            views: plane.views.clone(),
+            backends: plane.backends.clone(),
+            kills: Arc::clone(&kills),
+            plane: Arc::clone(&plane),
+            metrics: metrics.clone(),
+            resolver: Resolver::of_environment(),
+            disk: self.disk.clone(),
+            clock: clock.clone(),
+            in_force,
+            may_be_anonymous: self.flags.allow_anonymous && self.mcp.local_addr()?.ip().is_loopback(),
+        };
+        spines.spawn("view", stops.all.clone(), task.run(messages, told, stops.all.clone()));
+        let ops = Ops { look: look.clone(), metrics, clock, token: self.ops_token.clone() };
+        let ops_thread = ops::start(ops, self.ops.try_clone()?, stops.all.clone()).context("the ops thread")?;
+        let running = Running {
+            ground: self,
+            plane,
+            kills,
+            inbox,
+            look,
+            applied,
+            stops,
+            spines,
+            listeners: TaskTracker::new(),
+            news: TaskTracker::new(),
+            tracker,
+        };
+        let code = running.serve(channel, memory, &mut signals).await?;
+        if ops_thread.is_finished() && ops_thread.join().is_err() {
+            tracing::error!("the ops thread panicked");
+        }
+        Ok(code)
+    }
+
+    /// What is said at the start and stands in `status`.
+    fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for listener in [&self.mcp, &self.ops] {
+            if let Ok(at) = listener.local_addr()
+                && !at.ip().is_loopback()
+            {
+                warnings.push(format!("{at} is reachable from other machines (--allow-remote)"));
+            }
+        }
+        warnings
+    }
+}
+
+/// Where a snapshot on disk says that MCP is served.
+fn listen_of(kept: &Kept) -> Option<SocketAddr> {
+    v1::Snapshot::decode(kept.snapshot.clone()).ok()?.gateway?.listen.parse().ok()
+}
