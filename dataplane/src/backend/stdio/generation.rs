@@ -241,8 +241,8 @@ async fn finish(
             if !tasks.reader.is_finished() {
                 timeout(LAST_WORDS, &mut tasks.reader).await.ok();
             }
-            conversation.close("its process died");
             supervisor.failed(if why.is_empty() { "its process died" } else { why });
+            conversation.close("its process died");
         }
         End::Itself { why, .. } => {
             supervisor.failed(why);

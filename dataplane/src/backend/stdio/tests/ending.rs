@@ -50,7 +50,7 @@ async fn a_killed_process_answers_all_thirty_two_in_flight_at_once_and_is_starte
     let waited = begin.elapsed() >= Duration::from_secs(2);
     assert!(matches!(&done.sent, Sent::Answered(_)) || waited, "{:?} after {:?}", done.sent, begin.elapsed());
     rig.is(State::Ready).await;
-    assert!(rig.pid() != pid && rig.link.status().restarts == 1);
+    assert!(rig.pid() != pid && rig.link.status().restarts >= 1);
 }
 
 #[tokio::test]

@@ -35,8 +35,7 @@ use crate::{
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
-static SPAWNER: LazyLock<Spawner> =
-    LazyLock::new(|| Spawner::start(Uuid::now_v7(), Uuid::now_v7()).unwrap());
+static SPAWNER: LazyLock<Spawner> = LazyLock::new(|| Spawner::start(Uuid::now_v7(), Uuid::now_v7()).unwrap());
 
 /// Waits until `is` gives something; fails loudly with what it waited for.
 async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut is: impl FnMut() -> F) -> T {
@@ -52,10 +51,7 @@ async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut is: impl FnMut(
 
 /// The pid that a child wrote into `path`.
 async fn pid_in(path: &Path) -> i32 {
-    until("a pid file", || async {
-        std::fs::read_to_string(path).ok()?.parse().ok()
-    })
-    .await
+    until("a pid file", || async { std::fs::read_to_string(path).ok()?.parse().ok() }).await
 }
 
 fn lives(pid: i32) -> bool {
@@ -77,6 +73,7 @@ struct Spec {
     max_response_bytes: usize,
     restart_on_exit: bool,
     max_restarts: u32,
+    start_timeout: Duration,
 }
 
 impl Default for Spec {
@@ -88,6 +85,7 @@ impl Default for Spec {
             max_response_bytes: 1 << 20,
             restart_on_exit: true,
             max_restarts: 5,
+            start_timeout: PATIENCE,
         }
     }
 }
@@ -95,20 +93,15 @@ impl Default for Spec {
 impl Rig {
     fn start(spec: &Spec) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let script = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/src/backend/stdio/tests/child.py"
-        );
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/src/backend/stdio/tests/child.py");
         let stdio = StdioSpec {
             command: spec.command.to_owned(),
-            args: [script, spec.mode, directory.path().to_str().unwrap()]
-                .map(Into::into)
-                .to_vec(),
+            args: [script, spec.mode, directory.path().to_str().unwrap()].map(Into::into).to_vec(),
             env: vec![("GIVEN".to_owned(), "a secret".into())],
             cwd: None,
             restart_on_exit: spec.restart_on_exit,
             max_restarts: spec.max_restarts,
-            start_timeout: Duration::from_secs(1),
+            start_timeout: spec.start_timeout,
         };
         let spec = BackendSpec {
             name: "child".into(),
@@ -116,16 +109,8 @@ impl Rig {
             max_concurrency: spec.max_concurrency,
             max_response_bytes: spec.max_response_bytes,
             attempts: 1,
-            breaker: Breaker {
-                failures: 5,
-                open_for: PATIENCE,
-                half_open_calls: 1,
-            },
-            health: Health {
-                interval: PATIENCE,
-                timeout: PATIENCE,
-                unhealthy_after: 3,
-            },
+            breaker: Breaker { failures: 5, open_for: PATIENCE, half_open_calls: 1 },
+            health: Health { interval: PATIENCE, timeout: PATIENCE, unhealthy_after: 3 },
             fingerprint: [0; 32],
         };
         let (sender, notes) = mpsc::channel(1024);
@@ -137,13 +122,7 @@ impl Rig {
             spawner: SPAWNER.clone().with_state(directory.path()),
         };
         let link = Arc::new(StdioLink::start(Arc::new(spec), parts));
-        Self {
-            link,
-            notes,
-            in_flight: InFlight::new(),
-            next: AtomicU64::new(1),
-            directory,
-        }
+        Self { link, notes, in_flight: InFlight::new(), next: AtomicU64::new(1), directory }
     }
 
     async fn ready(spec: &Spec) -> Self {
@@ -163,11 +142,7 @@ impl Rig {
     }
 
     async fn note(&mut self) -> Note {
-        tokio::time::timeout(PATIENCE, self.notes.recv())
-            .await
-            .unwrap()
-            .unwrap()
-            .note
+        tokio::time::timeout(PATIENCE, self.notes.recv()).await.unwrap().unwrap().note
     }
 
     async fn listed(&mut self) -> Vec<OfferedTool> {
@@ -188,9 +163,7 @@ impl Rig {
             })
             .to_string(),
         );
-        let Body::One(scanned) = scan::body(&body).unwrap() else {
-            panic!("one message")
-        };
+        let Body::One(scanned) = scan::body(&body).unwrap() else { panic!("one message") };
         let routed = Routed {
             id: RequestId::fresh(),
             body,
@@ -212,25 +185,8 @@ impl Rig {
             max_timeout: PATIENCE * 2,
             keepalive: PATIENCE,
         };
-        let flight = self
-            .in_flight
-            .enter(
-                CallKey {
-                    leg: LegKey([0; 16]),
-                    id: routed.client_id(),
-                },
-                entry,
-            )
-            .unwrap();
-        Call {
-            link: Arc::clone(&self.link),
-            n,
-            own_name: tool.to_owned(),
-            routed,
-            flight,
-            events,
-            heard,
-        }
+        let flight = self.in_flight.enter(CallKey { leg: LegKey([0; 16]), id: routed.client_id() }, entry).unwrap();
+        Call { link: Arc::clone(&self.link), n, own_name: tool.to_owned(), routed, flight, events, heard }
     }
 
     async fn says(&self, tool: &str, arguments: Value) -> Value {
@@ -261,17 +217,9 @@ struct Done {
 
 impl Call {
     async fn send(self) -> Done {
-        let outgoing = Outgoing {
-            routed: &self.routed,
-            own_name: &self.own_name,
-        };
+        let outgoing = Outgoing { routed: &self.routed, own_name: &self.own_name };
         let sent = self.link.call(outgoing, &self.flight, &self.events).await;
-        Done {
-            n: self.n,
-            sent,
-            heard: self.heard,
-            was_sent: self.flight.is_sent(),
-        }
+        Done { n: self.n, sent, heard: self.heard, was_sent: self.flight.is_sent() }
     }
 
     /// In the background, until somebody asks.
@@ -283,9 +231,7 @@ impl Call {
 impl Done {
     /// The text of the answer, which is JSON; under the client's own id.
     fn said(&self) -> Value {
-        let Sent::Answered(answer) = &self.sent else {
-            panic!("{:?}", self.sent)
-        };
+        let Sent::Answered(answer) = &self.sent else { panic!("{:?}", self.sent) };
         let message: Value = serde_json::from_slice(&answer.last).unwrap();
         assert_eq!(message["id"], json!(format!("c{}", self.n)));
         serde_json::from_str(message["result"]["content"][0]["text"].as_str().unwrap()).unwrap()
@@ -293,13 +239,7 @@ impl Done {
 }
 
 fn principal() -> Principal {
-    Principal {
-        issuer: "i".into(),
-        client: "c".into(),
-        roles: Box::default(),
-        jti: None,
-        until: i64::MAX,
-    }
+    Principal { issuer: "i".into(), client: "c".into(), roles: Box::default(), jti: None, until: i64::MAX }
 }
 
 fn tool_of(name: &str) -> Tool {

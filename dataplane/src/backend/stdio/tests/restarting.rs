@@ -58,7 +58,8 @@ async fn no_call_waits_for_a_first_start_and_a_hanging_handshake_can_be_stopped(
 
 #[tokio::test]
 async fn a_handshake_that_takes_too_long_ends_the_process_sooner_once_it_was_ready() {
-    let rig = Rig::ready(&Spec { max_restarts: 0, ..Spec::default() }).await;
+    let second = Duration::from_secs(1);
+    let rig = Rig::ready(&Spec { max_restarts: 0, start_timeout: second, ..Spec::default() }).await;
     // The next start finds a server that says nothing: start_timeout is 1 s here, not the 120 s of a first start.
     std::fs::write(rig.directory.path().join("silent"), "").unwrap();
     rig.link.restart();
