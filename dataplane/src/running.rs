@@ -58,7 +58,7 @@ pub(crate) struct Running {
 impl Running {
     /// Until a signal, or until a spine breaks; then drains. Errors: a listener can't be made.
     pub(crate) async fn serve(
-        self,
+        mut self,
         channel: Channel,
         memory: Memory,
         signals: &mut Signals,
@@ -105,7 +105,7 @@ impl Running {
             home: Arc::clone(&ground.home),
             identity: Arc::clone(&ground.identity),
             name: ground.flags.plane_name.clone().unwrap_or_else(host_name),
-            listen: ground.mcp.local_addr().context("the MCP listener")?.to_string(),
+            listen: ground.mcp_at.to_string(),
             kills: Arc::clone(&self.kills),
             view: self.inbox.clone(),
             look: self.look.clone(),
@@ -222,27 +222,21 @@ impl Running {
         });
     }
 
-    fn spawn_listeners(&self) -> anyhow::Result<()> {
+    fn spawn_listeners(&mut self) -> anyhow::Result<()> {
         let socket = self.ground.home.plane().join("plane.sock");
         let attached = attach::bind(&socket).with_context(|| format!("the plane's socket {}", socket.display()))?;
         let (stop, spines) = (self.stops.listen.clone(), self.spines.clone().on(self.listeners.clone()));
         let spawner = self.ground.spawner.clone();
         spines.spawn("attach", stop.clone(), attach::serve(Arc::clone(&self.plane), attached, spawner, stop.clone()));
         let most = usize::try_from(self.ground.files.saturating_sub(RESERVED_FILES).clamp(64, 65_536)).unwrap_or(1024);
-        let mcp = self.ground.mcp.try_clone().context("the MCP listener")?;
-        tracing::info!(at = %mcp.local_addr()?, plane = %self.ground.identity.id, "serving MCP on /mcp");
-        let door = Door {
-            plane: Arc::clone(&self.plane),
-            most,
-            allow_remote: self.ground.flags.allow_remote,
-            spines: spines.clone(),
-            stop: stop.clone(),
-        };
+        let mcp = self.ground.mcp.take().context("the MCP listener is taken")?;
+        tracing::info!(at = %self.ground.mcp_at, plane = %self.ground.identity.id, "serving MCP on /mcp");
+        let door =
+            Door { plane: Arc::clone(&self.plane), most, allow_remote: self.ground.flags.allow_remote, spines, stop };
         let first = door.open(mcp)?;
         if self.ground.may_move {
             let applied = self.applied.clone();
-            let at = self.ground.mcp.local_addr()?;
-            self.tracker.spawn(door.move_once(at, first, applied));
+            self.tracker.spawn(door.move_once(self.ground.mcp_at, first, applied));
         }
         Ok(())
     }

@@ -100,7 +100,9 @@ pub(crate) struct Ground {
     pub(crate) control_plane: ControlPlane,
     pub(crate) token: TokenSource,
     pub(crate) ops_token: Option<secrecy::SecretString>,
-    pub(crate) mcp: TcpListener,
+    /// Taken by whoever accepts on it: while another holds it, a closed port would still take connections.
+    pub(crate) mcp: Option<TcpListener>,
+    pub(crate) mcp_at: SocketAddr,
     pub(crate) ops: TcpListener,
     pub(crate) spawner: Spawner,
     pub(crate) files: u64,
@@ -152,7 +154,8 @@ impl Ground {
             kept,
             control_plane,
             ops_token,
-            mcp,
+            mcp_at: mcp.local_addr()?,
+            mcp: Some(mcp),
             ops,
             spawner,
             files,
@@ -230,7 +233,7 @@ impl Ground {
             disk: self.disk.clone(),
             clock: clock.clone(),
             in_force,
-            may_be_anonymous: self.flags.allow_anonymous && self.mcp.local_addr()?.ip().is_loopback(),
+            may_be_anonymous: self.flags.allow_anonymous && self.mcp_at.ip().is_loopback(),
         };
         spines.spawn("view", stops.all.clone(), task.run(messages, told, stops.all.clone()));
         let ops = Ops { look: look.clone(), metrics, clock, token: self.ops_token.clone() };
@@ -258,10 +261,8 @@ impl Ground {
     /// What is said at the start and stands in `status`.
     fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        for listener in [&self.mcp, &self.ops] {
-            if let Ok(at) = listener.local_addr()
-                && !at.ip().is_loopback()
-            {
+        for at in [self.mcp_at, self.flags.ops_listen] {
+            if !at.ip().is_loopback() {
                 warnings.push(format!("{at} is reachable from other machines (--allow-remote)"));
             }
         }
