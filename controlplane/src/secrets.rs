@@ -68,10 +68,6 @@ pub enum Error {
         "gRPC beyond loopback needs its tokens given: set {name} or {name}_FILE; they are made only where all is on one machine"
     )]
     Missing { name: &'static str },
-    #[error(
-        "SENTINEL_DATABASE_URL names Postgres, which this build does not speak yet; unset it to use SQLite"
-    )]
-    NoPostgres,
     #[error("randomness can't be had from the system")]
     Random,
     #[error(

@@ -80,7 +80,7 @@ impl Error {
 pub fn place(home: &Home) -> Result<Place, secrets::Error> {
     match secrets::from_environment("SENTINEL_DATABASE_URL")? {
         None => Ok(Place::Sqlite(home.database())),
-        Some(_) => Err(secrets::Error::NoPostgres),
+        Some(url) => Ok(Place::Postgres(url)),
     }
 }
 
