@@ -17,7 +17,7 @@ use crate::store::error::StoreError;
 /// How often the store is asked whether it is there.
 const PING: Duration = Duration::from_secs(3);
 /// How long an answer to that may take.
-const PONG: Duration = Duration::from_secs(5);
+const PONG: Duration = Duration::from_secs(2);
 
 /// The store is away.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -31,7 +31,7 @@ fn main() -> ExitCode {
 async fn run(command: Command) -> ExitCode {
     let clock = Clock::system();
     match command {
-        Command::Serve(flags) => match serve::serve(*flags, clock).await {
+        Command::Serve(flags) => match Box::pin(serve::serve(*flags, clock)).await {
             Ok(code) => ExitCode::from(code),
             Err(why) => fail(why.exit(), &why.to_string()),
         },

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::plane::{Asked, Plane};
 use super::{Fleet, LinkId, Unheard, is_current};
+use crate::publish::SILENCE;
 
 impl Fleet {
     /// Hands kills to every connected plane.
@@ -118,6 +119,20 @@ impl Fleet {
 
 pub(super) fn ask(plane: &mut Plane, prepare: &Prepare, catching_up: bool) -> Option<LinkId> {
     let link = plane.link.as_mut()?;
+    // It is building just this for its catching up: that answer will do, and a second question would cancel it.
+    if let Some(asked) = link.asked.as_mut().filter(|asked| {
+        asked.catching_up
+            && asked.answer.is_none()
+            && asked.revision == prepare.revision
+            && asked.digest == prepare.digest
+            && asked.at.elapsed() < SILENCE
+    }) {
+        asked.catching_up = catching_up;
+        return Some(LinkId {
+            plane: plane.id.clone(),
+            link: link.id,
+        });
+    }
     let mut message = prepare.clone();
     if catching_up {
         // What is missing at a start switches that backend alone off; a plane that has another revision is no start.
