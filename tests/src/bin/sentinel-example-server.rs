@@ -1,0 +1,96 @@
+//! `sentinel-example-server [--http ADDR [--sse]] [--log FILE] [--misbehave]`: a small MCP server to try Sentinel with,
+//! over stdin and stdout or over HTTP. The tools are in `sentinel_tests::example`.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "stdout names the bound address over HTTP; a command line that is wrong is told on stderr"
+)]
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use sentinel_tests::example::http::Listener;
+use sentinel_tests::example::{ReceiveLog, Server, stdio};
+
+const USAGE: &str = "\
+A small MCP server to try Sentinel with: echo, add, slow and a few more.
+
+Usage: sentinel-example-server [--http ADDR [--sse]] [--log FILE] [--misbehave]
+
+  --http ADDR   serve Streamable HTTP at ADDR (as 127.0.0.1:0), path /mcp, instead of stdin and stdout;
+                the first line of stdout names the address
+  --sse         with --http: each answer is an event stream
+  --log FILE    append what arrives to FILE, a JSON line for each event
+  --misbehave   one tool more, which breaks the protocol on request";
+
+#[derive(Debug, Default)]
+struct Options {
+    http: Option<SocketAddr>,
+    sse: bool,
+    log: Option<PathBuf>,
+    misbehave: bool,
+}
+
+/// None: the usage was asked for.
+fn options(mut args: impl Iterator<Item = String>) -> anyhow::Result<Option<Options>> {
+    let mut options = Options::default();
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().with_context(|| format!("{arg} needs a value"));
+        match arg.as_str() {
+            "--help" | "-h" => return Ok(None),
+            "--http" => {
+                let address = value()?;
+                let address = address
+                    .parse()
+                    .with_context(|| format!("--http {address}: not an address as 127.0.0.1:0"))?;
+                options.http = Some(address);
+            }
+            "--sse" => options.sse = true,
+            "--log" => options.log = Some(value()?.into()),
+            "--misbehave" => options.misbehave = true,
+            _ => anyhow::bail!("unknown argument {arg}; see --help"),
+        }
+    }
+    Ok(Some(options))
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let options = match options(std::env::args().skip(1)) {
+        Ok(Some(options)) => options,
+        Ok(None) => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("sentinel-example-server: {error:#}");
+            return ExitCode::from(2);
+        }
+    };
+    match run(options).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("sentinel-example-server: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(options: Options) -> anyhow::Result<()> {
+    let log = match &options.log {
+        Some(path) => ReceiveLog::append_to(path)
+            .with_context(|| format!("cannot write to {}", path.display()))?,
+        None => ReceiveLog::default(),
+    };
+    let server = Server::new(log, options.misbehave);
+    match options.http {
+        None => Ok(stdio::serve(server).await?),
+        Some(address) => {
+            let listener = Listener::bind(address).await?;
+            println!("listening on http://{}/mcp", listener.address());
+            listener.serve(server, options.sse).await
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! The example server as Streamable HTTP at `/mcp`: sessions, JSON answers, event streams where a call may send notes
+//! (or always, when told), a GET stream for what belongs to no request. A client that hangs up cancels nothing: the legacy
+//! era says so.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt as _, Empty, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
+
+use super::{OUTBOX, Server, Session};
+
+const SESSION_ID: &str = "mcp-session-id";
+
+/// A socket that is bound and not yet served.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Port 0 is any free one. Errors: the address is not free or not ours.
+    pub async fn bind(address: SocketAddr) -> anyhow::Result<Self> {
+        let socket = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("cannot listen on {address}; choose another address"))?;
+        let address = socket.local_addr()?;
+        Ok(Self { socket, address })
+    }
+
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// For ever. `always_sse`: each answer is an event stream, as those of the TypeScript servers are.
+    pub async fn serve(self, server: Arc<Server>, always_sse: bool) -> anyhow::Result<()> {
+        let endpoint = Arc::new(Endpoint {
+            server,
+            always_sse,
+            sessions: Mutex::default(),
+            tasks: TaskTracker::new(),
+        });
+        loop {
+            let (stream, _) = self.socket.accept().await?;
+            let endpoint = Arc::clone(&endpoint);
+            let tasks = endpoint.tasks.clone();
+            tasks.spawn(async move {
+                let service = service_fn(move |request| {
+                    let endpoint = Arc::clone(&endpoint);
+                    async move { Ok::<_, Infallible>(endpoint.answer(request).await) }
+                });
+                let connection = hyper::server::conn::http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), service);
+                let _peer_went = connection.await.is_err();
+            });
+        }
+    }
+}
+
+type Body = BoxBody<Bytes, Infallible>;
+
+struct Endpoint {
+    server: Arc<Server>,
+    always_sse: bool,
+    sessions: Mutex<HashMap<String, Arc<Session>>>,
+    tasks: TaskTracker,
+}
+
+impl Endpoint {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        if request.uri().path() != "/mcp" {
+            return empty(StatusCode::NOT_FOUND);
+        }
+        let session_id = request
+            .headers()
+            .get(SESSION_ID)
+            .and_then(|value| value.to_str().ok())
+            .map(ToOwned::to_owned);
+        match *request.method() {
+            Method::DELETE => self.end(session_id.as_deref()),
+            Method::GET => self.stream(session_id.as_deref()),
+            Method::POST => self.post(request, session_id.as_deref()).await,
+            _ => empty(StatusCode::METHOD_NOT_ALLOWED),
+        }
+    }
+
+    fn session(&self, id: Option<&str>) -> Option<Arc<Session>> {
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.get(id?).cloned()
+    }
+
+    fn end(&self, id: Option<&str>) -> Response<Body> {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = id.and_then(|id| sessions.remove(id));
+        empty(if ended.is_some() {
+            StatusCode::NO_CONTENT
+        } else {
+            StatusCode::NOT_FOUND
+        })
+    }
+
+    fn stream(&self, id: Option<&str>) -> Response<Body> {
+        if self.session(id).is_none() {
+            return empty(StatusCode::NOT_FOUND);
+        }
+        let (out, outbox) = mpsc::channel(OUTBOX);
+        self.server.listen(out);
+        events(outbox)
+    }
+
+    async fn post(&self, request: Request<Incoming>, id: Option<&str>) -> Response<Body> {
+        let Ok(body) = request.into_body().collect().await else {
+            return empty(StatusCode::BAD_REQUEST);
+        };
+        let body = body.to_bytes();
+        let Ok(text) = std::str::from_utf8(&body) else {
+            return empty(StatusCode::BAD_REQUEST);
+        };
+        let begins = id.is_none() && text.contains(r#""initialize""#);
+        let Some(session) = (if begins {
+            Some(Session::new(Arc::clone(&self.server)))
+        } else {
+            self.session(id)
+        }) else {
+            let status = if id.is_some() {
+                StatusCode::NOT_FOUND
+            } else {
+                StatusCode::BAD_REQUEST
+            };
+            return empty(status);
+        };
+        let work = session.accept(text);
+        if work.is_nothing() {
+            return empty(StatusCode::ACCEPTED);
+        }
+        let streams = self.always_sse || work.streams();
+        let (out, mut outbox) = mpsc::channel(OUTBOX);
+        let worker = Arc::clone(&session);
+        self.tasks
+            .spawn(async move { worker.run(work, &out).await });
+        let mut response = if streams {
+            events(outbox)
+        } else {
+            // A cancelled call is not answered: its stream ends.
+            match outbox.recv().await {
+                Some(answer) => json(answer),
+                None => events(outbox),
+            }
+        };
+        if begins {
+            let id = uuid::Uuid::new_v4().to_string();
+            if let Ok(value) = HeaderValue::from_str(&id) {
+                response.headers_mut().insert(SESSION_ID, value);
+            }
+            let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+            sessions.insert(id, session);
+        }
+        response
+    }
+}
+
+fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Empty::new().boxed());
+    *response.status_mut() = status;
+    response
+}
+
+fn json(text: String) -> Response<Body> {
+    let mut response = Response::new(Full::new(Bytes::from(text)).boxed());
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+fn events(outbox: mpsc::Receiver<String>) -> Response<Body> {
+    let messages = futures_util::stream::unfold(outbox, |mut outbox| async move {
+        let message = outbox.recv().await?;
+        Some((
+            Bytes::from(format!("event: message\ndata: {message}\n\n")),
+            outbox,
+        ))
+    });
+    let frames = messages.map(|event| Ok::<_, Infallible>(Frame::data(event)));
+    let mut response = Response::new(BoxBody::new(StreamBody::new(frames)));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    response
+}

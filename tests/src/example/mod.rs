@@ -1,0 +1,239 @@
+//! A small MCP server of the legacy era: what `sentinel-example-server` runs, and what the tests call. It knows messages
+//! and sessions; lines and HTTP are in `stdio` and `http`, the tools in `tools`.
+//!
+//! It does not check arguments against its own schemas: that is the gateway's work, and the tests want to see what
+//! came through. It writes each received call to a receive log, before it does anything about it.
+
+pub mod http;
+mod messages;
+mod receive_log;
+pub mod stdio;
+pub mod tools;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::value::RawValue;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+pub use receive_log::ReceiveLog;
+
+use messages::{Incoming, answer, fault, note};
+
+/// Messages that wait to be written to one peer or stream.
+pub const OUTBOX: usize = 256;
+
+/// Newest first; what a client asks for is spoken if it stands here, else the newest.
+const REVISIONS: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
+
+/// Log levels of MCP, least first.
+const LEVELS: [&str; 8] = [
+    "debug",
+    "info",
+    "notice",
+    "warning",
+    "error",
+    "critical",
+    "alert",
+    "emergency",
+];
+
+/// What all sessions share: the tools, what they count, the receive log.
+#[derive(Debug, Default)]
+pub struct Server {
+    log: ReceiveLog,
+    misbehaves: bool,
+    executions: AtomicU64,
+    grown: AtomicU64,
+    listeners: Mutex<Vec<mpsc::Sender<String>>>,
+}
+
+impl Server {
+    /// `misbehaves` adds the tool that breaks the protocol on request.
+    #[must_use]
+    pub fn new(log: ReceiveLog, misbehaves: bool) -> Arc<Self> {
+        Arc::new(Self {
+            log,
+            misbehaves,
+            ..Self::default()
+        })
+    }
+
+    /// From now on notes that belong to no request also go there; until it is closed.
+    pub fn listen(&self, out: mpsc::Sender<String>) {
+        let mut listeners = self
+            .listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        listeners.retain(|old| !old.is_closed());
+        listeners.push(out);
+    }
+
+    /// A listener whose outbox is full misses the note: it is a hint, the list can be asked for.
+    fn tell_all(&self, message: &str) {
+        let listeners = self
+            .listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for out in listeners.iter() {
+            let _full = out.try_send(message.to_owned()).is_err();
+        }
+    }
+}
+
+/// One client's conversation.
+#[derive(Debug)]
+pub struct Session {
+    server: Arc<Server>,
+    /// What is being worked on, by the text of the request's id.
+    running: Mutex<HashMap<String, CancellationToken>>,
+    /// Index into `LEVELS`.
+    level: AtomicU8,
+}
+
+/// A message that was accepted and now wants to be worked on.
+#[derive(Debug)]
+pub enum Work {
+    /// A notification, or a response: nothing comes back.
+    Nothing,
+    /// The answer is known already.
+    Answer(String),
+    Call(tools::Call),
+}
+
+impl Work {
+    /// It may send notes before its answer, so that an HTTP answer must be a stream.
+    #[must_use]
+    pub fn streams(&self) -> bool {
+        matches!(self, Self::Call(call) if call.streams())
+    }
+
+    /// Nothing will be answered.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        matches!(self, Self::Nothing)
+    }
+}
+
+impl Session {
+    #[must_use]
+    pub fn new(server: Arc<Server>) -> Arc<Self> {
+        Arc::new(Self {
+            server,
+            running: Mutex::default(),
+            level: AtomicU8::new(1),
+        })
+    }
+
+    /// Reads one message. A call is in the receive log and can be cancelled when this returns.
+    pub fn accept(&self, text: &str) -> Work {
+        let Ok(incoming) = serde_json::from_str::<Incoming<'_>>(text) else {
+            return Work::Answer(fault("null", -32700, "this is not a JSON-RPC message"));
+        };
+        let Some(method) = incoming.method.as_deref() else {
+            return Work::Nothing;
+        };
+        let Some(id) = incoming.id.map(RawValue::get) else {
+            self.notified(method, &incoming);
+            return Work::Nothing;
+        };
+        match method {
+            "initialize" => Work::Answer(self.initialize(id, &incoming)),
+            "logging/setLevel" => Work::Answer(self.set_level(id, &incoming)),
+            "ping" => Work::Answer(answer(id, "{}")),
+            "tools/call" => self.accept_call(id, &incoming),
+            "tools/list" => Work::Answer(answer(id, &tools::list(&self.server))),
+            _ => Work::Answer(fault(id, -32601, "this server has tools only")),
+        }
+    }
+
+    /// Sends what the work brings to `out`; a cancelled call sends no answer.
+    pub async fn run(&self, work: Work, out: &mpsc::Sender<String>) {
+        match work {
+            Work::Nothing => {}
+            Work::Answer(text) => send(out, text).await,
+            Work::Call(call) => {
+                let id = call.id().to_owned();
+                tools::run(self, call, out).await;
+                let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+                running.remove(&id);
+            }
+        }
+    }
+
+    fn notified(&self, method: &str, incoming: &Incoming<'_>) {
+        if method != "notifications/cancelled" {
+            return;
+        }
+        let Some(id) = incoming.member("requestId") else {
+            return;
+        };
+        self.server.log.write("cancel", "", id.get(), None);
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(cancel) = running.get(id.get()) {
+            cancel.cancel();
+        }
+    }
+
+    fn accept_call(&self, id: &str, incoming: &Incoming<'_>) -> Work {
+        let Some(name) = incoming.text("name") else {
+            return Work::Answer(fault(id, -32602, "params.name is missing"));
+        };
+        let arguments = incoming.member("arguments");
+        self.server.log.write("call", &name, id, arguments);
+        let cancel = CancellationToken::new();
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.insert(id.to_owned(), cancel.clone());
+        Work::Call(tools::Call::new(
+            id.to_owned(),
+            name,
+            arguments.map(RawValue::to_owned),
+            incoming.progress_token(),
+            cancel,
+        ))
+    }
+
+    fn initialize(&self, id: &str, incoming: &Incoming<'_>) -> String {
+        let asked = incoming.text("protocolVersion").unwrap_or_default();
+        let spoken = REVISIONS
+            .into_iter()
+            .find(|revision| *revision == asked)
+            .unwrap_or(REVISIONS[0]);
+        self.server.log.write("initialize", &asked, id, None);
+        let version = env!("CARGO_PKG_VERSION");
+        answer(
+            id,
+            &format!(
+                r#"{{"protocolVersion":"{spoken}","capabilities":{{"tools":{{"listChanged":true}},"logging":{{}}}},"serverInfo":{{"name":"sentinel-example-server","version":"{version}"}},"instructions":"Tools to try a gateway with."}}"#
+            ),
+        )
+    }
+
+    fn set_level(&self, id: &str, incoming: &Incoming<'_>) -> String {
+        let asked = incoming.text("level").unwrap_or_default();
+        let found = LEVELS.iter().position(|level| *level == asked);
+        match found.and_then(|index| u8::try_from(index).ok()) {
+            Some(index) => {
+                self.level.store(index, Ordering::Relaxed);
+                answer(id, "{}")
+            }
+            None => fault(id, -32602, "this is not a log level"),
+        }
+    }
+
+    /// Sends a log note, if the session's level admits it.
+    async fn log_note(&self, level: &str, text: &str, out: &mpsc::Sender<String>) {
+        let index = LEVELS.iter().position(|known| *known == level);
+        if index.is_some_and(|index| index >= usize::from(self.level.load(Ordering::Relaxed))) {
+            let params = serde_json::json!({ "level": level, "logger": "example", "data": text });
+            send(out, note("notifications/message", &params)).await;
+        }
+    }
+}
+
+/// A peer that went away is not told.
+async fn send(out: &mpsc::Sender<String>, text: String) {
+    let _gone = out.send(text).await.is_err();
+}
