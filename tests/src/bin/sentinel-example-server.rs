@@ -42,9 +42,8 @@ fn options(mut args: impl Iterator<Item = String>) -> anyhow::Result<Option<Opti
             "--help" | "-h" => return Ok(None),
             "--http" => {
                 let address = value()?;
-                let address = address
-                    .parse()
-                    .with_context(|| format!("--http {address}: not an address as 127.0.0.1:0"))?;
+                let address =
+                    address.parse().with_context(|| format!("--http {address}: not an address as 127.0.0.1:0"))?;
                 options.http = Some(address);
             }
             "--sse" => options.sse = true,
@@ -80,8 +79,7 @@ async fn main() -> ExitCode {
 
 async fn run(options: Options) -> anyhow::Result<()> {
     let log = match &options.log {
-        Some(path) => ReceiveLog::append_to(path)
-            .with_context(|| format!("cannot write to {}", path.display()))?,
+        Some(path) => ReceiveLog::append_to(path).with_context(|| format!("cannot write to {}", path.display()))?,
         None => ReceiveLog::default(),
     };
     let server = Server::new(log, options.misbehave);

@@ -49,12 +49,7 @@ impl Listener {
 
     /// For ever. `always_sse`: each answer is an event stream, as those of the TypeScript servers are.
     pub async fn serve(self, server: Arc<Server>, always_sse: bool) -> anyhow::Result<()> {
-        let endpoint = Arc::new(Endpoint {
-            server,
-            always_sse,
-            sessions: Mutex::default(),
-            tasks: TaskTracker::new(),
-        });
+        let endpoint = Arc::new(Endpoint { server, always_sse, sessions: Mutex::default(), tasks: TaskTracker::new() });
         loop {
             let (stream, _) = self.socket.accept().await?;
             let endpoint = Arc::clone(&endpoint);
@@ -64,8 +59,8 @@ impl Listener {
                     let endpoint = Arc::clone(&endpoint);
                     async move { Ok::<_, Infallible>(endpoint.answer(request).await) }
                 });
-                let connection = hyper::server::conn::http1::Builder::new()
-                    .serve_connection(TokioIo::new(stream), service);
+                let connection =
+                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
                 let _peer_went = connection.await.is_err();
             });
         }
@@ -86,11 +81,7 @@ impl Endpoint {
         if request.uri().path() != "/mcp" {
             return empty(StatusCode::NOT_FOUND);
         }
-        let session_id = request
-            .headers()
-            .get(SESSION_ID)
-            .and_then(|value| value.to_str().ok())
-            .map(ToOwned::to_owned);
+        let session_id = request.headers().get(SESSION_ID).and_then(|value| value.to_str().ok()).map(ToOwned::to_owned);
         match *request.method() {
             Method::DELETE => self.end(session_id.as_deref()),
             Method::GET => self.stream(session_id.as_deref()),
@@ -107,11 +98,7 @@ impl Endpoint {
     fn end(&self, id: Option<&str>) -> Response<Body> {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         let ended = id.and_then(|id| sessions.remove(id));
-        empty(if ended.is_some() {
-            StatusCode::NO_CONTENT
-        } else {
-            StatusCode::NOT_FOUND
-        })
+        empty(if ended.is_some() { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND })
     }
 
     fn stream(&self, id: Option<&str>) -> Response<Body> {
@@ -132,16 +119,9 @@ impl Endpoint {
             return empty(StatusCode::BAD_REQUEST);
         };
         let begins = id.is_none() && text.contains(r#""initialize""#);
-        let Some(session) = (if begins {
-            Some(Session::new(Arc::clone(&self.server)))
-        } else {
-            self.session(id)
-        }) else {
-            let status = if id.is_some() {
-                StatusCode::NOT_FOUND
-            } else {
-                StatusCode::BAD_REQUEST
-            };
+        let Some(session) = (if begins { Some(Session::new(Arc::clone(&self.server))) } else { self.session(id) })
+        else {
+            let status = if id.is_some() { StatusCode::NOT_FOUND } else { StatusCode::BAD_REQUEST };
             return empty(status);
         };
         let work = session.accept(text);
@@ -151,8 +131,7 @@ impl Endpoint {
         let streams = self.always_sse || work.streams();
         let (out, mut outbox) = mpsc::channel(OUTBOX);
         let worker = Arc::clone(&session);
-        self.tasks
-            .spawn(async move { worker.run(work, &out).await });
+        self.tasks.spawn(async move { worker.run(work, &out).await });
         let mut response = if streams {
             events(outbox)
         } else {
@@ -182,24 +161,17 @@ fn empty(status: StatusCode) -> Response<Body> {
 
 fn json(text: String) -> Response<Body> {
     let mut response = Response::new(Full::new(Bytes::from(text)).boxed());
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
 fn events(outbox: mpsc::Receiver<String>) -> Response<Body> {
     let messages = futures_util::stream::unfold(outbox, |mut outbox| async move {
         let message = outbox.recv().await?;
-        Some((
-            Bytes::from(format!("event: message\ndata: {message}\n\n")),
-            outbox,
-        ))
+        Some((Bytes::from(format!("event: message\ndata: {message}\n\n")), outbox))
     });
     let frames = messages.map(|event| Ok::<_, Infallible>(Frame::data(event)));
     let mut response = Response::new(BoxBody::new(StreamBody::new(frames)));
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     response
 }

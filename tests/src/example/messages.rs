@@ -37,8 +37,7 @@ impl<'a> Incoming<'a> {
 }
 
 fn member<'a>(object: &'a RawValue, name: &str) -> Option<&'a RawValue> {
-    let mut members: std::collections::HashMap<Cow<'a, str>, &'a RawValue> =
-        serde_json::from_str(object.get()).ok()?;
+    let mut members: std::collections::HashMap<Cow<'a, str>, &'a RawValue> = serde_json::from_str(object.get()).ok()?;
     members.remove(name)
 }
 

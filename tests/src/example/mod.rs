@@ -29,16 +29,7 @@ pub const OUTBOX: usize = 256;
 const REVISIONS: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
 
 /// Log levels of MCP, least first.
-const LEVELS: [&str; 8] = [
-    "debug",
-    "info",
-    "notice",
-    "warning",
-    "error",
-    "critical",
-    "alert",
-    "emergency",
-];
+const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
 
 /// What all sessions share: the tools, what they count, the receive log.
 #[derive(Debug, Default)]
@@ -54,29 +45,19 @@ impl Server {
     /// `misbehaves` adds the tool that breaks the protocol on request.
     #[must_use]
     pub fn new(log: ReceiveLog, misbehaves: bool) -> Arc<Self> {
-        Arc::new(Self {
-            log,
-            misbehaves,
-            ..Self::default()
-        })
+        Arc::new(Self { log, misbehaves, ..Self::default() })
     }
 
     /// From now on notes that belong to no request also go there; until it is closed.
     pub fn listen(&self, out: mpsc::Sender<String>) {
-        let mut listeners = self
-            .listeners
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         listeners.retain(|old| !old.is_closed());
         listeners.push(out);
     }
 
     /// A listener whose outbox is full misses the note: it is a hint, the list can be asked for.
     fn tell_all(&self, message: &str) {
-        let listeners = self
-            .listeners
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         for out in listeners.iter() {
             let _full = out.try_send(message.to_owned()).is_err();
         }
@@ -120,11 +101,7 @@ impl Work {
 impl Session {
     #[must_use]
     pub fn new(server: Arc<Server>) -> Arc<Self> {
-        Arc::new(Self {
-            server,
-            running: Mutex::default(),
-            level: AtomicU8::new(1),
-        })
+        Arc::new(Self { server, running: Mutex::default(), level: AtomicU8::new(1) })
     }
 
     /// Reads one message. A call is in the receive log and can be cancelled when this returns.
@@ -197,10 +174,7 @@ impl Session {
 
     fn initialize(&self, id: &str, incoming: &Incoming<'_>) -> String {
         let asked = incoming.text("protocolVersion").unwrap_or_default();
-        let spoken = REVISIONS
-            .into_iter()
-            .find(|revision| *revision == asked)
-            .unwrap_or(REVISIONS[0]);
+        let spoken = REVISIONS.into_iter().find(|revision| *revision == asked).unwrap_or(REVISIONS[0]);
         self.server.log.write("initialize", &asked, id, None);
         let version = env!("CARGO_PKG_VERSION");
         answer(

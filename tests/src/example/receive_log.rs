@@ -23,10 +23,7 @@ impl ReceiveLog {
     /// Appends to the file, and makes it if needed. Errors: as of opening a file.
     pub fn append_to(path: &Path) -> io::Result<Self> {
         let file = File::options().create(true).append(true).open(path)?;
-        Ok(Self(Some(Open {
-            since: Instant::now(),
-            file: Mutex::new(file),
-        })))
+        Ok(Self(Some(Open { since: Instant::now(), file: Mutex::new(file) })))
     }
 
     /// `{"at_us","pid","event","tool","id","arguments"}`; `at_us` is monotonic, from the start of this process. One

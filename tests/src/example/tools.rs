@@ -31,13 +31,7 @@ impl Call {
         progress: Option<Box<RawValue>>,
         cancel: CancellationToken,
     ) -> Self {
-        Self {
-            id,
-            tool,
-            arguments,
-            progress,
-            cancel,
-        }
+        Self { id, tool, arguments, progress, cancel }
     }
 
     pub(super) fn id(&self) -> &str {
@@ -52,12 +46,7 @@ impl Call {
 /// The result of `tools/list`.
 pub(super) fn list(server: &Server) -> String {
     let mut tools: Vec<Value> = vec![
-        tool(
-            "echo",
-            "Gives back the text.",
-            json!({ "text": { "type": "string" } }),
-            &["text"],
-        ),
+        tool("echo", "Gives back the text.", json!({ "text": { "type": "string" } }), &["text"]),
         json!({
             "name": "add", "title": "Add", "description": "Adds two numbers.",
             "inputSchema": { "type": "object", "additionalProperties": false, "required": ["a", "b"],
@@ -77,12 +66,7 @@ pub(super) fn list(server: &Server) -> String {
             json!({ "json": { "type": "string" } }),
             &["json"],
         ),
-        tool(
-            "fail",
-            "Fails, as a tool does.",
-            json!({ "message": { "type": "string" } }),
-            &[],
-        ),
+        tool("fail", "Fails, as a tool does.", json!({ "message": { "type": "string" } }), &[]),
         tool(
             "big",
             "Gives back so many bytes of text.",
@@ -90,12 +74,7 @@ pub(super) fn list(server: &Server) -> String {
             &["bytes"],
         ),
         tool("counter", "Counts how often it was called.", json!({}), &[]),
-        tool(
-            "env",
-            "Names the variables of its environment, without their values.",
-            json!({}),
-            &[],
-        ),
+        tool("env", "Names the variables of its environment, without their values.", json!({}), &[]),
         tool("crash", "Ends this server at once.", json!({}), &[]),
         tool("grow", "Adds a tool to this server.", json!({}), &[]),
     ];
@@ -108,12 +87,7 @@ pub(super) fn list(server: &Server) -> String {
         ));
     }
     for number in 1..=server.grown.load(Ordering::Relaxed) {
-        tools.push(tool(
-            &format!("grown_{number}"),
-            "Has grown.",
-            json!({}),
-            &[],
-        ));
+        tools.push(tool(&format!("grown_{number}"), "Has grown.", json!({}), &[]));
     }
     json!({ "tools": tools }).to_string()
 }
@@ -128,11 +102,8 @@ fn tool(name: &str, description: &str, properties: Value, required: &[&str]) -> 
 
 pub(super) async fn run(session: &Session, call: Call, out: &mpsc::Sender<String>) {
     let server = &*session.server;
-    let arguments: Value = call
-        .arguments
-        .as_deref()
-        .and_then(|raw| serde_json::from_str(raw.get()).ok())
-        .unwrap_or_default();
+    let arguments: Value =
+        call.arguments.as_deref().and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
     let result = match call.tool.as_str() {
         "add" => add(&arguments),
         "big" => text_result(&"x".repeat(whole(&arguments, "bytes")), false),
@@ -155,10 +126,7 @@ pub(super) async fn run(session: &Session, call: Call, out: &mpsc::Sender<String
         "misbehave" if server.misbehaves => {
             return misbehave(&call, text(&arguments, "how"), out).await;
         }
-        "raw" => format!(
-            r#"{{"content":[],"structuredContent":{}}}"#,
-            text(&arguments, "json")
-        ),
+        "raw" => format!(r#"{{"content":[],"structuredContent":{}}}"#, text(&arguments, "json")),
         "slow" => match slow(session, &call, &arguments, out).await {
             Some(result) => result,
             None => return,
@@ -184,38 +152,25 @@ fn whole(arguments: &Value, name: &str) -> usize {
 fn add(arguments: &Value) -> String {
     let whole = |name| arguments.get(name).and_then(Value::as_i64);
     let float = |name| arguments.get(name).and_then(Value::as_f64).unwrap_or(0.0);
-    let exact = whole("a")
-        .zip(whole("b"))
-        .and_then(|(a, b)| a.checked_add(b));
+    let exact = whole("a").zip(whole("b")).and_then(|(a, b)| a.checked_add(b));
     let sum = exact.map_or_else(|| json!(float("a") + float("b")), Value::from);
     let shown = Value::from(sum.to_string());
-    format!(
-        r#"{{"content":[{{"type":"text","text":{shown}}}],"structuredContent":{{"sum":{sum}}}}}"#
-    )
+    format!(r#"{{"content":[{{"type":"text","text":{shown}}}],"structuredContent":{{"sum":{sum}}}}}"#)
 }
 
 fn environment() -> String {
-    let mut names: Vec<String> = std::env::vars_os()
-        .map(|(name, _)| name.to_string_lossy().into_owned())
-        .collect();
+    let mut names: Vec<String> = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned()).collect();
     names.sort();
     names.join("\n")
 }
 
 fn is_grown(name: &str, server: &Server) -> bool {
-    let number = name
-        .strip_prefix("grown_")
-        .and_then(|number| number.parse::<u64>().ok());
+    let number = name.strip_prefix("grown_").and_then(|number| number.parse::<u64>().ok());
     number.is_some_and(|number| (1..=server.grown.load(Ordering::Relaxed)).contains(&number))
 }
 
 /// None: it was cancelled, and nothing is to be answered.
-async fn slow(
-    session: &Session,
-    call: &Call,
-    arguments: &Value,
-    out: &mpsc::Sender<String>,
-) -> Option<String> {
+async fn slow(session: &Session, call: &Call, arguments: &Value, out: &mpsc::Sender<String>) -> Option<String> {
     let steps = u32::try_from(whole(arguments, "steps").max(1)).unwrap_or(1);
     let ms = u64::try_from(whole(arguments, "ms")).unwrap_or(0);
     let pause = Duration::from_millis(ms) / steps;
@@ -231,7 +186,8 @@ async fn slow(
             }
         }
         if let Some(token) = &call.progress {
-            let params = json!({ "progressToken": token, "progress": step, "total": steps, "message": format!("step {step}") });
+            let params =
+                json!({ "progressToken": token, "progress": step, "total": steps, "message": format!("step {step}") });
             send(out, note("notifications/progress", &params)).await;
         }
     }
