@@ -1,54 +1,115 @@
-//! HTTP backends: their link to the plane. This build has none yet: such a backend is shown as down, with that reason.
+//! A backend that is an HTTP server (MCP Streamable HTTP, legacy era): one session, shared by all calls.
+//!
+//! `exchange.rs` is a call's way; `supervisor.rs` owns the session; `stream.rs` hears what is said unasked. Retries,
+//! breaker and bulkhead are the lease's; deadlines are the in-flight table's.
+
+mod ask;
+mod beside;
+mod client;
+mod core;
+mod exchange;
+mod fault;
+mod reading;
+mod session;
+mod stream;
+mod supervisor;
+#[cfg(test)]
+mod tests;
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Housekeeping, LinkParts, LinkStatus, Outgoing, Sent, State, spec::BackendSpec};
-use crate::{
-    answering::Events,
-    denial::{Failure, Unavailable},
-    in_flight::Flight,
-};
+use tokio::time::Instant;
 
+use self::{core::Core, fault::Fault};
+use super::{Housekeeping, LinkParts, LinkStatus, Outgoing, Sent, State, spec::BackendSpec};
+use crate::{answering::Events, denial::Failure, in_flight::Flight};
+
+/// The running link to one HTTP backend.
 #[derive(Debug)]
 pub struct HttpLink {
-    name: Arc<str>,
+    core: Arc<Core>,
 }
 
 impl HttpLink {
-    #[expect(clippy::needless_pass_by_value, reason = "a link keeps its parts")]
-    pub fn start(spec: Arc<BackendSpec>, _parts: LinkParts) -> Self {
-        Self { name: Arc::clone(&spec.name) }
+    /// Begins to make the session; returns at once, in state `Starting`.
+    pub fn start(spec: Arc<BackendSpec>, parts: LinkParts) -> Self {
+        let core = Core::new(&spec, parts);
+        drop(spec);
+        core.spawn(supervisor::run(Arc::clone(&core)));
+        Self { core }
     }
 
     pub fn status(&self) -> LinkStatus {
+        let condition = self.core.condition.borrow();
         LinkStatus {
-            state: State::Down,
-            reason: "this build has no HTTP backends".into(),
-            since: 0,
+            state: condition.state,
+            reason: Arc::clone(&condition.reason),
+            since: condition.since,
             pid: 0,
-            restarts: 0,
-            server: "".into(),
-            protocol_version: "".into(),
-            retry_after: None,
+            restarts: condition.restarts,
+            server: Arc::clone(&condition.server),
+            protocol_version: Arc::clone(&condition.protocol_version),
+            retry_after: condition
+                .retry_at
+                .map(|at| at.saturating_duration_since(Instant::now())),
         }
     }
 
-    fn down(&self) -> Failure {
-        Failure::BackendUnavailable { backend: Arc::clone(&self.name), state: Unavailable::Down, retry_after: None }
+    /// One sending of one call, to its end. Cancel safe.
+    pub async fn call(&self, call: Outgoing<'_>, flight: &Flight, events: &Events) -> Sent {
+        self.core.call(call, flight, events).await
     }
 
-    #[expect(clippy::unused_async, reason = "the same shape as the other link")]
-    pub async fn call(&self, _call: Outgoing<'_>, _flight: &Flight, _events: &Events) -> Sent {
-        Sent::Never(self.down())
+    /// A ping or a listing. A session that is lost is made anew and says so by its next answer.
+    ///
+    /// Errors: no session, no answer `within`, an answer that is none.
+    pub async fn housekeep(&self, what: Housekeeping, within: Duration) -> Result<(), Failure> {
+        let core = &self.core;
+        let Some(session) = core.session.load_full() else {
+            return Err(core.unavailable());
+        };
+        if what == Housekeeping::ListTools {
+            core.changed.notify_one();
+            return Ok(());
+        }
+        match core.ask(Some(&session), "ping", None, within).await {
+            Ok(_pong) => Ok(()),
+            Err(Fault::Unreachable(why)) => {
+                core.is_unreachable(&why);
+                Err(core.unavailable())
+            }
+            Err(fault) => {
+                if matches!(fault, Fault::Lost) {
+                    // It lives, and knows us no more.
+                    session.lose();
+                    return Ok(());
+                }
+                Err(core.failure(fault))
+            }
+        }
     }
 
-    #[expect(clippy::unused_async, reason = "the same shape as the other link")]
-    pub async fn housekeep(&self, _what: Housekeeping, _within: Duration) -> Result<(), Failure> {
-        Err(self.down())
+    /// By the operator: a new session, at once.
+    pub fn restart(&self) {
+        self.core.restart.notify_one();
     }
 
-    pub fn restart(&self) {}
-
-    #[expect(clippy::unused_async, reason = "the same shape as the other link")]
-    pub async fn stop(&self) {}
+    /// Ends the session at the backend (a second at most) and all tasks of this link.
+    pub async fn stop(&self) {
+        let core = &self.core;
+        core.halt.cancel();
+        core.tasks.close();
+        core.turn(State::Stopped, "it was stopped", None);
+        let session = core.session.swap(None);
+        let farewell = async {
+            if let Some(session) = &session {
+                session::delete(core, session).await;
+            }
+            core.tasks.wait().await;
+        };
+        // What still runs then ends with its own bound; it holds nothing that anybody waits for.
+        tokio::time::timeout(supervisor::FAREWELL, farewell)
+            .await
+            .ok();
+    }
 }

@@ -1,0 +1,94 @@
+//! What a backend says beside its answers: progress, log notes, changed lists, questions. Never waits.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{core::Core, reading::Whose, session::Session};
+use crate::{
+    answering::Event,
+    backend::Note,
+    wire::{
+        incoming::{self, Incoming},
+        outgoing,
+    },
+};
+
+/// One notification or request; responses are not for here.
+pub(super) fn see(
+    core: &Arc<Core>,
+    session: Option<&Arc<Session>>,
+    whose: Whose<'_>,
+    message: &Bytes,
+    read: &Incoming,
+) {
+    match read {
+        Incoming::Notification {
+            method,
+            params,
+            progress_token,
+            ..
+        } => {
+            if method.is(message, "notifications/tools/list_changed") {
+                core.changed.notify_one();
+            } else if method.is(message, "notifications/progress") {
+                if let (Whose::Call { flight, events }, Some(token)) = (whose, progress_token)
+                    && let Ok(Ok(number)) =
+                        std::str::from_utf8(token.get(message)).map(str::parse::<u64>)
+                    && number == flight.number()
+                {
+                    flight.renew();
+                    if let Some(client) = flight.progress_token() {
+                        let note = incoming::with_id(message, *token, client);
+                        events.offer(Event::Progress(note));
+                    }
+                }
+            } else if method.is(message, "notifications/message") {
+                match whose {
+                    Whose::Call { events, .. } => events.offer(Event::Log(message.clone())),
+                    Whose::Own => {
+                        let params = params.map_or(&b""[..], |params| params.get(message));
+                        core.note(Note::Log {
+                            level: level(params),
+                            message: message.clone(),
+                        });
+                    }
+                }
+            }
+        }
+        Incoming::Request { id, method, .. } => {
+            let id = id.get(message);
+            let reply = if method.is(message, "ping") {
+                outgoing::result(id, b"{}")
+            } else {
+                outgoing::error(Some(id), -32_601, "this client has no such method", None)
+            };
+            answer(core, session, reply);
+        }
+        Incoming::Response { .. } | Incoming::Batch(_) => {}
+    }
+}
+
+/// In the background; above the bound it is dropped: a server that floods us gets no memory for it.
+fn answer(core: &Arc<Core>, session: Option<&Arc<Session>>, reply: Bytes) {
+    let (Some(session), Ok(place)) = (session, Arc::clone(&core.replies).try_acquire_owned())
+    else {
+        return;
+    };
+    let (core, session) = (Arc::clone(core), Arc::clone(session));
+    let owner = Arc::clone(&core);
+    owner.spawn(async move {
+        core.post(&session, "an answer to its request", reply)
+            .await
+            .ok();
+        drop(place);
+    });
+}
+
+fn level(params: &[u8]) -> Box<str> {
+    #[derive(serde::Deserialize)]
+    struct Level {
+        level: Box<str>,
+    }
+    serde_json::from_slice(params).map_or_else(|_none| "info".into(), |Level { level }| level)
+}

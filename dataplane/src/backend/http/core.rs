@@ -1,0 +1,274 @@
+//! What all parts of one HTTP link share: client, session, condition. Decides nothing about a call.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, Uri};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use tokio::{
+    sync::{Notify, Semaphore, mpsc, watch},
+    time::Instant,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    client::{self, Client},
+    fault::Fault,
+    session::Session,
+};
+use crate::{
+    backend::{
+        BackendNote, LinkParts, Note, State,
+        spec::{BackendSpec, Kind},
+    },
+    call::BackendId,
+    clock::Clock,
+    denial::{Failure, Unavailable},
+};
+
+/// Our own questions are numbered from here: far above any call's number, and exact in a double.
+const OWN_NUMBERS: u64 = 1 << 52;
+/// Answers to the server's requests that are on their way at once; above it they are dropped.
+const REPLIES: usize = 32;
+
+/// What an operator is told.
+#[derive(Clone, Debug)]
+pub(super) struct Condition {
+    pub(super) state: State,
+    pub(super) reason: Arc<str>,
+    pub(super) since: i64,
+    pub(super) restarts: u64,
+    pub(super) server: Arc<str>,
+    pub(super) protocol_version: Arc<str>,
+    pub(super) retry_at: Option<Instant>,
+}
+
+pub(super) struct Core {
+    pub(super) backend: Arc<str>,
+    id: BackendId,
+    uri: Uri,
+    /// Headers without a session's.
+    pub(super) base: HeaderMap,
+    pub(super) max_response_bytes: usize,
+    client: Client,
+    /// The newest; it may be lost already. None until the first success.
+    pub(super) session: ArcSwapOption<Session>,
+    pub(super) condition: watch::Sender<Condition>,
+    /// The last connection failed: set once, so that a good call has but a flag to read.
+    unreachable: AtomicBool,
+    /// `unreachable` was set.
+    pub(super) suspect: Notify,
+    /// The server said that its list of tools changed.
+    pub(super) changed: Notify,
+    pub(super) restart: Notify,
+    /// It said that it has no GET stream: not asked again.
+    pub(super) no_stream: AtomicBool,
+    next: AtomicU64,
+    pub(super) replies: Arc<Semaphore>,
+    clock: Clock,
+    pub(super) notes: mpsc::Sender<BackendNote>,
+    tracker: TaskTracker,
+    /// Tasks of this link alone, for `stop` to wait for.
+    pub(super) tasks: TaskTracker,
+    pub(super) halt: CancellationToken,
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core")
+            .field("backend", &self.backend)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Core {
+    pub(super) fn new(spec: &BackendSpec, parts: LinkParts) -> Arc<Self> {
+        let (uri, configured) = match &spec.kind {
+            Kind::Http(http) => (http.url.clone(), http.headers.clone()),
+            // `Link::start` sends none here; a request to no address fails and says so.
+            Kind::Stdio(_) => (Uri::default(), HeaderMap::new()),
+        };
+        let clock = Clock::system();
+        let condition = Condition {
+            state: State::Starting,
+            reason: "its first session is being made".into(),
+            since: millis(&clock),
+            restarts: 0,
+            server: "".into(),
+            protocol_version: "".into(),
+            retry_at: None,
+        };
+        Arc::new(Self {
+            backend: Arc::clone(&spec.name),
+            id: parts.id,
+            base: client::base_headers(&uri, &configured),
+            max_response_bytes: spec.max_response_bytes,
+            client: client::client(&uri, spec.max_concurrency, parts.tracker.clone()),
+            uri,
+            session: ArcSwapOption::empty(),
+            condition: watch::Sender::new(condition),
+            unreachable: AtomicBool::new(false),
+            suspect: Notify::new(),
+            changed: Notify::new(),
+            restart: Notify::new(),
+            no_stream: AtomicBool::new(false),
+            next: AtomicU64::new(OWN_NUMBERS),
+            replies: Arc::new(Semaphore::new(REPLIES)),
+            clock,
+            notes: parts.notes,
+            tracker: parts.tracker,
+            tasks: TaskTracker::new(),
+            halt: parts.stop.child_token(),
+        })
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.next.fetch_add(1, Relaxed)
+    }
+
+    /// One request, to the head of its answer.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, Fault> {
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = method;
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = headers;
+        match self.client.request(request).await {
+            Ok(response) => {
+                if self.unreachable.load(Relaxed) {
+                    self.is_reached();
+                }
+                Ok(response)
+            }
+            Err(error) => Err(client::judge(&error)),
+        }
+    }
+
+    /// A task of this link; none is begun once it stops.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        if !self.halt.is_cancelled() {
+            self.tracker.spawn(self.tasks.track_future(task));
+        }
+    }
+
+    /// A connection could not be made. The supervisor looks for it from now on; calls still try.
+    pub(super) fn is_unreachable(&self, why: &str) {
+        if !self.unreachable.swap(true, Relaxed) {
+            self.down(&format!("it can't be reached: {why}"), Duration::ZERO);
+            self.suspect.notify_one();
+        }
+    }
+
+    #[cold]
+    fn is_reached(&self) {
+        if self.unreachable.swap(false, Relaxed) {
+            if self.session.load().is_some() {
+                self.ready();
+            }
+            // It may be another program now.
+            self.changed.notify_one();
+        }
+    }
+
+    pub(super) fn ready(&self) {
+        self.turn(State::Ready, "", None);
+    }
+
+    pub(super) fn down(&self, why: &str, retry: Duration) {
+        self.turn(State::Down, why, Some(Instant::now() + retry));
+    }
+
+    /// `why`: a sentence, empty when ready.
+    pub(super) fn turn(&self, state: State, why: &str, retry_at: Option<Instant>) {
+        let mut changed = false;
+        self.condition.send_modify(|condition| {
+            if condition.state == State::Stopped {
+                return;
+            }
+            changed = condition.state != state;
+            if changed {
+                condition.since = millis(&self.clock);
+            }
+            condition.state = state;
+            condition.retry_at = retry_at;
+            if *condition.reason != *why {
+                condition.reason = why.into();
+            }
+        });
+        if changed {
+            self.note(Note::State);
+        }
+    }
+
+    /// Full: it is lost.
+    pub(super) fn note(&self, note: Note) {
+        self.notes
+            .try_send(BackendNote {
+                backend: self.id,
+                note,
+            })
+            .ok();
+    }
+
+    /// Waits for room.
+    pub(super) async fn note_surely(&self, note: Note) {
+        self.notes
+            .send(BackendNote {
+                backend: self.id,
+                note,
+            })
+            .await
+            .ok();
+    }
+
+    /// What a caller is told who can't be served in this condition.
+    pub(super) fn unavailable(&self) -> Failure {
+        let condition = self.condition.borrow();
+        Failure::BackendUnavailable {
+            backend: Arc::clone(&self.backend),
+            state: condition.state.unavailable().unwrap_or(Unavailable::Down),
+            retry_after: condition
+                .retry_at
+                .map(|at| at.saturating_duration_since(Instant::now())),
+        }
+    }
+
+    /// The session that comes after a lost one. One is made for all who wait.
+    pub(super) async fn after(&self, lost: &Session) -> Result<Arc<Session>, Failure> {
+        let mut condition = self.condition.subscribe();
+        loop {
+            if let Some(session) = self.session.load_full()
+                && session.generation > lost.generation
+                && !session.is_lost()
+            {
+                return Ok(session);
+            }
+            if matches!(
+                condition.borrow_and_update().state,
+                State::Down | State::Stopped
+            ) {
+                return Err(self.unavailable());
+            }
+            if condition.changed().await.is_err() {
+                return Err(self.unavailable());
+            }
+        }
+    }
+}
+
+fn millis(clock: &Clock) -> i64 {
+    i64::try_from(clock.now_micros() / 1_000).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,254 @@
+//! One call to one HTTP backend, to its end. The measured path: a small JSON answer costs no task, no timer, no lock.
+//!
+//! Deadlines are the in-flight table's; this only notices that the flight was ended, and tells the backend so.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method};
+use hyper::body::{Body as _, Incoming};
+
+use super::{
+    core::Core,
+    fault::Fault,
+    reading::{self, Collected, Exchange, Form, Found, SMALL, Whose},
+    session::Session,
+};
+use crate::{
+    answering::Events,
+    backend::{Answer, Outgoing, Sent},
+    denial::Failure,
+    in_flight::{Flight, Why},
+    wire::{
+        answer::{AnswerFault, AnswerScan, Pieces},
+        incoming, outgoing,
+    },
+};
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+impl Core {
+    /// Cancel safe: dropped after the sending, the backend is told.
+    pub(super) async fn call(
+        self: &Arc<Self>,
+        call: Outgoing<'_>,
+        flight: &Flight,
+        events: &Events,
+    ) -> Sent {
+        tokio::select! {
+            biased;
+            sent = self.sent(call, flight, events) => sent,
+            _why = flight.ended() => Sent::Ended,
+        }
+    }
+
+    async fn sent(self: &Arc<Self>, call: Outgoing<'_>, flight: &Flight, events: &Events) -> Sent {
+        let Some(mut session) = self.session.load_full() else {
+            return Sent::Never(self.unavailable());
+        };
+        let (number, routed) = (flight.number(), call.routed);
+        let token = routed.scanned.progress_token.map(|_| number);
+        let body = outgoing::call(
+            &routed.body,
+            &routed.scanned,
+            call.own_name,
+            number,
+            token,
+            false,
+        );
+        let traceparent = routed
+            .traceparent
+            .as_deref()
+            .and_then(|parent| HeaderValue::from_str(parent).ok());
+        let mut renewed = false;
+        loop {
+            if session.is_lost() {
+                session = match Box::pin(self.after(&session)).await {
+                    Ok(next) => next,
+                    Err(failure) => return Sent::Never(failure),
+                };
+            }
+            let mut headers = session.headers.clone();
+            if let Some(parent) = &traceparent {
+                headers.insert(TRACEPARENT, parent.clone());
+            }
+            let exchange = Exchange {
+                core: self,
+                session: Some(&session),
+                number,
+                whose: Whose::Call { flight, events },
+            };
+            let mut pending = Pending {
+                core: self,
+                session: &session,
+                flight,
+                armed: true,
+            };
+            flight.mark_sent();
+            let outcome = match self.send(Method::POST, headers, body.clone()).await {
+                Ok(response) => answer(&exchange, &routed.client_id(), response).await,
+                Err(fault) => Err(fault),
+            };
+            pending.armed = false;
+            drop(pending);
+            match outcome {
+                Ok(answer) => return Sent::Answered(answer),
+                Err(Fault::Unreachable(why)) => {
+                    self.is_unreachable(&why);
+                    return Sent::Never(self.unavailable());
+                }
+                Err(Fault::Lost) if !renewed => {
+                    renewed = true;
+                    session.lose();
+                }
+                Err(Fault::Lost) => {
+                    session.lose();
+                    return Sent::Failed(
+                        self.failure(Fault::says("it refuses the session that it has just given")),
+                    );
+                }
+                Err(fault @ Fault::Broken(_)) => return Sent::Failed(self.failure(fault)),
+            }
+        }
+    }
+
+    pub(super) fn failure(&self, fault: Fault) -> Failure {
+        let what = match fault {
+            Fault::Broken(what) => what,
+            Fault::Unreachable(_) | Fault::Lost => fault.to_string().into(),
+        };
+        Failure::BackendError {
+            backend: Arc::clone(&self.backend),
+            what,
+        }
+    }
+}
+
+async fn answer(
+    exchange: &Exchange<'_>,
+    client_id: &Bytes,
+    response: http::Response<Incoming>,
+) -> Result<Answer, Fault> {
+    let (head, mut body) = response.into_parts();
+    let found = if !head.status.is_success() {
+        Box::pin(reading::refused(exchange, head.status, &head.headers, body)).await?
+    } else if reading::form(&head.headers)? == Form::Events {
+        Box::pin(reading::events(exchange, body)).await?
+    } else {
+        let limit = exchange.core.max_response_bytes;
+        let known = body.size_hint().lower();
+        if known > u64::try_from(limit).unwrap_or(u64::MAX) {
+            return Err(reading::too_large(limit));
+        }
+        let is_small = known <= u64::try_from(SMALL).unwrap_or(u64::MAX);
+        let begun = if is_small {
+            reading::collect(&mut body, SMALL.min(limit)).await?
+        } else {
+            Collected::More(Bytes::new())
+        };
+        match begun {
+            Collected::Whole(whole) if whole.len() <= limit => reading::find(exchange, whole)?,
+            Collected::Whole(_) => return Err(reading::too_large(limit)),
+            Collected::More(begun) => {
+                return Box::pin(streamed(exchange, client_id, begun, body)).await;
+            }
+        }
+    };
+    let Found {
+        message,
+        id,
+        failed,
+        tool_error,
+        ..
+    } = found;
+    Ok(Answer {
+        last: incoming::with_id(&message, id, client_id),
+        failed,
+        tool_error,
+    })
+}
+
+/// A large JSON answer, judged while it passes. The last piece is held back for whoever records the call.
+async fn streamed(
+    exchange: &Exchange<'_>,
+    client_id: &Bytes,
+    begun: Bytes,
+    mut body: Incoming,
+) -> Result<Answer, Fault> {
+    let limit = exchange.core.max_response_bytes;
+    let mut scan = AnswerScan::new(exchange.number, client_id.clone());
+    let (mut pieces, mut held, mut total) = (Pieces::default(), Bytes::new(), 0_usize);
+    let mut is_heard = true;
+    let mut chunk = begun;
+    loop {
+        total = total.saturating_add(chunk.len());
+        if total > limit {
+            return Err(reading::too_large(limit));
+        }
+        scan.push(&chunk, &mut pieces)
+            .map_err(|fault| fault_of(&fault))?;
+        for piece in pieces.drain() {
+            let ready = std::mem::replace(&mut held, piece);
+            if is_heard
+                && !ready.is_empty()
+                && let Whose::Call { events, .. } = exchange.whose
+            {
+                // Deserted: read on, only to know how it ends.
+                is_heard = events.deliver(ready).await;
+            }
+        }
+        match reading::next(&mut body).await? {
+            Some(more) => chunk = more,
+            None => break,
+        }
+    }
+    let end = scan.finish().map_err(|fault| fault_of(&fault))?;
+    Ok(Answer {
+        last: held,
+        failed: end.failed,
+        tool_error: end.tool_error,
+    })
+}
+
+fn fault_of(fault: &AnswerFault) -> Fault {
+    Fault::said(fault.to_string())
+}
+
+/// A call whose answer has not come. Dropped so, the backend is told in the background.
+struct Pending<'a> {
+    core: &'a Arc<Core>,
+    session: &'a Arc<Session>,
+    flight: &'a Flight,
+    armed: bool,
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        if !self.armed {
+            return;
+        }
+        let params = format!(
+            r#"{{"requestId":{},"reason":"{}"}}"#,
+            self.flight.number(),
+            told(self.flight.why())
+        );
+        let (core, session) = (Arc::clone(self.core), Arc::clone(self.session));
+        self.core.spawn(async move {
+            // Nobody is left to be told that this failed.
+            core.tell(&session, "notifications/cancelled", Some(&params))
+                .await
+                .ok();
+        });
+    }
+}
+
+/// What a server is told of a cancel.
+const fn told(why: Option<&Why>) -> &'static str {
+    match why {
+        Some(Why::Cancelled) => "the client cancelled",
+        None | Some(Why::HungUp) => "the client is gone",
+        Some(Why::Killed(_)) => "stopped by the operator",
+        Some(Why::Removed | Why::Shutdown) => "the gateway is letting go of this server",
+        Some(Why::Timeout) => "the time is over",
+    }
+}

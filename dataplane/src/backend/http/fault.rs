@@ -1,0 +1,26 @@
+//! What can go wrong between a request and its answer, in the form that decides what is done next.
+
+use std::borrow::Cow;
+
+#[derive(Clone, Debug, thiserror::Error)]
+pub(super) enum Fault {
+    /// Not a byte was written.
+    #[error("it can't be reached: {0}")]
+    Unreachable(String),
+    /// It refused our session id, and with it the request.
+    #[error("it does not know its session any more")]
+    Lost,
+    /// It was written, or may have been; the text fits behind "the backend x failed:".
+    #[error("{0}")]
+    Broken(Cow<'static, str>),
+}
+
+impl Fault {
+    pub(super) const fn says(what: &'static str) -> Self {
+        Self::Broken(Cow::Borrowed(what))
+    }
+
+    pub(super) const fn said(what: String) -> Self {
+        Self::Broken(Cow::Owned(what))
+    }
+}

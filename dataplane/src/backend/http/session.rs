@@ -1,0 +1,89 @@
+//! One legacy session at the backend, shared by all calls: made by `initialize`, and what it adds to every request.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use tokio_util::sync::CancellationToken;
+
+use super::{ask::WITHIN, core::Core, fault::Fault};
+use crate::backend::handshake::{self, Agreed};
+
+pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+/// The first revision that has the version header.
+const VERSION_SINCE: &str = "2025-06-18";
+
+pub(super) struct Session {
+    /// Grows from session to session.
+    pub(super) generation: u64,
+    /// All headers of a POST: cloned for each, values are shared.
+    pub(super) headers: HeaderMap,
+    /// Without an id there is nothing to lose and nothing to delete.
+    pub(super) has_id: bool,
+    pub(super) agreed: Agreed,
+    lost: AtomicBool,
+    /// Lost or replaced: ends its stream.
+    pub(super) over: CancellationToken,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("generation", &self.generation)
+            .field("agreed", &self.agreed)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.load(Relaxed)
+    }
+
+    /// The backend does not know it any more: the supervisor makes another.
+    pub(super) fn lose(&self) {
+        self.lost.store(true, Relaxed);
+        self.over.cancel();
+    }
+}
+
+/// `initialize`, agree, `notifications/initialized`.
+pub(super) async fn open(core: &Arc<Core>, generation: u64) -> Result<Session, Fault> {
+    let params = handshake::initialize_params();
+    let asked = core.ask(None, "initialize", Some(&params), WITHIN).await?;
+    let agreed = handshake::agree(&asked.result).map_err(|fault| Fault::said(fault.to_string()))?;
+    let mut headers = core.base.clone();
+    let has_id = asked.session_id.is_some();
+    if let Some(id) = asked.session_id {
+        headers.insert(SESSION_ID, id);
+    }
+    if *agreed.protocol_version >= *VERSION_SINCE
+        && let Ok(version) = HeaderValue::from_str(&agreed.protocol_version)
+    {
+        headers.insert(VERSION, version);
+    }
+    let session = Session {
+        generation,
+        headers,
+        has_id,
+        agreed,
+        lost: AtomicBool::new(false),
+        over: core.halt.child_token(),
+    };
+    core.tell(&session, "notifications/initialized", None)
+        .await?;
+    Ok(session)
+}
+
+/// Ends it at the backend. What it answers is of no interest: 405 is allowed.
+pub(super) async fn delete(core: &Core, session: &Session) {
+    if session.has_id && !session.is_lost() {
+        core.send(Method::DELETE, session.headers.clone(), Bytes::new())
+            .await
+            .ok();
+    }
+}

@@ -1,0 +1,127 @@
+//! The GET stream of a session: what the server says without being asked. One a session; it ends with it.
+//!
+//! A server that has none (405, 404, 400) is not asked again: some clients loop here, and servers suffer from it.
+
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use hyper::body::Incoming;
+
+use super::{
+    beside,
+    core::Core,
+    fault::Fault,
+    reading::{self, Form, Place, Whose},
+    session::Session,
+    supervisor,
+};
+use crate::wire::{
+    incoming::{self, Incoming as Message},
+    sse,
+};
+
+/// Before a stream that ended is opened again, where the server says nothing.
+const RETRY: Duration = Duration::from_secs(1);
+
+enum Tried {
+    /// Some stream was read to its end.
+    Ended,
+    Failed,
+    /// There is no such stream.
+    Never,
+    /// The session is not known any more.
+    Lost,
+}
+
+pub(super) async fn listen(core: Arc<Core>, session: Arc<Session>) {
+    session
+        .over
+        .run_until_cancelled(again_and_again(&core, &session))
+        .await;
+}
+
+async fn again_and_again(core: &Arc<Core>, session: &Arc<Session>) {
+    let mut place = Place::default();
+    let (mut opened, mut failures) = (false, 0);
+    loop {
+        let wait = match once(core, session, &mut place, opened).await {
+            Tried::Ended => {
+                (opened, failures) = (true, 0);
+                place.retry.unwrap_or(RETRY)
+            }
+            Tried::Failed => {
+                failures += 1;
+                supervisor::delay(failures).max(RETRY)
+            }
+            Tried::Never => {
+                core.no_stream.store(true, Relaxed);
+                return;
+            }
+            Tried::Lost => {
+                session.lose();
+                return;
+            }
+        };
+        tokio::time::sleep(wait).await;
+    }
+}
+
+async fn once(core: &Arc<Core>, session: &Arc<Session>, place: &mut Place, opened: bool) -> Tried {
+    let answer = core
+        .send(Method::GET, place.headers(session), Bytes::new())
+        .await;
+    let (head, body) = match answer {
+        Ok(response) => response.into_parts(),
+        Err(fault) => {
+            if let Fault::Unreachable(why) = fault {
+                core.is_unreachable(&why);
+            }
+            return Tried::Failed;
+        }
+    };
+    if head.status.is_success() {
+        if reading::form(&head.headers).ok() != Some(Form::Events) {
+            return Tried::Never;
+        }
+        read(core, session, body, place).await;
+        return Tried::Ended;
+    }
+    match head.status {
+        StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST if opened && session.has_id => Tried::Lost,
+        StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED => {
+            Tried::Never
+        }
+        _ => Tried::Failed,
+    }
+}
+
+/// To its end, or to the first thing in it that is no event of a bearable size.
+async fn read(core: &Arc<Core>, session: &Arc<Session>, mut body: Incoming, place: &mut Place) {
+    let mut parser = sse::Parser::new(core.max_response_bytes);
+    let mut arrived = Vec::new();
+    while let Ok(Some(chunk)) = reading::next(&mut body).await {
+        if parser.push(chunk, &mut arrived).is_err() {
+            return;
+        }
+        for event in arrived.drain(..) {
+            place.note(&event);
+            let Ok(message) = incoming::read(&event.data) else {
+                continue;
+            };
+            if let Message::Batch(all) = &message {
+                for span in all {
+                    let one = event.data.slice(span.range());
+                    if let Ok(message) = incoming::read(&one) {
+                        beside::see(core, Some(session), Whose::Own, &one, &message);
+                    }
+                }
+            } else {
+                beside::see(core, Some(session), Whose::Own, &event.data, &message);
+            }
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The one owner of an HTTP backend's session: makes it, lists its tools, makes it anew when it is lost.
+//!
+//! Calls never wait for a retry here: they are told the state at once. Only a lost session is waited for, because
+//! the next one is made without delay.
+
+use std::{
+    hash::{BuildHasher as _, Hasher as _, RandomState},
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::{
+    core::Core,
+    fault::Fault,
+    session::{self, Session},
+    stream,
+};
+use crate::backend::{Note, State};
+
+const FIRST: Duration = Duration::from_millis(250);
+const CAP: Duration = Duration::from_secs(30);
+/// Doublings from `FIRST` to `CAP`.
+const AT_CAP: u32 = 7;
+/// After a `list_changed`: servers send several at once, and the first right after the handshake.
+const DEBOUNCE: Duration = Duration::from_millis(100);
+/// For the session's DELETE.
+pub(super) const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Full jitter, so that planes do not come back all at once.
+pub(super) fn delay(attempt: u32) -> Duration {
+    let bound = FIRST
+        .saturating_mul(2_u32.saturating_pow(attempt.min(AT_CAP)))
+        .min(CAP);
+    let bound = u64::try_from(bound.as_micros()).unwrap_or(u64::MAX).max(1);
+    let random = RandomState::new().build_hasher().finish();
+    Duration::from_micros(random % bound)
+}
+
+enum End {
+    Halted,
+    Restart,
+    /// Whether its tools were ever listed.
+    Lost {
+        listed: bool,
+    },
+}
+
+pub(super) async fn run(core: Arc<Core>) {
+    let (mut generation, mut attempt) = (0, 0);
+    loop {
+        generation += 1;
+        let opened = tokio::select! {
+            () = core.halt.cancelled() => return,
+            () = core.restart.notified() => {
+                restarted(&core);
+                attempt = 0;
+                continue;
+            }
+            opened = session::open(&core, generation) => opened,
+        };
+        let why = match opened {
+            Ok(session) => {
+                let session = publish(&core, session);
+                match serve(&core, &session).await {
+                    End::Halted => return,
+                    End::Restart => {
+                        farewell(&core, &session);
+                        restarted(&core);
+                        attempt = 0;
+                        continue;
+                    }
+                    End::Lost { listed: true } => {
+                        attempt = 0;
+                        continue;
+                    }
+                    End::Lost { listed: false } => Fault::Lost.to_string(),
+                }
+            }
+            Err(fault) => fault.to_string(),
+        };
+        let wait = delay(attempt);
+        attempt += 1;
+        core.down(&why, wait);
+        tracing::warn!(
+            backend = &*core.backend,
+            reason = why,
+            "no session with this server"
+        );
+        tokio::select! {
+            () = core.halt.cancelled() => return,
+            () = core.restart.notified() => {
+                restarted(&core);
+                attempt = 0;
+            }
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+fn publish(core: &Arc<Core>, session: Session) -> Arc<Session> {
+    let session = Arc::new(session);
+    core.session.store(Some(Arc::clone(&session)));
+    // Wakes the calls that wait for a session in place of a lost one.
+    core.condition.send_modify(|condition| {
+        condition.server = (*session.agreed.server).into();
+        condition.protocol_version = (*session.agreed.protocol_version).into();
+    });
+    if !core.no_stream.load(Relaxed) {
+        core.spawn(stream::listen(Arc::clone(core), Arc::clone(&session)));
+    }
+    session
+}
+
+/// As long as the session is good: lists at once, after changes, and after the server was out of reach.
+async fn serve(core: &Arc<Core>, session: &Arc<Session>) -> End {
+    let (mut listed, mut attempt) = (false, 0);
+    let mut due = Some(Instant::now());
+    loop {
+        tokio::select! {
+            biased;
+            () = core.halt.cancelled() => return End::Halted,
+            () = core.restart.notified() => return End::Restart,
+            () = session.over.cancelled() => return End::Lost { listed },
+            () = core.changed.notified() => due = Some(Instant::now() + DEBOUNCE),
+            () = core.suspect.notified() => {
+                let wait = delay(0);
+                attempt = 1;
+                due = Some(Instant::now() + wait);
+            }
+            () = at(due) => {
+                let listing = tokio::select! {
+                    biased;
+                    () = core.halt.cancelled() => return End::Halted,
+                    () = session.over.cancelled() => return End::Lost { listed },
+                    listing = core.list(session) => listing,
+                };
+                match listing {
+                    Ok(tools) => {
+                        core.note_surely(Note::Listed(tools)).await;
+                        core.ready();
+                        (listed, attempt, due) = (true, 0, None);
+                    }
+                    Err(Fault::Lost) => {
+                        session.lose();
+                        return End::Lost { listed };
+                    }
+                    Err(fault) => {
+                        let wait = delay(attempt);
+                        attempt += 1;
+                        core.down(&fault.to_string(), wait);
+                        tracing::warn!(backend = &*core.backend, reason = %fault, "no list of tools from this server");
+                        due = Some(Instant::now() + wait);
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn at(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn restarted(core: &Core) {
+    core.no_stream.store(false, Relaxed);
+    core.condition
+        .send_modify(|condition| condition.restarts += 1);
+    core.turn(State::Starting, "its session is being made anew", None);
+}
+
+/// Ends a session that was replaced, in the background.
+fn farewell(core: &Arc<Core>, session: &Arc<Session>) {
+    let (held, old) = (Arc::clone(core), Arc::clone(session));
+    core.spawn(async move {
+        tokio::time::timeout(FAREWELL, session::delete(&held, &old))
+            .await
+            .ok();
+        old.lose();
+    });
+}
