@@ -42,14 +42,9 @@ impl Core {
         within: Duration,
     ) -> Result<Asked, Fault> {
         let asked = Box::pin(self.asked(session, method, params));
-        tokio::time::timeout(within, asked)
-            .await
-            .unwrap_or_else(|_elapsed| {
-                Err(Fault::said(format!(
-                    "it did not answer {method} within {} ms",
-                    within.as_millis()
-                )))
-            })
+        tokio::time::timeout(within, asked).await.unwrap_or_else(|_elapsed| {
+            Err(Fault::said(format!("it did not answer {method} within {} ms", within.as_millis())))
+        })
     }
 
     async fn asked(
@@ -60,33 +55,18 @@ impl Core {
     ) -> Result<Asked, Fault> {
         let number = self.number();
         let body = outgoing::request(method, params.map(str::as_bytes), number);
-        let headers = session
-            .map_or(&self.base, |session| &session.headers)
-            .clone();
+        let headers = session.map_or(&self.base, |session| &session.headers).clone();
         let response = self.send(Method::POST, headers, body).await?;
         let session_id = response.headers().get(SESSION_ID).cloned();
-        let exchange = Exchange {
-            core: self,
-            session,
-            number,
-            whose: Whose::Own,
-        };
-        let found =
-            reading::whole_answer(&exchange, response)
-                .await
-                .map_err(|fault| match fault {
-                    Fault::Broken(what) => Fault::said(format!("{what} (to {method})")),
-                    Fault::Unreachable(_) | Fault::Lost => fault,
-                })?;
+        let exchange = Exchange { core: self, session, number, whose: Whose::Own };
+        let found = reading::whole_answer(&exchange, response).await.map_err(|fault| match fault {
+            Fault::Broken(what) => Fault::said(format!("{what} (to {method})")),
+            Fault::Unreachable(_) | Fault::Lost => fault,
+        })?;
         if let Some(result) = found.result {
-            return Ok(Asked {
-                result: found.message.slice(result.range()),
-                session_id,
-            });
+            return Ok(Asked { result: found.message.slice(result.range()), session_id });
         }
-        let error = found
-            .error
-            .map_or(&b""[..], |error| error.get(&found.message));
+        let error = found.error.map_or(&b""[..], |error| error.get(&found.message));
         Err(Fault::said(format!(
             "it answered {method} with an error: {}",
             super::client::printable(&String::from_utf8_lossy(error))
@@ -105,12 +85,7 @@ impl Core {
     }
 
     /// A message that has no answer.
-    pub(super) async fn post(
-        &self,
-        session: &Session,
-        what: &'static str,
-        body: Bytes,
-    ) -> Result<(), Fault> {
+    pub(super) async fn post(&self, session: &Session, what: &'static str, body: Bytes) -> Result<(), Fault> {
         let sent = self.send(Method::POST, session.headers.clone(), body);
         let Ok(response) = tokio::time::timeout(WITHIN, sent).await else {
             return Err(Fault::said(format!("it did not take {what} in time")));
@@ -119,29 +94,19 @@ impl Core {
         if status.is_success() {
             return Ok(());
         }
-        Err(Fault::said(format!(
-            "it answered {what} with HTTP status {}",
-            status.as_u16()
-        )))
+        Err(Fault::said(format!("it answered {what} with HTTP status {}", status.as_u16())))
     }
 
     /// All pages of its tools.
-    pub(super) async fn list(
-        self: &Arc<Self>,
-        session: &Arc<Session>,
-    ) -> Result<Vec<OfferedTool>, Fault> {
+    pub(super) async fn list(self: &Arc<Self>, session: &Arc<Session>) -> Result<Vec<OfferedTool>, Fault> {
         let mut listing = Listing::default();
         if !session.agreed.has_tools {
             return Ok(listing.into_tools());
         }
         let mut params = None;
         loop {
-            let asked = self
-                .ask(Some(session), "tools/list", params.as_deref(), WITHIN)
-                .await?;
-            let next = listing
-                .page(&asked.result)
-                .map_err(|fault| Fault::said(fault.to_string()))?;
+            let asked = self.ask(Some(session), "tools/list", params.as_deref(), WITHIN).await?;
+            let next = listing.page(&asked.result).map_err(|fault| Fault::said(fault.to_string()))?;
             if next.is_none() {
                 return Ok(listing.into_tools());
             }

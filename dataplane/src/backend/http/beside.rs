@@ -23,18 +23,12 @@ pub(super) fn see(
     read: &Incoming,
 ) {
     match read {
-        Incoming::Notification {
-            method,
-            params,
-            progress_token,
-            ..
-        } => {
+        Incoming::Notification { method, params, progress_token, .. } => {
             if method.is(message, "notifications/tools/list_changed") {
                 core.changed.notify_one();
             } else if method.is(message, "notifications/progress") {
                 if let (Whose::Call { flight, events }, Some(token)) = (whose, progress_token)
-                    && let Ok(Ok(number)) =
-                        std::str::from_utf8(token.get(message)).map(str::parse::<u64>)
+                    && let Ok(Ok(number)) = std::str::from_utf8(token.get(message)).map(str::parse::<u64>)
                     && number == flight.number()
                 {
                     flight.renew();
@@ -48,10 +42,7 @@ pub(super) fn see(
                     Whose::Call { events, .. } => events.offer(Event::Log(message.clone())),
                     Whose::Own => {
                         let params = params.map_or(&b""[..], |params| params.get(message));
-                        core.note(Note::Log {
-                            level: level(params),
-                            message: message.clone(),
-                        });
+                        core.note(Note::Log { level: level(params), message: message.clone() });
                     }
                 }
             }
@@ -71,16 +62,13 @@ pub(super) fn see(
 
 /// In the background; above the bound it is dropped: a server that floods us gets no memory for it.
 fn answer(core: &Arc<Core>, session: Option<&Arc<Session>>, reply: Bytes) {
-    let (Some(session), Ok(place)) = (session, Arc::clone(&core.replies).try_acquire_owned())
-    else {
+    let (Some(session), Ok(place)) = (session, Arc::clone(&core.replies).try_acquire_owned()) else {
         return;
     };
     let (core, session) = (Arc::clone(core), Arc::clone(session));
     let owner = Arc::clone(&core);
     owner.spawn(async move {
-        core.post(&session, "an answer to its request", reply)
-            .await
-            .ok();
+        core.post(&session, "an answer to its request", reply).await.ok();
         drop(place);
     });
 }

@@ -46,11 +46,7 @@ pub(super) fn client(uri: &Uri, idle: usize, tracker: TaskTracker) -> Client {
     let mut http = HttpConnector::new();
     http.enforce_http(false);
     http.set_nodelay(true);
-    http.set_connect_timeout(Some(if is_loopback(uri) {
-        CONNECT_LOOPBACK
-    } else {
-        CONNECT
-    }));
+    http.set_connect_timeout(Some(if is_loopback(uri) { CONNECT_LOOPBACK } else { CONNECT }));
     let connector = hyper_rustls::HttpsConnectorBuilder::new()
         .with_webpki_roots()
         .https_or_http()
@@ -77,10 +73,7 @@ pub(super) fn base_headers(uri: &Uri, configured: &HeaderMap) -> HeaderMap {
     {
         headers.insert(HOST, host);
     }
-    headers.insert(
-        ACCEPT,
-        HeaderValue::from_static("application/json, text/event-stream"),
-    );
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers
 }
@@ -88,26 +81,18 @@ pub(super) fn base_headers(uri: &Uri, configured: &HeaderMap) -> HeaderMap {
 fn is_loopback(uri: &Uri) -> bool {
     let host = uri.host().unwrap_or_default();
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    bare == "localhost"
-        || bare
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
+    bare == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// A request that got no answer's head.
 pub(super) fn judge(error: &legacy::Error) -> Fault {
     // Given back by the connection: it was dead before the first byte.
-    let given_back = error
-        .source()
-        .and_then(|source| source.downcast_ref::<hyper::Error>())
-        .is_some_and(hyper::Error::is_canceled);
+    let given_back =
+        error.source().and_then(|source| source.downcast_ref::<hyper::Error>()).is_some_and(hyper::Error::is_canceled);
     if error.is_connect() || given_back {
         Fault::Unreachable(cause(error))
     } else {
-        Fault::Broken(Cow::Owned(format!(
-            "the connection broke before its answer ({})",
-            cause(error)
-        )))
+        Fault::Broken(Cow::Owned(format!("the connection broke before its answer ({})", cause(error))))
     }
 }
 
@@ -122,8 +107,5 @@ fn cause(error: &legacy::Error) -> String {
 
 /// What a peer said, as it may be shown.
 pub(super) fn printable(text: &str) -> String {
-    text.chars()
-        .take(200)
-        .flat_map(char::escape_debug)
-        .collect()
+    text.chars().take(200).flat_map(char::escape_debug).collect()
 }

@@ -84,9 +84,7 @@ pub(super) struct Core {
 
 impl std::fmt::Debug for Core {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Core")
-            .field("backend", &self.backend)
-            .finish_non_exhaustive()
+        f.debug_struct("Core").field("backend", &self.backend).finish_non_exhaustive()
     }
 }
 
@@ -215,23 +213,12 @@ impl Core {
 
     /// Full: it is lost.
     pub(super) fn note(&self, note: Note) {
-        self.notes
-            .try_send(BackendNote {
-                backend: self.id,
-                note,
-            })
-            .ok();
+        self.notes.try_send(BackendNote { backend: self.id, note }).ok();
     }
 
     /// Waits for room.
     pub(super) async fn note_surely(&self, note: Note) {
-        self.notes
-            .send(BackendNote {
-                backend: self.id,
-                note,
-            })
-            .await
-            .ok();
+        self.notes.send(BackendNote { backend: self.id, note }).await.ok();
     }
 
     /// What a caller is told who can't be served in this condition.
@@ -240,9 +227,7 @@ impl Core {
         Failure::BackendUnavailable {
             backend: Arc::clone(&self.backend),
             state: condition.state.unavailable().unwrap_or(Unavailable::Down),
-            retry_after: condition
-                .retry_at
-                .map(|at| at.saturating_duration_since(Instant::now())),
+            retry_after: condition.retry_at.map(|at| at.saturating_duration_since(Instant::now())),
         }
     }
 
@@ -256,10 +241,7 @@ impl Core {
             {
                 return Ok(session);
             }
-            if matches!(
-                condition.borrow_and_update().state,
-                State::Down | State::Stopped
-            ) {
+            if matches!(condition.borrow_and_update().state, State::Down | State::Stopped) {
                 return Err(self.unavailable());
             }
             if condition.changed().await.is_err() {

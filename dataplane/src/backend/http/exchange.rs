@@ -29,12 +29,7 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 impl Core {
     /// Cancel safe: dropped after the sending, the backend is told.
-    pub(super) async fn call(
-        self: &Arc<Self>,
-        call: Outgoing<'_>,
-        flight: &Flight,
-        events: &Events,
-    ) -> Sent {
+    pub(super) async fn call(self: &Arc<Self>, call: Outgoing<'_>, flight: &Flight, events: &Events) -> Sent {
         tokio::select! {
             biased;
             sent = self.sent(call, flight, events) => sent,
@@ -48,18 +43,8 @@ impl Core {
         };
         let (number, routed) = (flight.number(), call.routed);
         let token = routed.scanned.progress_token.map(|_| number);
-        let body = outgoing::call(
-            &routed.body,
-            &routed.scanned,
-            call.own_name,
-            number,
-            token,
-            false,
-        );
-        let traceparent = routed
-            .traceparent
-            .as_deref()
-            .and_then(|parent| HeaderValue::from_str(parent).ok());
+        let body = outgoing::call(&routed.body, &routed.scanned, call.own_name, number, token, false);
+        let traceparent = routed.traceparent.as_deref().and_then(|parent| HeaderValue::from_str(parent).ok());
         let mut renewed = false;
         loop {
             if session.is_lost() {
@@ -72,18 +57,9 @@ impl Core {
             if let Some(parent) = &traceparent {
                 headers.insert(TRACEPARENT, parent.clone());
             }
-            let exchange = Exchange {
-                core: self,
-                session: Some(&session),
-                number,
-                whose: Whose::Call { flight, events },
-            };
-            let mut pending = Pending {
-                core: self,
-                session: &session,
-                flight,
-                armed: true,
-            };
+            let exchange =
+                Exchange { core: self, session: Some(&session), number, whose: Whose::Call { flight, events } };
+            let mut pending = Pending { core: self, session: &session, flight, armed: true };
             flight.mark_sent();
             let outcome = match self.send(Method::POST, headers, body.clone()).await {
                 Ok(response) => answer(&exchange, &routed.client_id(), response).await,
@@ -103,9 +79,7 @@ impl Core {
                 }
                 Err(Fault::Lost) => {
                     session.lose();
-                    return Sent::Failed(
-                        self.failure(Fault::says("it refuses the session that it has just given")),
-                    );
+                    return Sent::Failed(self.failure(Fault::says("it refuses the session that it has just given")));
                 }
                 Err(fault @ Fault::Broken(_)) => return Sent::Failed(self.failure(fault)),
             }
@@ -117,10 +91,7 @@ impl Core {
             Fault::Broken(what) => what,
             Fault::Unreachable(_) | Fault::Lost => fault.to_string().into(),
         };
-        Failure::BackendError {
-            backend: Arc::clone(&self.backend),
-            what,
-        }
+        Failure::BackendError { backend: Arc::clone(&self.backend), what }
     }
 }
 
@@ -141,11 +112,8 @@ async fn answer(
             return Err(reading::too_large(limit));
         }
         let is_small = known <= u64::try_from(SMALL).unwrap_or(u64::MAX);
-        let begun = if is_small {
-            reading::collect(&mut body, SMALL.min(limit)).await?
-        } else {
-            Collected::More(Bytes::new())
-        };
+        let begun =
+            if is_small { reading::collect(&mut body, SMALL.min(limit)).await? } else { Collected::More(Bytes::new()) };
         match begun {
             Collected::Whole(whole) if whole.len() <= limit => reading::find(exchange, whole)?,
             Collected::Whole(_) => return Err(reading::too_large(limit)),
@@ -154,18 +122,8 @@ async fn answer(
             }
         }
     };
-    let Found {
-        message,
-        id,
-        failed,
-        tool_error,
-        ..
-    } = found;
-    Ok(Answer {
-        last: incoming::with_id(&message, id, client_id),
-        failed,
-        tool_error,
-    })
+    let Found { message, id, failed, tool_error, .. } = found;
+    Ok(Answer { last: incoming::with_id(&message, id, client_id), failed, tool_error })
 }
 
 /// A large JSON answer, judged while it passes. The last piece is held back for whoever records the call.
@@ -185,8 +143,7 @@ async fn streamed(
         if total > limit {
             return Err(reading::too_large(limit));
         }
-        scan.push(&chunk, &mut pieces)
-            .map_err(|fault| fault_of(&fault))?;
+        scan.push(&chunk, &mut pieces).map_err(|fault| fault_of(&fault))?;
         for piece in pieces.drain() {
             let ready = std::mem::replace(&mut held, piece);
             if is_heard
@@ -203,11 +160,7 @@ async fn streamed(
         }
     }
     let end = scan.finish().map_err(|fault| fault_of(&fault))?;
-    Ok(Answer {
-        last: held,
-        failed: end.failed,
-        tool_error: end.tool_error,
-    })
+    Ok(Answer { last: held, failed: end.failed, tool_error: end.tool_error })
 }
 
 fn fault_of(fault: &AnswerFault) -> Fault {
@@ -227,17 +180,11 @@ impl Drop for Pending<'_> {
         if !self.armed {
             return;
         }
-        let params = format!(
-            r#"{{"requestId":{},"reason":"{}"}}"#,
-            self.flight.number(),
-            told(self.flight.why())
-        );
+        let params = format!(r#"{{"requestId":{},"reason":"{}"}}"#, self.flight.number(), told(self.flight.why()));
         let (core, session) = (Arc::clone(self.core), Arc::clone(self.session));
         self.core.spawn(async move {
             // Nobody is left to be told that this failed.
-            core.tell(&session, "notifications/cancelled", Some(&params))
-                .await
-                .ok();
+            core.tell(&session, "notifications/cancelled", Some(&params)).await.ok();
         });
     }
 }

@@ -49,9 +49,7 @@ impl HttpLink {
             restarts: condition.restarts,
             server: Arc::clone(&condition.server),
             protocol_version: Arc::clone(&condition.protocol_version),
-            retry_after: condition
-                .retry_at
-                .map(|at| at.saturating_duration_since(Instant::now())),
+            retry_after: condition.retry_at.map(|at| at.saturating_duration_since(Instant::now())),
         }
     }
 
@@ -108,8 +106,6 @@ impl HttpLink {
             core.tasks.wait().await;
         };
         // What still runs then ends with its own bound; it holds nothing that anybody waits for.
-        tokio::time::timeout(supervisor::FAREWELL, farewell)
-            .await
-            .ok();
+        tokio::time::timeout(supervisor::FAREWELL, farewell).await.ok();
     }
 }

@@ -73,21 +73,11 @@ pub(super) enum Form {
 
 /// What the body of a good answer is. Errors: nothing that we read.
 pub(super) fn form(headers: &HeaderMap) -> Result<Form, Fault> {
-    if headers
-        .get(CONTENT_ENCODING)
-        .is_some_and(|encoding| encoding != "identity")
-    {
-        return Err(Fault::says(
-            "its answer is compressed, which was not asked for",
-        ));
+    if headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+        return Err(Fault::says("its answer is compressed, which was not asked for"));
     }
-    let kind = headers
-        .get(CONTENT_TYPE)
-        .map_or(&b""[..], |kind| kind.as_bytes());
-    let essence = kind
-        .split(|byte| matches!(byte, b';' | b' ' | b'\t'))
-        .next()
-        .unwrap_or_default();
+    let kind = headers.get(CONTENT_TYPE).map_or(&b""[..], |kind| kind.as_bytes());
+    let essence = kind.split(|byte| matches!(byte, b';' | b' ' | b'\t')).next().unwrap_or_default();
     if essence.eq_ignore_ascii_case(b"application/json") {
         Ok(Form::Json)
     } else if essence.eq_ignore_ascii_case(b"text/event-stream") {
@@ -160,10 +150,7 @@ pub(super) fn too_large(limit: usize) -> Fault {
 }
 
 /// The answer, collected whole whatever it comes as.
-pub(super) async fn whole_answer(
-    exchange: &Exchange<'_>,
-    response: Response<Incoming>,
-) -> Result<Found, Fault> {
+pub(super) async fn whole_answer(exchange: &Exchange<'_>, response: Response<Incoming>) -> Result<Found, Fault> {
     let (head, mut body) = response.into_parts();
     if !head.status.is_success() {
         return refused(exchange, head.status, &head.headers, body).await;
@@ -189,24 +176,11 @@ pub(super) fn find(exchange: &Exchange<'_>, body: Bytes) -> Result<Found, Fault>
 fn take(exchange: &Exchange<'_>, message: Bytes) -> Result<Option<Found>, Fault> {
     let broken = |fault: crate::wire::Fault| Fault::said(format!("its answer is broken: {fault}"));
     match incoming::read(&message).map_err(broken)? {
-        Message::Response {
-            id,
-            failed,
-            tool_error,
-            result,
-            error,
-        } => {
+        Message::Response { id, failed, tool_error, result, error } => {
             if !is_number(id.get(&message), exchange.number) {
                 return Err(Fault::says("its answer has another id than our request's"));
             }
-            Ok(Some(Found {
-                message,
-                id,
-                failed,
-                tool_error,
-                result,
-                error,
-            }))
+            Ok(Some(Found { message, id, failed, tool_error, result, error }))
         }
         Message::Batch(all) => {
             let mut found = None;
@@ -224,13 +198,7 @@ fn take(exchange: &Exchange<'_>, message: Bytes) -> Result<Option<Found>, Fault>
             Ok(found)
         }
         other @ (Message::Request { .. } | Message::Notification { .. }) => {
-            beside::see(
-                exchange.core,
-                exchange.session,
-                exchange.whose,
-                &message,
-                &other,
-            );
+            beside::see(exchange.core, exchange.session, exchange.whose, &message, &other);
             Ok(None)
         }
     }
@@ -279,9 +247,8 @@ fn is_about_session(body: &[u8], number: u64) -> bool {
     struct Code {
         code: i64,
     }
-    serde_json::from_slice::<Refusal>(body).is_ok_and(|refusal| {
-        refusal.error.code == -32_000 || refusal.id.and_then(|id| id.as_u64()) != Some(number)
-    })
+    serde_json::from_slice::<Refusal>(body)
+        .is_ok_and(|refusal| refusal.error.code == -32_000 || refusal.id.and_then(|id| id.as_u64()) != Some(number))
 }
 
 /// Where a broken stream is taken up again.
@@ -370,9 +337,7 @@ async fn one_stream(
         if *total > limit {
             return Err(Stop::Final(too_large(limit)));
         }
-        parser
-            .push(chunk, &mut arrived)
-            .map_err(|_too_large| Stop::Final(too_large(limit)))?;
+        parser.push(chunk, &mut arrived).map_err(|_too_large| Stop::Final(too_large(limit)))?;
         for event in arrived.drain(..) {
             place.note(&event);
             if event.data.is_empty() {

@@ -66,24 +66,15 @@ pub(super) async fn open(core: &Arc<Core>, generation: u64) -> Result<Session, F
     {
         headers.insert(VERSION, version);
     }
-    let session = Session {
-        generation,
-        headers,
-        has_id,
-        agreed,
-        lost: AtomicBool::new(false),
-        over: core.halt.child_token(),
-    };
-    core.tell(&session, "notifications/initialized", None)
-        .await?;
+    let session =
+        Session { generation, headers, has_id, agreed, lost: AtomicBool::new(false), over: core.halt.child_token() };
+    core.tell(&session, "notifications/initialized", None).await?;
     Ok(session)
 }
 
 /// Ends it at the backend. What it answers is of no interest: 405 is allowed.
 pub(super) async fn delete(core: &Core, session: &Session) {
     if session.has_id && !session.is_lost() {
-        core.send(Method::DELETE, session.headers.clone(), Bytes::new())
-            .await
-            .ok();
+        core.send(Method::DELETE, session.headers.clone(), Bytes::new()).await.ok();
     }
 }

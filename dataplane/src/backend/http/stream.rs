@@ -38,10 +38,7 @@ enum Tried {
 }
 
 pub(super) async fn listen(core: Arc<Core>, session: Arc<Session>) {
-    session
-        .over
-        .run_until_cancelled(again_and_again(&core, &session))
-        .await;
+    session.over.run_until_cancelled(again_and_again(&core, &session)).await;
 }
 
 async fn again_and_again(core: &Arc<Core>, session: &Arc<Session>) {
@@ -71,9 +68,7 @@ async fn again_and_again(core: &Arc<Core>, session: &Arc<Session>) {
 }
 
 async fn once(core: &Arc<Core>, session: &Arc<Session>, place: &mut Place, opened: bool) -> Tried {
-    let answer = core
-        .send(Method::GET, place.headers(session), Bytes::new())
-        .await;
+    let answer = core.send(Method::GET, place.headers(session), Bytes::new()).await;
     let (head, body) = match answer {
         Ok(response) => response.into_parts(),
         Err(fault) => {
@@ -92,9 +87,7 @@ async fn once(core: &Arc<Core>, session: &Arc<Session>, place: &mut Place, opene
     }
     match head.status {
         StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST if opened && session.has_id => Tried::Lost,
-        StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED => {
-            Tried::Never
-        }
+        StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED => Tried::Never,
         _ => Tried::Failed,
     }
 }

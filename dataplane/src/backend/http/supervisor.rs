@@ -30,9 +30,7 @@ pub(super) const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Full jitter, so that planes do not come back all at once.
 pub(super) fn delay(attempt: u32) -> Duration {
-    let bound = FIRST
-        .saturating_mul(2_u32.saturating_pow(attempt.min(AT_CAP)))
-        .min(CAP);
+    let bound = FIRST.saturating_mul(2_u32.saturating_pow(attempt.min(AT_CAP))).min(CAP);
     let bound = u64::try_from(bound.as_micros()).unwrap_or(u64::MAX).max(1);
     let random = RandomState::new().build_hasher().finish();
     Duration::from_micros(random % bound)
@@ -83,11 +81,7 @@ pub(super) async fn run(core: Arc<Core>) {
         let wait = delay(attempt);
         attempt += 1;
         core.down(&why, wait);
-        tracing::warn!(
-            backend = &*core.backend,
-            reason = why,
-            "no session with this server"
-        );
+        tracing::warn!(backend = &*core.backend, reason = why, "no session with this server");
         tokio::select! {
             () = core.halt.cancelled() => return,
             () = core.restart.notified() => {
@@ -168,8 +162,7 @@ async fn at(due: Option<Instant>) {
 
 fn restarted(core: &Core) {
     core.no_stream.store(false, Relaxed);
-    core.condition
-        .send_modify(|condition| condition.restarts += 1);
+    core.condition.send_modify(|condition| condition.restarts += 1);
     core.turn(State::Starting, "its session is being made anew", None);
 }
 
@@ -177,9 +170,7 @@ fn restarted(core: &Core) {
 fn farewell(core: &Arc<Core>, session: &Arc<Session>) {
     let (held, old) = (Arc::clone(core), Arc::clone(session));
     core.spawn(async move {
-        tokio::time::timeout(FAREWELL, session::delete(&held, &old))
-            .await
-            .ok();
+        tokio::time::timeout(FAREWELL, session::delete(&held, &old)).await.ok();
         old.lose();
     });
 }

@@ -1,7 +1,10 @@
 //! The link against a scripted server on loopback (`server.rs`): calls, faults, sessions.
 
 mod calls;
+mod faults;
 mod server;
+mod sessions;
+mod streams;
 
 use std::{
     net::SocketAddr,
@@ -53,7 +56,6 @@ struct Rig {
     in_flight: Arc<InFlight>,
     next: AtomicU64,
     tracker: TaskTracker,
-    stop: CancellationToken,
 }
 
 impl Rig {
@@ -62,39 +64,29 @@ impl Rig {
     }
 
     fn bounded(address: SocketAddr, max_response_bytes: usize) -> Self {
+        Self::of(&format!("http://{address}/mcp"), max_response_bytes)
+    }
+
+    fn of(url: &str, max_response_bytes: usize) -> Self {
         let mut headers = http::HeaderMap::new();
-        headers.insert(
-            "authorization",
-            http::HeaderValue::from_static("Bearer configured"),
-        );
-        let http = HttpSpec {
-            url: format!("http://{address}/mcp").parse().unwrap(),
-            headers,
-        };
+        headers.insert("authorization", http::HeaderValue::from_static("Bearer configured"));
+        let http = HttpSpec { url: url.parse().unwrap(), headers };
         let spec = BackendSpec {
             name: "scripted".into(),
             kind: Kind::Http(http),
             max_concurrency: 64,
             max_response_bytes,
             attempts: 1,
-            breaker: Breaker {
-                failures: 5,
-                open_for: PATIENCE,
-                half_open_calls: 1,
-            },
-            health: Health {
-                interval: PATIENCE,
-                timeout: PATIENCE,
-                unhealthy_after: 3,
-            },
+            breaker: Breaker { failures: 5, open_for: PATIENCE, half_open_calls: 1 },
+            health: Health { interval: PATIENCE, timeout: PATIENCE, unhealthy_after: 3 },
             fingerprint: [0; 32],
         };
         let (sender, notes) = mpsc::channel(256);
-        let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
+        let tracker = TaskTracker::new();
         let parts = LinkParts {
             id: BackendId(7),
             tracker: tracker.clone(),
-            stop: stop.clone(),
+            stop: CancellationToken::new(),
             notes: sender,
             spawner: spawner(),
         };
@@ -104,7 +96,6 @@ impl Rig {
             in_flight: InFlight::new(),
             next: AtomicU64::new(1),
             tracker,
-            stop,
         }
     }
 
@@ -116,10 +107,7 @@ impl Rig {
     }
 
     async fn state(&self, state: State) -> LinkStatus {
-        until(state.as_str(), || {
-            Some(self.link.status()).filter(|status| status.state == state)
-        })
-        .await
+        until(state.as_str(), || Some(self.link.status()).filter(|status| status.state == state)).await
     }
 
     async fn noted<T>(&mut self, what: &str, mut is: impl FnMut(Note) -> Option<T>) -> T {
@@ -132,9 +120,7 @@ impl Rig {
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, wait)
-            .await
-            .unwrap_or_else(|_| panic!("no note: {what}"))
+        tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("no note: {what}"))
     }
 
     async fn listed(&mut self) -> Vec<OfferedTool> {
@@ -157,9 +143,7 @@ impl Rig {
         }
         let body = json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params});
         let body = Bytes::from(body.to_string());
-        let Body::One(scanned) = scan::body(&body).unwrap() else {
-            panic!("one message")
-        };
+        let Body::One(scanned) = scan::body(&body).unwrap() else { panic!("one message") };
         let routed = Routed {
             id: RequestId::fresh(),
             body,
@@ -169,13 +153,8 @@ impl Rig {
             arrived: Instant::now(),
         };
         let (events, heard) = Events::channel();
-        let principal = Principal {
-            issuer: "i".into(),
-            client: "c".into(),
-            roles: Box::default(),
-            jti: None,
-            until: i64::MAX,
-        };
+        let principal =
+            Principal { issuer: "i".into(), client: "c".into(), roles: Box::default(), jti: None, until: i64::MAX };
         let entry = Entry {
             principal: Arc::new(principal),
             tool: Arc::new(tool()),
@@ -190,18 +169,9 @@ impl Rig {
         };
         let mut leg = [0; 16];
         leg[..8].copy_from_slice(&self.next.fetch_add(1, Relaxed).to_be_bytes());
-        let key = CallKey {
-            leg: LegKey(leg),
-            id: routed.client_id(),
-        };
+        let key = CallKey { leg: LegKey(leg), id: routed.client_id() };
         let flight = self.in_flight.enter(key, entry).unwrap();
-        Call {
-            link: Arc::clone(&self.link),
-            routed,
-            flight,
-            events,
-            heard,
-        }
+        Call { link: Arc::clone(&self.link), routed, flight, events, heard }
     }
 
     async fn says(&self, arguments: &Value) -> Value {
@@ -230,17 +200,8 @@ struct Done {
 
 impl Call {
     async fn send(self) -> Done {
-        let Self {
-            link,
-            routed,
-            flight,
-            events,
-            mut heard,
-        } = self;
-        let outgoing = Outgoing {
-            routed: &routed,
-            own_name: "echo",
-        };
+        let Self { link, routed, flight, events, mut heard } = self;
+        let outgoing = Outgoing { routed: &routed, own_name: "echo" };
         let calling = async {
             let sent = link.call(outgoing, &flight, &events).await;
             drop(events);
@@ -259,23 +220,15 @@ impl Call {
             (parts, others)
         };
         let both = async { tokio::join!(calling, hearing) };
-        let ((sent, was_sent), (parts, others)) =
-            tokio::time::timeout(PATIENCE, both).await.unwrap();
-        Done {
-            sent,
-            parts,
-            others,
-            was_sent,
-        }
+        let ((sent, was_sent), (parts, others)) = tokio::time::timeout(PATIENCE, both).await.unwrap();
+        Done { sent, parts, others, was_sent }
     }
 }
 
 impl Done {
     /// The whole answer as the client gets it.
     fn bytes(self) -> Vec<u8> {
-        let Sent::Answered(answer) = self.sent else {
-            panic!("no answer: {:?}", self.sent)
-        };
+        let Sent::Answered(answer) = self.sent else { panic!("no answer: {:?}", self.sent) };
         let mut whole = self.parts.concat();
         whole.extend_from_slice(&answer.last);
         whole
@@ -304,11 +257,7 @@ fn tool() -> Tool {
         backend_name: "scripted".into(),
         definition: Bytes::new(),
         check: schema::Check::Open,
-        quota: Quota {
-            requests: 1,
-            per_secs: 1,
-            burst: 1,
-        },
+        quota: Quota { requests: 1, per_secs: 1, burst: 1 },
         timeout: PATIENCE,
         progress_renews: true,
         max_timeout: PATIENCE,

@@ -21,7 +21,7 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// One request as it came.
@@ -38,9 +38,7 @@ impl Heard {
     }
 
     pub(super) fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .map_or("", |value| value.to_str().unwrap())
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 }
 
@@ -64,11 +62,7 @@ impl Reply {
     }
 
     pub(super) fn events(events: &[String]) -> Self {
-        Self::Body(
-            200,
-            "text/event-stream; charset=utf-8",
-            events.iter().cloned().map(Bytes::from).collect(),
-        )
+        Self::Body(200, "text/event-stream; charset=utf-8", events.iter().cloned().map(Bytes::from).collect())
     }
 }
 
@@ -99,14 +93,9 @@ impl Server {
     }
 
     /// On an address that another server may have left a moment ago.
-    pub(super) async fn at(
-        address: SocketAddr,
-        script: impl Fn(&Heard) -> Reply + Send + Sync + 'static,
-    ) -> Self {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.set_reuseaddr(true).unwrap();
-        socket.bind(address).unwrap();
-        let listener = socket.listen(1024).unwrap();
+    pub(super) async fn at(address: SocketAddr, script: impl Fn(&Heard) -> Reply + Send + Sync + 'static) -> Self {
+        // With SO_REUSEADDR, as tokio sets it.
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             script: Box::new(script),
@@ -116,18 +105,8 @@ impl Server {
             connections: AtomicU64::new(0),
         });
         let (over, tasks) = (CancellationToken::new(), TaskTracker::new());
-        tasks.spawn(accept(
-            listener,
-            Arc::clone(&shared),
-            over.clone(),
-            tasks.clone(),
-        ));
-        Self {
-            address,
-            shared,
-            over,
-            tasks,
-        }
+        tasks.spawn(accept(listener, Arc::clone(&shared), over.clone(), tasks.clone()));
+        Self { address, shared, over, tasks }
     }
 
     /// Closes all connections and the port; returns when they are closed.
@@ -143,10 +122,7 @@ impl Server {
     }
 
     pub(super) fn count(&self, method: &str) -> usize {
-        self.heard()
-            .iter()
-            .filter(|heard| heard.method() == method)
-            .count()
+        self.heard().iter().filter(|heard| heard.method() == method).count()
     }
 
     pub(super) fn connections(&self) -> u64 {
@@ -162,12 +138,7 @@ impl Server {
     }
 }
 
-async fn accept(
-    listener: TcpListener,
-    shared: Arc<Shared>,
-    over: CancellationToken,
-    tasks: TaskTracker,
-) {
+async fn accept(listener: TcpListener, shared: Arc<Shared>, over: CancellationToken, tasks: TaskTracker) {
     loop {
         let stream = tokio::select! {
             () = over.cancelled() => return,
@@ -188,15 +159,9 @@ type Answer = Response<UnsyncBoxBody<Bytes, std::io::Error>>;
 
 async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answer, Infallible> {
     let (head, body) = request.into_parts();
-    let body = body
-        .collect()
-        .await
-        .map_or_else(|_cut| Bytes::new(), |whole| whole.to_bytes());
-    let heard = Heard {
-        http: head.method,
-        headers: head.headers,
-        body: serde_json::from_slice(&body).unwrap_or(Value::Null),
-    };
+    let body = body.collect().await.map_or_else(|_cut| Bytes::new(), |whole| whole.to_bytes());
+    let heard =
+        Heard { http: head.method, headers: head.headers, body: serde_json::from_slice(&body).unwrap_or(Value::Null) };
     shared.heard.lock().unwrap().push(heard.clone());
     let reply = (shared.script)(&heard);
     if matches!(reply, Reply::Hang) {
@@ -237,19 +202,10 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answe
 
 fn good(shared: &Shared, heard: &Heard, session: &mut Option<String>) -> Reply {
     let id = &heard.body["id"];
-    let known = shared
-        .sessions
-        .lock()
-        .unwrap()
-        .contains(heard.header("mcp-session-id"));
-    let result =
-        |result: Value| Reply::json(&json!({"jsonrpc": "2.0", "id": id, "result": result}));
+    let known = shared.sessions.lock().unwrap().contains(heard.header("mcp-session-id"));
+    let result = |result: Value| Reply::json(&json!({"jsonrpc": "2.0", "id": id, "result": result}));
     if heard.method() == "initialize" {
-        let made = format!(
-            "s{}-{}",
-            shared.made.fetch_add(1, Relaxed),
-            std::process::id()
-        );
+        let made = format!("s{}-{}", shared.made.fetch_add(1, Relaxed), std::process::id());
         shared.sessions.lock().unwrap().insert(made.clone());
         *session = Some(made);
         return result(json!({
@@ -264,19 +220,11 @@ fn good(shared: &Shared, heard: &Heard, session: &mut Option<String>) -> Reply {
     match (&heard.http, heard.method()) {
         (&Method::GET, _) => Reply::Body(405, "", vec![]),
         (&Method::DELETE, _) => {
-            shared
-                .sessions
-                .lock()
-                .unwrap()
-                .remove(heard.header("mcp-session-id"));
+            shared.sessions.lock().unwrap().remove(heard.header("mcp-session-id"));
             Reply::Body(200, "", vec![])
         }
-        (_, "tools/list") => {
-            result(json!({"tools": [{"name": "echo", "inputSchema": {"type": "object"}}]}))
-        }
-        (_, "tools/call") => {
-            result(json!({"content": [], "structuredContent": heard.body["params"]["arguments"]}))
-        }
+        (_, "tools/list") => result(json!({"tools": [{"name": "echo", "inputSchema": {"type": "object"}}]})),
+        (_, "tools/call") => result(json!({"content": [], "structuredContent": heard.body["params"]["arguments"]})),
         (_, "ping") => result(json!({})),
         _ => Reply::Body(202, "", vec![]),
     }
