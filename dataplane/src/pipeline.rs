@@ -62,7 +62,7 @@ async fn dispatch(plane: &Plane, call: Ruled, recording: &mut Recording, events:
         let may_repeat = attempt < lease.attempts();
         recording.sending(attempt);
         match lease.send(events).await {
-            Sent::Answered(answer) => return Ok(answer),
+            Sent::Answered(answer) => return recording.land(flight, answer), // a kill that came meanwhile still wins
             Sent::Never(_) if may_repeat && flight.why().is_none() => {}
             Sent::Never(failure) | Sent::Failed(failure) => {
                 return Err(recording.ended(&flight).unwrap_or(End::Failed(failure)));

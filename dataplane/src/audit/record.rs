@@ -50,6 +50,7 @@ impl From<Failure> for End {
 #[derive(Debug)]
 pub struct Final {
     bytes: Option<Bytes>,
+    is_answer: bool,
     refusal: Option<Denial>,
     _recorded: Option<Kept>,
 }
@@ -58,6 +59,11 @@ impl Final {
     /// The whole answer, or its last part; none where the client gets no answer.
     pub fn bytes(&self) -> Option<&Bytes> {
         self.bytes.as_ref()
+    }
+
+    /// The backend's answer (or the rest of it), not an error of ours: parts that went before belong to it.
+    pub fn is_answer(&self) -> bool {
+        self.is_answer
     }
 
     /// What refused the call, where something of ours did: decides the HTTP status.
@@ -82,6 +88,8 @@ pub struct Recording {
     arrived: Instant,
     tool: Option<Arc<Tool>>,
     room: Option<Room>,
+    /// Held until the record is written: until then a kill finds the call and cuts it.
+    flight: Option<Flight>,
     sent_at: Option<Instant>,
     attempts: u32,
     sent: bool,
@@ -105,6 +113,7 @@ impl Recording {
             arrived: call.arrived,
             tool: None,
             room: None,
+            flight: None,
             sent_at: None,
             attempts: 0,
             sent: false,
@@ -160,8 +169,22 @@ impl Recording {
         })
     }
 
+    /// The answer is there. Errors: somebody ended the call before it was.
+    pub fn land(&mut self, flight: Flight, answer: Answer) -> Result<Answer, End> {
+        if let Some(end) = self.ended(&flight) {
+            return Err(end);
+        }
+        self.flight = Some(flight);
+        Ok(answer)
+    }
+
     /// Writes the record, then gives the last word. A record that can't be kept withholds the answer.
     pub fn close(mut self, outcome: Result<Answer, End>) -> Final {
+        let flight = self.flight.take();
+        let outcome = match flight.as_ref().and_then(|flight| self.ended(flight)) {
+            Some(end) => Err(end),
+            None => outcome,
+        };
         let id = self.id.to_string();
         let (status, kind, told) = match &outcome {
             Ok(Answer { tool_error: false, failed: false, .. }) => (Status::Ok, "", None),
@@ -181,18 +204,18 @@ impl Recording {
         if _recorded.is_none() && outcome.is_ok() {
             let denial = Denial::AuditUnavailable { sent: true };
             let bytes = self.error(&denial.told(&id));
-            return Final { bytes: Some(bytes), refusal: Some(denial), _recorded };
+            return Final { bytes: Some(bytes), is_answer: false, refusal: Some(denial), _recorded };
         }
         match outcome {
-            Ok(answer) => Final { bytes: Some(answer.last), refusal: None, _recorded },
-            Err(End::Cancelled) => Final { bytes: None, refusal: None, _recorded },
+            Ok(answer) => Final { bytes: Some(answer.last), is_answer: true, refusal: None, _recorded },
+            Err(End::Cancelled) => Final { bytes: None, is_answer: false, refusal: None, _recorded },
             Err(end) => {
                 let bytes = told.as_ref().map(|told| self.error(told));
                 let refusal = match end {
                     End::Denied(denial) => Some(denial),
                     End::Failed(_) | End::Cancelled => None,
                 };
-                Final { bytes, refusal, _recorded }
+                Final { bytes, is_answer: false, refusal, _recorded }
             }
         }
     }

@@ -296,6 +296,9 @@ impl Session {
                         while let Ok(event) = events.try_recv() {
                             take(event, &mut answer, &out).await;
                         }
+                        if !last.is_answer() {
+                            answer.clear();
+                        }
                         if let Some(bytes) = last.bytes() {
                             answer.extend_from_slice(bytes);
                             out.send(outgoing::line(&answer)).await.ok();

@@ -5,7 +5,7 @@
 
 use std::{
     collections::VecDeque,
-    convert::Infallible,
+    fmt,
     future::Future as _,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -81,7 +81,15 @@ pub async fn first(answering: Answering, tracker: &TaskTracker) -> First {
         }
     })
     .await;
-    let mut body = AnswerBody { call, events, framing: Framing::Json, out: VecDeque::new(), last: None, done: false };
+    let mut body = AnswerBody {
+        call,
+        events,
+        framing: Framing::Json,
+        out: VecDeque::new(),
+        last: None,
+        begun: false,
+        done: false,
+    };
     let first = match word {
         Err((None, last)) => return First::Last(last),
         Err((Some(event), last)) => {
@@ -92,7 +100,7 @@ pub async fn first(answering: Answering, tracker: &TaskTracker) -> First {
     };
     match first {
         Event::Part(part) => {
-            body.out.push_back(part);
+            body.frame(Event::Part(part));
             First::Json(body)
         }
         Event::Progress(_) | Event::Log(_) | Event::Quiet => {
@@ -122,7 +130,7 @@ pub async fn whole(answering: Answering, tracker: &TaskTracker) -> Option<Bytes>
         }
     };
     while let Some(bytes) = std::future::poll_fn(|cx| answer.poll_next(cx)).await {
-        joined.extend_from_slice(&bytes);
+        joined.extend_from_slice(&bytes.ok()?);
     }
     (!joined.is_empty()).then(|| joined.freeze())
 }
@@ -135,11 +143,14 @@ pub struct AnswerBody {
     framing: Framing,
     out: VecDeque<Bytes>,
     last: Option<Final>,
+    /// A part of the answer is out: nothing but the rest of it may follow.
+    begun: bool,
     done: bool,
 }
 
 impl AnswerBody {
     fn frame(&mut self, event: Event) {
+        self.begun |= matches!(event, Event::Part(_));
         match (&mut self.framing, event) {
             (Framing::Json, Event::Part(part)) => self.out.push_back(part),
             // Once an answer has begun, nothing but the answer fits into its body.
@@ -158,8 +169,12 @@ impl AnswerBody {
         }
     }
 
-    fn finish(&mut self, last: &Final) {
-        let Some(bytes) = last.bytes() else { return };
+    /// Errors: the answer had begun and has no end; the connection is cut, so that nobody takes it for whole.
+    fn finish(&mut self, last: &Final) -> Result<(), Torn> {
+        if self.begun && !last.is_answer() {
+            return Err(Torn);
+        }
+        let Some(bytes) = last.bytes() else { return Ok(()) };
         match self.framing {
             Framing::Json => self.out.push_back(bytes.clone()),
             Framing::Sse { in_answer: false } => self.out.push_back(sse::frame(bytes, None)),
@@ -170,6 +185,7 @@ impl AnswerBody {
                 });
             }
         }
+        Ok(())
     }
 
     fn parts(&mut self, write: impl FnOnce(&mut Pieces)) {
@@ -178,10 +194,10 @@ impl AnswerBody {
         self.out.extend(pieces.drain());
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Torn>>> {
         loop {
             if let Some(bytes) = self.out.pop_front() {
-                return Poll::Ready(Some(bytes));
+                return Poll::Ready(Some(Ok(bytes)));
             }
             if self.done {
                 return Poll::Ready(None);
@@ -201,13 +217,27 @@ impl AnswerBody {
             while let Ok(event) = self.events.try_recv() {
                 self.frame(event);
             }
-            if let Some(last) = last {
-                self.finish(&last);
-            }
             self.done = true;
+            if let Some(last) = last
+                && let Err(torn) = self.finish(&last)
+            {
+                return Poll::Ready(Some(Err(torn)));
+            }
         }
     }
 }
+
+/// A body that can't be brought to its end.
+#[derive(Clone, Copy, Debug)]
+pub struct Torn;
+
+impl fmt::Display for Torn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the answer broke off")
+    }
+}
+
+impl std::error::Error for Torn {}
 
 /// Everything that the listener answers with.
 pub enum Reply {
@@ -218,19 +248,19 @@ pub enum Reply {
 
 impl Body for Reply {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = Torn;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Torn>>> {
         let next = match self.get_mut() {
-            Self::Whole(bytes) => bytes.take(),
+            Self::Whole(bytes) => bytes.take().map(Ok),
             Self::Answer(body) => ready!(body.poll_next(cx)),
             Self::Notes(notes) => match ready!(notes.poll_recv(cx)) {
-                Some(Note::Message(message)) => Some(sse::frame(&message, None)),
-                Some(Note::Quiet) => Some(sse::comment()),
+                Some(Note::Message(message)) => Some(Ok(sse::frame(&message, None))),
+                Some(Note::Quiet) => Some(Ok(sse::comment())),
                 None => None,
             },
         };
-        Poll::Ready(next.map(|bytes| Ok(Frame::data(bytes))))
+        Poll::Ready(next.map(|bytes| bytes.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -266,9 +296,9 @@ impl Drop for Timed {
 
 impl Body for Timed {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = Torn;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Torn>>> {
         Pin::new(&mut self.get_mut().body).poll_frame(cx)
     }
 
@@ -281,8 +311,8 @@ impl Body for Timed {
     }
 }
 
-impl std::fmt::Debug for Reply {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Reply")
     }
 }
