@@ -2,3 +2,4 @@
 //! harness that starts real processes for the tests. Nothing of this is part of a running Sentinel.
 
 pub mod example;
+pub mod harness;

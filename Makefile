@@ -1,0 +1,31 @@
+# What a developer types. `run` needs cargo alone; `test` fetches what it needs.
+
+CARGO ?= cargo
+CONFIG ?= deploy/examples/sentinel.toml
+TARGET = $(or $(CARGO_TARGET_DIR),target)
+
+.PHONY: run test test-peers proof bench check
+
+run: ## both daemons and the example server; prints what to do next
+	$(CARGO) build --workspace
+	$(TARGET)/debug/sentinelctl up --config $(CONFIG)
+
+test: ## everything: installs what it needs, ends with real servers and clients
+	CARGO="$(CARGO)" sh tests/scripts/test.sh
+
+test-peers: ## real MCP servers and SDK clients through the gateway
+	$(CARGO) build --workspace
+	CARGO="$(CARGO)" sh tests/peers/run.sh
+
+proof: ## the long version of the audit tests: 20 000 calls, and each daemon killed
+	$(CARGO) build --workspace
+	SENTINEL_TEST_CALLS=20000 $(CARGO) test -p sentinel-tests --test audit -- --nocapture
+
+bench: ## the table of what a call costs beside a bare proxy
+	$(MAKE) -C tests/bench
+
+check: ## what a commit must pass
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check; \
+	else echo "cargo-deny is not installed: licences and advisories were not checked"; fi

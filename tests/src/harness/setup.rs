@@ -1,0 +1,163 @@
+//! What a fleet is made of, before it starts: how many planes, which backends, what the file says besides.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use super::process::program;
+
+/// Limits that no test reaches which does not ask for its own.
+const NO_LIMITS: &str = "[rate_limit]\n\
+    default = { requests = 1000000, per_secs = 1, burst = 1000000 }\n\
+    per_client = { requests = 1000000, per_secs = 1, burst = 1000000 }\n";
+
+/// All roles, unless a test writes its own: `operator` may everything, `analyst` echo and small sums.
+const ROLES: &str = "[roles.operator]\nallow = [\"*\"]\n\
+    [roles.analyst]\nallow = [\"*__echo\", \"*__add\"]\n\
+    [[roles.analyst.rules]]\ntool = \"*__add\"\n\
+    arguments = { properties = { a = { maximum = 1000 }, b = { maximum = 1000 } } }\n";
+
+/// A fleet to be.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    pub(super) planes: usize,
+    pub(super) waits_for_backends: bool,
+    pub(super) env: BTreeMap<String, String>,
+    pub(super) database_url: Option<String>,
+    auth: String,
+    limits: String,
+    roles: String,
+    rest: String,
+    examples: Vec<Example>,
+}
+
+#[derive(Clone, Debug)]
+struct Example {
+    name: String,
+    more: String,
+    wrapped: bool,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self::one_plane()
+    }
+}
+
+impl Setup {
+    /// One plane, SQLite, no backend.
+    #[must_use]
+    pub fn one_plane() -> Self {
+        Self {
+            planes: 1,
+            waits_for_backends: true,
+            env: BTreeMap::new(),
+            database_url: None,
+            auth: "[auth]\n".into(),
+            limits: NO_LIMITS.into(),
+            roles: ROLES.into(),
+            rest: String::new(),
+            examples: Vec::new(),
+        }
+    }
+
+    /// One plane with the example server as the stdio backend `example`.
+    #[must_use]
+    pub fn example() -> Self {
+        Self::one_plane().backend("example")
+    }
+
+    #[must_use]
+    pub fn planes(mut self, planes: usize) -> Self {
+        self.planes = planes;
+        self
+    }
+
+    /// One more example server by stdio, with the receive log `NAME.received`.
+    #[must_use]
+    pub fn backend(self, name: &str) -> Self {
+        self.backend_with(name, "")
+    }
+
+    /// `more`: TOML lines of its table.
+    #[must_use]
+    pub fn backend_with(mut self, name: &str, more: &str) -> Self {
+        self.examples.push(Example { name: name.into(), more: more.into(), wrapped: false });
+        self
+    }
+
+    /// As `backend`, started by a shell that stays: its server is a grandchild of the plane.
+    #[must_use]
+    pub fn wrapped_backend(mut self, name: &str) -> Self {
+        self.examples.push(Example { name: name.into(), more: String::new(), wrapped: true });
+        self
+    }
+
+    /// TOML that is added at the end.
+    #[must_use]
+    pub fn toml(mut self, text: &str) -> Self {
+        self.rest.push_str(text);
+        self.rest.push('\n');
+        self
+    }
+
+    /// Instead of `[auth]` alone.
+    #[must_use]
+    pub fn auth(mut self, text: &str) -> Self {
+        self.auth = text.into();
+        self
+    }
+
+    /// Instead of limits that nobody reaches.
+    #[must_use]
+    pub fn limits(mut self, text: &str) -> Self {
+        self.limits = text.into();
+        self
+    }
+
+    /// Instead of `operator` and `analyst`.
+    #[must_use]
+    pub fn roles(mut self, text: &str) -> Self {
+        self.roles = text.into();
+        self
+    }
+
+    /// In the environment of all daemons.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.insert(name.into(), value.into());
+        self
+    }
+
+    #[must_use]
+    pub fn postgres(mut self, url: &str) -> Self {
+        self.database_url = Some(url.into());
+        self
+    }
+
+    /// The start does not wait until every backend is usable.
+    #[must_use]
+    pub fn not_waiting_for_backends(mut self) -> Self {
+        self.waits_for_backends = false;
+        self
+    }
+
+    /// The file, for a fleet that lives in `folder`.
+    #[must_use]
+    pub fn text(&self, folder: &Path) -> String {
+        let mut text = format!("{}\n{}\n{}\n", self.auth, self.roles, self.limits);
+        let server = program("sentinel-example-server");
+        for Example { name, more, wrapped } in &self.examples {
+            let log = folder.join(format!("{name}.received"));
+            let (server, log) = (server.display(), log.display());
+            let start = if *wrapped {
+                format!("command = \"sh\"\nargs = [\"-c\", \"'{server}' --misbehave --log '{log}'; true\"]")
+            } else {
+                format!("command = \"{server}\"\nargs = [\"--misbehave\", \"--log\", \"{log}\"]")
+            };
+            writeln!(text, "[[backends]]\nname = \"{name}\"\n{start}\n{more}").unwrap();
+        }
+        text.push_str(&self.rest);
+        text
+    }
+}
