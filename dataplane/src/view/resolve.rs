@@ -233,12 +233,16 @@ fn stdio_spec(
         .iter()
         .filter_map(|pair| fill(format!("env.{}", pair.key), &pair.value).map(|value| (pair.key.clone(), value)))
         .collect();
-    if let Err(message) = find_command(&stdio.command) {
-        faults.push(Unresolved { key: "command".into(), message });
-    }
+    let command = match find_command(&stdio.command) {
+        Ok(path) => path.to_string_lossy().into_owned(),
+        Err(message) => {
+            faults.push(Unresolved { key: "command".into(), message });
+            String::new()
+        }
+    };
     let resolved = args.iter().cloned().chain(env.iter().map(|(_, value)| value.clone())).collect();
     let spec = StdioSpec {
-        command: stdio.command.clone(),
+        command,
         args,
         env,
         cwd: (!stdio.cwd.is_empty()).then(|| PathBuf::from(&stdio.cwd)),
