@@ -19,13 +19,7 @@ pub struct Cli {
     #[arg(long, env = "SENTINEL_LOG", default_value = "info", global = true)]
     pub log: String,
     /// Form of the log lines: text on a terminal, else JSON
-    #[arg(
-        long,
-        env = "SENTINEL_LOG_FORMAT",
-        value_enum,
-        default_value_t,
-        global = true
-    )]
+    #[arg(long, env = "SENTINEL_LOG_FORMAT", value_enum, default_value_t, global = true)]
     pub log_format: Format,
     #[command(subcommand)]
     pub command: Command,
@@ -77,12 +71,7 @@ pub struct Serve {
     #[arg(long, env = "SENTINEL_GRPC_LISTEN", value_name = "ADDR")]
     pub grpc_listen: Option<SocketAddr>,
     /// Where /health, /ready and /metrics are answered
-    #[arg(
-        long,
-        env = "SENTINEL_OPS_LISTEN",
-        value_name = "ADDR",
-        default_value = "127.0.0.1:9301"
-    )]
+    #[arg(long, env = "SENTINEL_OPS_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:9301")]
     pub ops_listen: SocketAddr,
     /// Allow listeners that other machines can reach
     #[arg(long, env = "SENTINEL_ALLOW_REMOTE")]
@@ -91,20 +80,10 @@ pub struct Serve {
     #[arg(long, env = "SENTINEL_INSECURE_GRPC")]
     pub insecure_grpc: bool,
     /// Certificate chain (PEM) of the TCP gRPC listener
-    #[arg(
-        long,
-        env = "SENTINEL_GRPC_TLS_CERT",
-        value_name = "FILE",
-        requires = "grpc_tls_key"
-    )]
+    #[arg(long, env = "SENTINEL_GRPC_TLS_CERT", value_name = "FILE", requires = "grpc_tls_key")]
     pub grpc_tls_cert: Option<PathBuf>,
     /// Private key (PEM) of that certificate
-    #[arg(
-        long,
-        env = "SENTINEL_GRPC_TLS_KEY",
-        value_name = "FILE",
-        requires = "grpc_tls_cert"
-    )]
+    #[arg(long, env = "SENTINEL_GRPC_TLS_KEY", value_name = "FILE", requires = "grpc_tls_cert")]
     pub grpc_tls_key: Option<PathBuf>,
 }
 
@@ -120,18 +99,11 @@ mod tests {
         let command = Cli::command();
         let serve = command.find_subcommand("serve").unwrap();
         for flag in serve.get_arguments().chain(command.get_arguments()) {
-            let Some(long) = flag
-                .get_long()
-                .filter(|long| !["help", "version"].contains(long))
-            else {
+            let Some(long) = flag.get_long().filter(|long| !["help", "version"].contains(long)) else {
                 continue;
             };
             let twin = format!("SENTINEL_{}", long.replace('-', "_").to_uppercase());
-            assert_eq!(
-                flag.get_env().and_then(|env| env.to_str()),
-                Some(twin.as_str()),
-                "--{long}"
-            );
+            assert_eq!(flag.get_env().and_then(|env| env.to_str()), Some(twin.as_str()), "--{long}");
         }
     }
 }

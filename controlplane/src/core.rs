@@ -46,17 +46,11 @@ pub struct By {
 impl By {
     pub fn claimed(actor: Option<&sentinel_proto::v1::Actor>) -> Self {
         let text = |text: &str| printable(text, 128);
-        actor.map_or_else(Self::default, |actor| Self {
-            user: text(&actor.user),
-            host: text(&actor.host),
-        })
+        actor.map_or_else(Self::default, |actor| Self { user: text(&actor.user), host: text(&actor.host) })
     }
 
     pub fn program(what: &str) -> Self {
-        Self {
-            user: what.to_owned(),
-            host: String::new(),
-        }
+        Self { user: what.to_owned(), host: String::new() }
     }
 
     /// As it stands in entries and the history.
@@ -99,13 +93,7 @@ impl Core {
                 Ok(done) => outcome(done),
                 Err(why) => why.to_string(),
             };
-            tracing::info!(
-                verb = action.verb,
-                target = action.target,
-                by = action.user,
-                outcome = word,
-                "command"
-            );
+            tracing::info!(verb = action.verb, target = action.target, by = action.user, outcome = word, "command");
             if let Err(why) = keeper.store()?.finish_action(id, &word).await {
                 tracing::error!(id, %why, "the outcome of a command could not be noted");
             }

@@ -4,9 +4,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{
-    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
-};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -36,11 +34,7 @@ pub enum Error {
     )]
     Held { path: PathBuf, pid: String },
     #[error("{path} can't be {what}: {why}")]
-    File {
-        path: PathBuf,
-        what: &'static str,
-        why: io::Error,
-    },
+    File { path: PathBuf, what: &'static str, why: io::Error },
 }
 
 impl Home {
@@ -48,9 +42,7 @@ impl Home {
     ///
     /// Errors: `Unusable`, `Foreign` where another user owns it.
     pub fn open(root: &Path) -> Result<Self, Error> {
-        let home = Self {
-            root: root.to_owned(),
-        };
+        let home = Self { root: root.to_owned() };
         for path in [home.root.clone(), home.own()] {
             private_dir(&path)?;
         }
@@ -59,9 +51,7 @@ impl Home {
 
     /// Names a directory without touching it.
     pub fn at(root: &Path) -> Self {
-        Self {
-            root: root.to_owned(),
-        }
+        Self { root: root.to_owned() }
     }
 
     pub fn root(&self) -> &Path {
@@ -107,10 +97,7 @@ impl Home {
             .mode(0o600)
             .open(&path)
             .map_err(fault("opened"))?;
-        match Flock::lock(
-            file.try_clone().map_err(fault("opened"))?,
-            FlockArg::LockExclusiveNonblock,
-        ) {
+        match Flock::lock(file.try_clone().map_err(fault("opened"))?, FlockArg::LockExclusiveNonblock) {
             Ok(held) => {
                 file.set_len(0).map_err(fault("written"))?;
                 file.rewind().map_err(fault("written"))?;
@@ -120,15 +107,8 @@ impl Home {
             Err(_) => {
                 let mut pid = String::new();
                 file.read_to_string(&mut pid).ok();
-                let pid = if pid.trim().is_empty() {
-                    "unknown".to_owned()
-                } else {
-                    pid.trim().to_owned()
-                };
-                Err(Error::Held {
-                    path: self.root.clone(),
-                    pid,
-                })
+                let pid = if pid.trim().is_empty() { "unknown".to_owned() } else { pid.trim().to_owned() };
+                Err(Error::Held { path: self.root.clone(), pid })
             }
         }
     }
@@ -144,21 +124,12 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     };
     let draft = path.with_extension("new");
     fs::remove_file(&draft).ok();
-    let mut file = OpenOptions::new()
-        .create_new(true)
-        .write(true)
-        .mode(0o600)
-        .open(&draft)
-        .map_err(fault("made"))?;
-    file.write_all(bytes)
-        .and_then(|()| file.sync_all())
-        .map_err(fault("written"))?;
+    let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&draft).map_err(fault("made"))?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(fault("written"))?;
     fs::hard_link(&draft, path).map_err(fault("made"))?;
     fs::remove_file(&draft).ok();
     if let Some(dir) = path.parent() {
-        File::open(dir)
-            .and_then(|dir| dir.sync_all())
-            .map_err(fault("made durable"))?;
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(fault("made durable"))?;
     }
     Ok(())
 }
@@ -176,35 +147,20 @@ pub fn read_private(path: &Path) -> Result<Option<Vec<u8>>, Error> {
         Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(why) => return Err(fault("read")(why)),
     };
-    let mode = fs::metadata(path)
-        .map_err(fault("read"))?
-        .permissions()
-        .mode();
+    let mode = fs::metadata(path).map_err(fault("read"))?.permissions().mode();
     if mode & 0o077 != 0 {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600))
-            .map_err(fault("made private"))?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(fault("made private"))?;
     }
     Ok(Some(bytes))
 }
 
 fn private_dir(path: &Path) -> Result<(), Error> {
-    let unusable = |why| Error::Unusable {
-        path: path.to_owned(),
-        why,
-    };
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(unusable)?;
+    let unusable = |why| Error::Unusable { path: path.to_owned(), why };
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
     let meta = fs::metadata(path).map_err(unusable)?;
     let we = nix::unistd::geteuid().as_raw();
     if meta.uid() != we {
-        return Err(Error::Foreign {
-            path: path.to_owned(),
-            owner: meta.uid(),
-            we,
-        });
+        return Err(Error::Foreign { path: path.to_owned(), owner: meta.uid(), we });
     }
     if meta.permissions().mode() & 0o077 != 0 {
         fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(unusable)?;
@@ -218,11 +174,7 @@ pub fn default_root() -> PathBuf {
     if nix::unistd::geteuid().is_root() {
         return PathBuf::from("/var/lib/sentinel");
     }
-    let given = |name| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
+    let given = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     given("XDG_STATE_HOME")
         .or_else(|| given("HOME").map(|home| home.join(".local/state")))
         .unwrap_or_else(|| PathBuf::from("."))
@@ -239,10 +191,7 @@ mod tests {
         let home = Home::open(dir.path()).unwrap();
         let held = home.lock().unwrap();
         let refused = home.lock().unwrap_err().to_string();
-        assert!(
-            refused.contains(&std::process::id().to_string()),
-            "{refused}"
-        );
+        assert!(refused.contains(&std::process::id().to_string()), "{refused}");
         drop(held);
         home.lock().unwrap();
     }
@@ -254,27 +203,14 @@ mod tests {
         fs::create_dir(&root).unwrap();
         fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).unwrap();
         Home::open(&root).unwrap();
-        assert_eq!(
-            fs::metadata(&root).unwrap().permissions().mode() & 0o777,
-            0o700
-        );
-        assert_eq!(
-            fs::metadata(root.join("controlplane"))
-                .unwrap()
-                .permissions()
-                .mode()
-                & 0o777,
-            0o700
-        );
+        assert_eq!(fs::metadata(&root).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(fs::metadata(root.join("controlplane")).unwrap().permissions().mode() & 0o777, 0o700);
 
         let secret = root.join("admin.token");
         fs::write(&secret, "x").unwrap();
         fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).unwrap();
         assert_eq!(read_private(&secret).unwrap().unwrap(), b"x");
-        assert_eq!(
-            fs::metadata(&secret).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
+        assert_eq!(fs::metadata(&secret).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     #[test]

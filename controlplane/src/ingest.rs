@@ -41,10 +41,7 @@ impl Ingest {
 impl AuditService for Ingest {
     type IngestStream = BoxStream<'static, Result<IngestAck, Status>>;
 
-    async fn ingest(
-        &self,
-        request: Request<Streaming<AuditBatch>>,
-    ) -> Result<Response<Self::IngestStream>, Status> {
+    async fn ingest(&self, request: Request<Streaming<AuditBatch>>) -> Result<Response<Self::IngestStream>, Status> {
         guard::check(&self.core.tokens, Power::Plane, request.metadata())?;
         let plane = prove(&self.core, request.metadata()).await?;
         let (acks, out) = mpsc::channel(ACKS);
@@ -61,25 +58,16 @@ impl AuditService for Ingest {
 /// The plane's id, proved by its secret. Errors: `UNAUTHENTICATED`, `PERMISSION_DENIED`, `UNAVAILABLE`.
 async fn prove(core: &Core, metadata: &MetadataMap) -> Result<String, Status> {
     let text = |name: &str| metadata.get(name).and_then(|value| value.to_str().ok());
-    let missing = || {
-        Status::unauthenticated(
-            "sentinel-plane-id and sentinel-plane-secret (hex) say whose records these are",
-        )
-    };
+    let missing =
+        || Status::unauthenticated("sentinel-plane-id and sentinel-plane-secret (hex) say whose records these are");
     let id = text("sentinel-plane-id").ok_or_else(missing)?.to_owned();
-    let secret = text("sentinel-plane-secret")
-        .and_then(unhex)
-        .ok_or_else(missing)?;
-    let wrong =
-        || Status::permission_denied(StoreError::WrongPlaneSecret { id: id.clone() }.to_string());
+    let secret = text("sentinel-plane-secret").and_then(unhex).ok_or_else(missing)?;
+    let wrong = || Status::permission_denied(StoreError::WrongPlaneSecret { id: id.clone() }.to_string());
     match core.fleet.proof(&id, &secret) {
         Proof::Known => Ok(id),
         Proof::Wrong => Err(wrong()),
         Proof::AskStore => {
-            let store = core
-                .keeper
-                .store()
-                .map_err(|away| Status::unavailable(away.to_string()))?;
+            let store = core.keeper.store().map_err(|away| Status::unavailable(away.to_string()))?;
             match store.plane_proves(&id, &sha256(&secret)).await {
                 Ok(()) => {
                     core.fleet.proved(&id, &secret);
@@ -87,9 +75,7 @@ async fn prove(core: &Core, metadata: &MetadataMap) -> Result<String, Status> {
                 }
                 Err(StoreError::WrongPlaneSecret { .. }) => Err(wrong()),
                 // Its hello is on its way on the other stream.
-                Err(why @ StoreError::UnknownPlane { .. }) => {
-                    Err(Status::failed_precondition(why.to_string()))
-                }
+                Err(why @ StoreError::UnknownPlane { .. }) => Err(Status::failed_precondition(why.to_string())),
                 Err(why) => Err(Status::unavailable(why.to_string())),
             }
         }
@@ -125,13 +111,8 @@ async fn take(
 ///
 /// May be dropped anywhere: nothing was acknowledged, and a repeated batch changes nothing.
 async fn durable(core: &Core, plane: &str, batch: &AuditBatch) -> Result<IngestAck, Status> {
-    let policy = ExponentialBuilder::new()
-        .with_min_delay(Duration::from_millis(100))
-        .with_jitter();
-    let mut pauses = policy
-        .with_max_delay(LONGEST_PAUSE)
-        .without_max_times()
-        .build();
+    let policy = ExponentialBuilder::new().with_min_delay(Duration::from_millis(100)).with_jitter();
+    let mut pauses = policy.with_max_delay(LONGEST_PAUSE).without_max_times().build();
     loop {
         let tried = match core.keeper.store() {
             Ok(store) => ingest(&store, plane, batch, core.clock.unix_ms()).await,
@@ -146,11 +127,7 @@ async fn durable(core: &Core, plane: &str, batch: &AuditBatch) -> Result<IngestA
             Ok(done) => {
                 core.metrics.ingested.inc_by(done.inserted);
                 core.metrics.quarantined.inc_by(u64::from(done.quarantined));
-                return Ok(IngestAck {
-                    epoch: done.epoch,
-                    seq: done.up_to,
-                    quarantined: done.quarantined,
-                });
+                return Ok(IngestAck { epoch: done.epoch, seq: done.up_to, quarantined: done.quarantined });
             }
             Err(why @ IngestError::BadBatch { .. }) => {
                 return Err(Status::invalid_argument(why.to_string()));

@@ -48,17 +48,8 @@ struct State {
 impl Keeper {
     /// Nothing is opened yet.
     pub fn new(clock: Clock) -> Self {
-        let trouble = Some(Away {
-            since: stamp(clock.unix_ms()),
-            why: "it has not been opened yet".to_owned(),
-        });
-        Self(Arc::new(Inner {
-            state: watch::Sender::new(State {
-                store: None,
-                trouble,
-            }),
-            clock,
-        }))
+        let trouble = Some(Away { since: stamp(clock.unix_ms()), why: "it has not been opened yet".to_owned() });
+        Self(Arc::new(Inner { state: watch::Sender::new(State { store: None, trouble }), clock }))
     }
 
     /// The store, for one operation. Errors: `Away`.
@@ -67,10 +58,7 @@ impl Keeper {
         match (&state.store, &state.trouble) {
             (Some(store), None) => Ok(store.clone()),
             (_, Some(away)) => Err(away.clone()),
-            (None, None) => Err(Away {
-                since: stamp(self.0.clock.unix_ms()),
-                why: "it is not open".to_owned(),
-            }),
+            (None, None) => Err(Away { since: stamp(self.0.clock.unix_ms()), why: "it is not open".to_owned() }),
         }
     }
 
@@ -93,10 +81,7 @@ impl Keeper {
 
     /// The store has been opened.
     pub fn opened(&self, store: Store) {
-        self.0.state.send_replace(State {
-            store: Some(store),
-            trouble: None,
-        });
+        self.0.state.send_replace(State { store: Some(store), trouble: None });
     }
 
     /// Waits until the store answers. `None` when `stop` came first.
@@ -112,36 +97,29 @@ impl Keeper {
 
     /// It did not answer: from the first time on it counts as away.
     pub fn failed(&self, why: &str) {
-        self.0
-            .state
-            .send_if_modified(|state| match &mut state.trouble {
-                Some(away) if away.why == why => false,
-                Some(away) => {
-                    tracing::error!(why, "the store is away");
-                    why.clone_into(&mut away.why);
-                    true
-                }
-                none => {
-                    tracing::error!(why, "the store is away");
-                    *none = Some(Away {
-                        since: stamp(self.0.clock.unix_ms()),
-                        why: why.to_owned(),
-                    });
-                    true
-                }
-            });
+        self.0.state.send_if_modified(|state| match &mut state.trouble {
+            Some(away) if away.why == why => false,
+            Some(away) => {
+                tracing::error!(why, "the store is away");
+                why.clone_into(&mut away.why);
+                true
+            }
+            none => {
+                tracing::error!(why, "the store is away");
+                *none = Some(Away { since: stamp(self.0.clock.unix_ms()), why: why.to_owned() });
+                true
+            }
+        });
     }
 
     fn answered(&self) {
-        self.0
-            .state
-            .send_if_modified(|state| match state.trouble.take() {
-                None => false,
-                Some(away) => {
-                    tracing::info!(since = away.since, "the store is back");
-                    true
-                }
-            });
+        self.0.state.send_if_modified(|state| match state.trouble.take() {
+            None => false,
+            Some(away) => {
+                tracing::info!(since = away.since, "the store is back");
+                true
+            }
+        });
     }
 }
 
@@ -151,10 +129,7 @@ where
     F: Future<Output = Result<Store, StoreError>> + Send,
 {
     let policy = ExponentialBuilder::new().with_jitter().without_max_times();
-    let mut pauses = policy
-        .with_min_delay(Duration::from_millis(250))
-        .with_max_delay(Duration::from_secs(15))
-        .build();
+    let mut pauses = policy.with_min_delay(Duration::from_millis(250)).with_max_delay(Duration::from_secs(15)).build();
     while keeper.0.state.borrow().store.is_none() {
         match open().await {
             Ok(store) => keeper.opened(store),
@@ -186,6 +161,5 @@ where
 
 /// A moment as people and their programs read it (RFC 3339, UTC).
 pub fn stamp(unix_ms: i64) -> String {
-    jiff::Timestamp::from_millisecond(unix_ms)
-        .map_or_else(|_| unix_ms.to_string(), |at| format!("{at:.0}"))
+    jiff::Timestamp::from_millisecond(unix_ms).map_or_else(|_| unix_ms.to_string(), |at| format!("{at:.0}"))
 }

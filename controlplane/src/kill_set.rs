@@ -33,41 +33,19 @@ impl Kills {
 
     /// Takes in what is newer, and gives exactly that back: what others need to hear.
     pub fn merge(&mut self, other: &KillSet) -> KillSet {
-        let mut news = KillSet {
-            whole: false,
-            ..KillSet::default()
-        };
-        for entry in other
-            .entries
-            .iter()
-            .filter(|entry| known_scope(entry) && entry.epoch <= HIGHEST)
-        {
-            let key = Key {
-                scope: entry.scope,
-                name: entry.name.clone(),
-                origin: entry.origin.clone(),
-            };
-            let newer = self
-                .entries
-                .get(&key)
-                .is_none_or(|held| (entry.epoch, entry.on) > (held.epoch, held.on));
+        let mut news = KillSet { whole: false, ..KillSet::default() };
+        for entry in other.entries.iter().filter(|entry| known_scope(entry) && entry.epoch <= HIGHEST) {
+            let key = Key { scope: entry.scope, name: entry.name.clone(), origin: entry.origin.clone() };
+            let newer = self.entries.get(&key).is_none_or(|held| (entry.epoch, entry.on) > (held.epoch, held.on));
             if newer {
                 self.entries.insert(key, entry.clone());
                 news.entries.push(entry.clone());
             }
             self.epoch = self.epoch.max(entry.epoch);
         }
-        for revoked in other
-            .revocations
-            .iter()
-            .filter(|revoked| revoked.epoch <= HIGHEST)
-        {
+        for revoked in other.revocations.iter().filter(|revoked| revoked.epoch <= HIGHEST) {
             let key = (revoked.jti.clone(), revoked.issuer.clone());
-            if self
-                .revocations
-                .get(&key)
-                .is_none_or(|held| revoked.epoch > held.epoch)
-            {
+            if self.revocations.get(&key).is_none_or(|held| revoked.epoch > held.epoch) {
                 self.revocations.insert(key, revoked.clone());
                 news.revocations.push(revoked.clone());
             }
@@ -97,11 +75,7 @@ impl Kills {
 
     /// The centre's own entry for this scope and name, lifts included.
     pub fn central(&self, scope: Scope, name: &str) -> Option<&KillEntry> {
-        self.entries.get(&Key {
-            scope: scope.into(),
-            name: name.to_owned(),
-            origin: String::new(),
-        })
+        self.entries.get(&Key { scope: scope.into(), name: name.to_owned(), origin: String::new() })
     }
 
     pub fn revocations(&self) -> impl Iterator<Item = &Revocation> {
@@ -111,8 +85,7 @@ impl Kills {
     /// Forgets revocations of tokens that have ended by themselves; `true` where there were any.
     pub fn forget_ended(&mut self, now_secs: i64) -> bool {
         let before = self.revocations.len();
-        self.revocations
-            .retain(|_, revoked| revoked.until_unix == 0 || revoked.until_unix > now_secs);
+        self.revocations.retain(|_, revoked| revoked.until_unix == 0 || revoked.until_unix > now_secs);
         before != self.revocations.len()
     }
 }
@@ -140,39 +113,21 @@ mod tests {
     use super::*;
 
     fn entry(name: &str, epoch: u64, on: bool) -> KillEntry {
-        KillEntry {
-            scope: Scope::Tool.into(),
-            name: name.into(),
-            epoch,
-            on,
-            ..KillEntry::default()
-        }
+        KillEntry { scope: Scope::Tool.into(), name: name.into(), epoch, on, ..KillEntry::default() }
     }
 
     fn set(entries: Vec<KillEntry>) -> KillSet {
-        KillSet {
-            entries,
-            ..KillSet::default()
-        }
+        KillSet { entries, ..KillSet::default() }
     }
 
     #[test]
     fn absence_is_never_a_lift_and_an_older_entry_changes_nothing() {
         let mut kills = Kills::default();
         kills.merge(&set(vec![entry("a", 5, true)]));
-        let news = kills.merge(&KillSet {
-            whole: true,
-            epoch: 9,
-            ..KillSet::default()
-        });
+        let news = kills.merge(&KillSet { whole: true, epoch: 9, ..KillSet::default() });
         assert!(news.entries.is_empty());
         assert_eq!(kills.epoch(), 9);
-        assert!(
-            kills
-                .merge(&set(vec![entry("a", 4, false)]))
-                .entries
-                .is_empty()
-        );
+        assert!(kills.merge(&set(vec![entry("a", 4, false)])).entries.is_empty());
         assert!(kills.central(Scope::Tool, "a").unwrap().on);
         kills.merge(&set(vec![entry("a", 10, false)]));
         assert_eq!(kills.in_force().count(), 0);
@@ -181,33 +136,22 @@ mod tests {
     #[test]
     fn an_epoch_that_no_counter_reaches_is_not_taken() {
         let mut kills = Kills::default();
-        kills.merge(&KillSet {
-            epoch: u64::MAX,
-            entries: vec![entry("a", u64::MAX, false)],
-            ..KillSet::default()
-        });
+        kills.merge(&KillSet { epoch: u64::MAX, entries: vec![entry("a", u64::MAX, false)], ..KillSet::default() });
         assert_eq!(kills.epoch(), 0);
         assert!(kills.central(Scope::Tool, "a").is_none());
     }
 
     #[test]
     fn revocations_of_ended_tokens_are_forgotten_and_the_rest_stay() {
-        let revoked = |jti: &str, until_unix| Revocation {
-            jti: jti.into(),
-            epoch: 1,
-            until_unix,
-            ..Revocation::default()
-        };
+        let revoked =
+            |jti: &str, until_unix| Revocation { jti: jti.into(), epoch: 1, until_unix, ..Revocation::default() };
         let mut kills = Kills::default();
         kills.merge(&KillSet {
             revocations: vec![revoked("a", 10), revoked("b", 20), revoked("c", 0)],
             ..KillSet::default()
         });
         assert!(kills.forget_ended(15));
-        let left: Vec<_> = kills
-            .revocations()
-            .map(|revoked| revoked.jti.as_str())
-            .collect();
+        let left: Vec<_> = kills.revocations().map(|revoked| revoked.jti.as_str()).collect();
         assert_eq!(left, ["b", "c"]);
     }
 

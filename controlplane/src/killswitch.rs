@@ -43,12 +43,7 @@ struct Inner {
 
 impl KillSwitch {
     pub fn new(fleet: Fleet, keeper: Keeper) -> Self {
-        Self(Arc::new(Inner {
-            held: Mutex::default(),
-            turn: tokio::sync::Mutex::default(),
-            fleet,
-            keeper,
-        }))
+        Self(Arc::new(Inner { held: Mutex::default(), turn: tokio::sync::Mutex::default(), fleet, keeper }))
     }
 
     /// Looks at the set.
@@ -57,11 +52,7 @@ impl KillSwitch {
     }
 
     fn merge(&self, set: &KillSet) -> KillSet {
-        self.0
-            .held
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .merge(set)
+        self.0.held.lock().unwrap_or_else(PoisonError::into_inner).merge(set)
     }
 
     /// Takes in what the store holds, at start.
@@ -101,11 +92,7 @@ impl KillSwitch {
         let store = self.0.keeper.store()?;
         store.raise_epoch_to(self.see(Kills::epoch)).await?;
         let entry = store.set_kill(entry).await?;
-        let set = KillSet {
-            epoch: entry.epoch,
-            entries: vec![entry],
-            ..KillSet::default()
-        };
+        let set = KillSet { epoch: entry.epoch, entries: vec![entry], ..KillSet::default() };
         Ok(self.send(&set, wait, turn).await)
     }
 
@@ -115,20 +102,11 @@ impl KillSwitch {
         let store = self.0.keeper.store()?;
         store.raise_epoch_to(self.see(Kills::epoch)).await?;
         let entry = store.revoke_token(entry).await?;
-        let set = KillSet {
-            epoch: entry.epoch,
-            revocations: vec![entry],
-            ..KillSet::default()
-        };
+        let set = KillSet { epoch: entry.epoch, revocations: vec![entry], ..KillSet::default() };
         Ok(self.send(&set, wait, turn).await)
     }
 
-    async fn send(
-        &self,
-        set: &KillSet,
-        wait: Wait,
-        turn: tokio::sync::MutexGuard<'_, ()>,
-    ) -> KillReply {
+    async fn send(&self, set: &KillSet, wait: Wait, turn: tokio::sync::MutexGuard<'_, ()>) -> KillReply {
         self.merge(set);
         let since = Instant::now();
         self.0.fleet.kill(set);
@@ -138,11 +116,7 @@ impl KillSwitch {
 
     /// Forgets revocations whose tokens have ended by themselves.
     pub fn forget_ended(&self, now_secs: i64) -> bool {
-        self.0
-            .held
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .forget_ended(now_secs)
+        self.0.held.lock().unwrap_or_else(PoisonError::into_inner).forget_ended(now_secs)
     }
 }
 
@@ -151,26 +125,15 @@ async fn acknowledged(fleet: &Fleet, epoch: u64, wait: Wait, since: Instant) -> 
         Wait::Known => !plane.stopped,
         Wait::Connected | Wait::Nobody => plane.link.is_some(),
     };
-    let mut took: Vec<(String, Option<Duration>)> = fleet.see(|all| {
-        all.values()
-            .filter(counts)
-            .map(|plane| (plane.id.clone(), None))
-            .collect()
-    });
+    let mut took: Vec<(String, Option<Duration>)> =
+        fleet.see(|all| all.values().filter(counts).map(|plane| (plane.id.clone(), None)).collect());
     let mut look = |all: &Planes| {
         let mut complete = true;
         for (id, took) in &mut took {
             match all.get(id) {
-                Some(plane) if plane.epoch >= epoch => {
-                    _ = took.get_or_insert_with(|| since.elapsed())
-                }
+                Some(plane) if plane.epoch >= epoch => _ = took.get_or_insert_with(|| since.elapsed()),
                 // It said goodbye meanwhile, or was forgotten.
-                Some(Plane {
-                    stopped: true,
-                    link: None,
-                    ..
-                })
-                | None => {}
+                Some(Plane { stopped: true, link: None, .. }) | None => {}
                 Some(_) => complete = false,
             }
         }
@@ -182,18 +145,11 @@ async fn acknowledged(fleet: &Fleet, epoch: u64, wait: Wait, since: Instant) -> 
     }
     .is_some();
     let acks: Vec<KillAck> = fleet.see(|all| {
-        let each = took
-            .iter()
-            .filter_map(|(id, took)| Some(all.get(id)?.ack_of(epoch, took.unwrap_or_default())));
+        let each = took.iter().filter_map(|(id, took)| Some(all.get(id)?.ack_of(epoch, took.unwrap_or_default())));
         each.collect()
     });
     let note = note(&acks, complete, wait);
-    KillReply {
-        epoch,
-        acks,
-        complete,
-        note,
-    }
+    KillReply { epoch, acks, complete, note }
 }
 
 fn note(acks: &[KillAck], complete: bool, wait: Wait) -> String {
@@ -203,21 +159,14 @@ fn note(acks: &[KillAck], complete: bool, wait: Wait) -> String {
         (all, 0) => format!("acknowledged by {all} of {all} planes"),
         (_, _) if wait == Wait::Nobody => "stored and sent; nobody was waited for".to_owned(),
         (_, _) if complete => {
-            "the planes that have not acknowledged have stopped; they take it before they serve"
-                .to_owned()
+            "the planes that have not acknowledged have stopped; they take it before they serve".to_owned()
         }
         (all, left) => {
             let named = missing.iter().map(|ack| match ack.state.as_str() {
-                "connected" => format!(
-                    "{} (connected, no answer in {} s)",
-                    ack.plane_name,
-                    PATIENCE.as_secs()
-                ),
-                state => format!(
-                    "{} ({state}, last seen {})",
-                    ack.plane_name,
-                    crate::keeper::stamp(ack.last_seen_unix_ms)
-                ),
+                "connected" => format!("{} (connected, no answer in {} s)", ack.plane_name, PATIENCE.as_secs()),
+                state => {
+                    format!("{} ({state}, last seen {})", ack.plane_name, crate::keeper::stamp(ack.last_seen_unix_ms))
+                }
             });
             let named: Vec<_> = named.collect();
             format!(

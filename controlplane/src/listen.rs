@@ -17,22 +17,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error(
-        "{what} can't listen on {at}: {why}; stop what holds it (`ss -ltnp`) or give another with {flag}"
-    )]
-    Taken {
-        what: &'static str,
-        flag: &'static str,
-        at: SocketAddr,
-        why: io::Error,
-    },
-    #[error(
-        "{what} would be reachable from other machines on {at}; add --allow-remote if that is meant"
-    )]
+    #[error("{what} can't listen on {at}: {why}; stop what holds it (`ss -ltnp`) or give another with {flag}")]
+    Taken { what: &'static str, flag: &'static str, at: SocketAddr, why: io::Error },
+    #[error("{what} would be reachable from other machines on {at}; add --allow-remote if that is meant")]
     Remote { what: &'static str, at: SocketAddr },
-    #[error(
-        "gRPC can't listen on {at}: {why}; is the path shorter than 108 bytes, and the directory yours?"
-    )]
+    #[error("gRPC can't listen on {at}: {why}; is the path shorter than 108 bytes, and the directory yours?")]
     Socket { at: PathBuf, why: io::Error },
 }
 
@@ -49,20 +38,12 @@ pub async fn tcp(
         }
         tracing::warn!(%at, "{what} can be reached from other machines");
     }
-    TcpListener::bind(at).await.map_err(|why| Error::Taken {
-        what,
-        flag,
-        at,
-        why,
-    })
+    TcpListener::bind(at).await.map_err(|why| Error::Taken { what, flag, at, why })
 }
 
 /// Makes the socket anew, mode 0600; the directory's lock is held, so nobody listens on an old one. Errors: `Socket`.
 pub fn unix(at: &Path) -> Result<UnixListener, Error> {
-    let fault = |why| Error::Socket {
-        at: at.to_owned(),
-        why,
-    };
+    let fault = |why| Error::Socket { at: at.to_owned(), why };
     match std::fs::remove_file(at) {
         Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(fault(why)),
         _ => {}
@@ -82,10 +63,7 @@ pub fn ours(listener: UnixListener) -> impl Stream<Item = io::Result<UnixStream>
                     Ok(peer) if peer.uid() == we || peer.uid() == 0 => {
                         return Some((Ok(stream), listener));
                     }
-                    Ok(peer) => tracing::warn!(
-                        uid = peer.uid(),
-                        "a process of another user was turned away"
-                    ),
+                    Ok(peer) => tracing::warn!(uid = peer.uid(), "a process of another user was turned away"),
                     Err(why) => tracing::warn!(%why, "a peer without credentials was turned away"),
                 },
                 Err(why) => {

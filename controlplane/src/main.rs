@@ -18,10 +18,7 @@ fn main() -> ExitCode {
     if let Err(why) = logs::start(&cli.log, cli.log_format) {
         return fail(2, &why);
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(why) => return fail(1, &format!("can't start: {why}")),
     };
@@ -64,9 +61,7 @@ async fn compile(file: &Path, data_dir: &Path) -> ExitCode {
     let public = match SigningKey::load(&Home::at(data_dir)) {
         Ok(Some(key)) => key.public(),
         Ok(None) => {
-            tracing::warn!(
-                "there is no signing.key yet: the built-in key's public half is shown as zeros"
-            );
+            tracing::warn!("there is no signing.key yet: the built-in key's public half is shown as zeros");
             [0; 32]
         }
         Err(why) => return fail(2, &why.to_string()),
@@ -96,10 +91,7 @@ async fn migrate(data_dir: &Path, clock: &Clock) -> ExitCode {
     };
     match serve::open(&place, clock).await {
         Ok(store) => {
-            say(&format!(
-                "the {} store has this version's schema",
-                store.kind()
-            ));
+            say(&format!("the {} store has this version's schema", store.kind()));
             store.close().await;
             ExitCode::SUCCESS
         }

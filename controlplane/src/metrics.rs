@@ -1,8 +1,7 @@
 //! What Prometheus reads of the control plane: the names of interfaces.md 5.
 
 use prometheus::{
-    Encoder as _, Histogram, HistogramOpts, IntCounter, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Encoder as _, Histogram, HistogramOpts, IntCounter, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use crate::core::Core;
@@ -27,25 +26,14 @@ impl Metrics {
         let registry = Registry::new();
         let planes = IntGaugeVec::new(Opts::new("sentinel_planes", "Planes by state"), &["state"])?;
         let revision = IntGauge::new("sentinel_snapshot_revision", "Revision in force")?;
-        let epoch = IntGauge::new(
-            "sentinel_killswitch_epoch",
-            "Highest epoch of the kill switches",
-        )?;
-        let buckets = vec![
-            0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
-        ];
+        let epoch = IntGauge::new("sentinel_killswitch_epoch", "Highest epoch of the kill switches")?;
+        let buckets = vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
         let publish_ack = Histogram::with_opts(
-            HistogramOpts::new(
-                "sentinel_publish_ack_seconds",
-                "From commit to a plane's acknowledgement",
-            )
-            .buckets(buckets),
+            HistogramOpts::new("sentinel_publish_ack_seconds", "From commit to a plane's acknowledgement")
+                .buckets(buckets),
         )?;
         let ingested = IntCounter::new("sentinel_audit_ingested_total", "Audit records stored")?;
-        let quarantined = IntCounter::new(
-            "sentinel_audit_quarantined_total",
-            "Audit records put into quarantine",
-        )?;
+        let quarantined = IntCounter::new("sentinel_audit_quarantined_total", "Audit records put into quarantine")?;
         let build = IntGaugeVec::new(Opts::new("sentinel_build_info", "This build"), &["version"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         registry.register(Box::new(planes.clone()))?;
@@ -55,37 +43,18 @@ impl Metrics {
         registry.register(Box::new(ingested.clone()))?;
         registry.register(Box::new(quarantined.clone()))?;
         registry.register(Box::new(build))?;
-        Ok(Self {
-            registry,
-            planes,
-            revision,
-            epoch,
-            publish_ack,
-            ingested,
-            quarantined,
-        })
+        Ok(Self { registry, planes, revision, epoch, publish_ack, ingested, quarantined })
     }
 
     /// The text that a scrape gets. Errors: none that a correct registry makes.
     pub fn text(&self, core: &Core) -> Result<Vec<u8>, prometheus::Error> {
         for state in ["connected", "lost", "stopped"] {
-            let count = core.fleet.see(|all| {
-                all.values()
-                    .filter(|plane| plane.state_word() == state)
-                    .count()
-            });
-            self.planes
-                .with_label_values(&[state])
-                .set(i64::try_from(count).unwrap_or(i64::MAX));
+            let count = core.fleet.see(|all| all.values().filter(|plane| plane.state_word() == state).count());
+            self.planes.with_label_values(&[state]).set(i64::try_from(count).unwrap_or(i64::MAX));
         }
-        let revision = core
-            .revisions
-            .current()
-            .map_or(0, |current| current.revision.number);
-        self.revision
-            .set(i64::try_from(revision).unwrap_or(i64::MAX));
-        self.epoch
-            .set(i64::try_from(core.kills.see(Kills::epoch)).unwrap_or(i64::MAX));
+        let revision = core.revisions.current().map_or(0, |current| current.revision.number);
+        self.revision.set(i64::try_from(revision).unwrap_or(i64::MAX));
+        self.epoch.set(i64::try_from(core.kills.see(Kills::epoch)).unwrap_or(i64::MAX));
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)

@@ -5,16 +5,7 @@ pub fn nearest<'a>(asked: &str, names: impl IntoIterator<Item = &'a str>) -> Vec
     let most = (asked.chars().count() / 3).max(2);
     let mut near: Vec<_> = names
         .into_iter()
-        .map(|name| {
-            (
-                if name.contains(asked) && !asked.is_empty() {
-                    1
-                } else {
-                    distance(asked, name)
-                },
-                name,
-            )
-        })
+        .map(|name| (if name.contains(asked) && !asked.is_empty() { 1 } else { distance(asked, name) }, name))
         .filter(|(far, _)| *far <= most)
         .collect();
     near.sort_unstable();
@@ -40,9 +31,7 @@ fn distance(a: &str, b: &str) -> usize {
         let mut next = vec![left];
         for (y, above) in b.iter().zip(row.windows(2)) {
             let &[diagonal, over] = above else { continue };
-            left = (diagonal + usize::from(x != *y))
-                .min(over + 1)
-                .min(left + 1);
+            left = (diagonal + usize::from(x != *y)).min(over + 1).min(left + 1);
             next.push(left);
         }
         row = next;
@@ -57,10 +46,7 @@ mod tests {
     #[test]
     fn the_nearest_name_comes_first_and_far_ones_not_at_all() {
         let names = ["sqlite__read_query", "sqlite__read_queries", "n8n__run"];
-        assert_eq!(
-            nearest("sqlite__raed_query", names),
-            ["sqlite__read_query", "sqlite__read_queries"]
-        );
+        assert_eq!(nearest("sqlite__raed_query", names), ["sqlite__read_query", "sqlite__read_queries"]);
         assert_eq!(nearest("run", names), ["n8n__run"]);
         assert!(nearest("zzz", names).is_empty());
         assert_eq!(distance("kitten", "sitting"), 3);

@@ -26,10 +26,7 @@ struct Ops {
 
 /// The three paths; `token`: what `/ready` and `/metrics` ask for.
 pub fn router(core: Core, token: Option<Fingerprint>) -> Router {
-    let ops = Ops {
-        core,
-        token: token.map(Arc::new),
-    };
+    let ops = Ops { core, token: token.map(Arc::new) };
     Router::new()
         .route("/health", get(async || "ok\n"))
         .route("/ready", get(ready))
@@ -39,42 +36,24 @@ pub fn router(core: Core, token: Option<Fingerprint>) -> Router {
 }
 
 async fn guard(State(ops): State<Ops>, request: Request, next: Next) -> Response {
-    match refused(
-        ops.token.as_deref(),
-        request.uri().path(),
-        request.headers(),
-    ) {
+    match refused(ops.token.as_deref(), request.uri().path(), request.headers()) {
         None => next.run(request).await,
         Some((status, why)) => (status, format!("{why}\n")).into_response(),
     }
 }
 
-fn refused(
-    token: Option<&Fingerprint>,
-    path: &str,
-    headers: &HeaderMap,
-) -> Option<(StatusCode, &'static str)> {
+fn refused(token: Option<&Fingerprint>, path: &str, headers: &HeaderMap) -> Option<(StatusCode, &'static str)> {
     if let Some(token) = token {
-        let shown = headers
-            .get(header::AUTHORIZATION)
-            .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+        let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
         let open = path == "/health" || shown.is_some_and(|shown| token.fits(shown));
-        return (!open).then_some((
-            StatusCode::UNAUTHORIZED,
-            "give SENTINEL_OPS_TOKEN as a bearer token",
-        ));
+        return (!open).then_some((StatusCode::UNAUTHORIZED, "give SENTINEL_OPS_TOKEN as a bearer token"));
     }
-    let host = headers
-        .get(header::HOST)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
+    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
     };
-    let ours = ["localhost", "127.0.0.1", "[::1]"]
-        .iter()
-        .any(|known| name.eq_ignore_ascii_case(known));
+    let ours = ["localhost", "127.0.0.1", "[::1]"].iter().any(|known| name.eq_ignore_ascii_case(known));
     (!ours).then_some((
         StatusCode::FORBIDDEN,
         "this Host is not served; set SENTINEL_OPS_TOKEN to be asked by other names",
@@ -95,10 +74,7 @@ async fn ready(State(ops): State<Ops>) -> Response {
         ""
     };
     let planes = core.fleet.states();
-    let connected = planes
-        .iter()
-        .filter(|plane| plane.state == "connected")
-        .count();
+    let connected = planes.iter().filter(|plane| plane.state == "connected").count();
     let body = json!({
         "ready": reason.is_empty(),
         "reason": reason,
@@ -108,11 +84,7 @@ async fn ready(State(ops): State<Ops>) -> Response {
         "epoch": core.kills.see(Kills::epoch),
         "planes": { "connected": connected, "known": planes.len() },
     });
-    let status = if reason.is_empty() {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
+    let status = if reason.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(body)).into_response()
 }
 
@@ -138,21 +110,11 @@ mod tests {
 
     #[test]
     fn without_a_token_the_host_must_name_this_machine() {
-        for host in [
-            "localhost",
-            "LOCALHOST:9301",
-            "127.0.0.1:1",
-            "[::1]:9301",
-            "[::1]",
-        ] {
+        for host in ["localhost", "LOCALHOST:9301", "127.0.0.1:1", "[::1]:9301", "[::1]"] {
             assert_eq!(asked(None, "/ready", &[("host", host)]), None, "{host}");
         }
         for host in ["evil.example", "localhost.evil.example:9301", ""] {
-            assert_eq!(
-                asked(None, "/health", &[("host", host)]),
-                Some(403),
-                "{host}"
-            );
+            assert_eq!(asked(None, "/health", &[("host", host)]), Some(403), "{host}");
         }
     }
 
@@ -161,17 +123,7 @@ mod tests {
         let host = ("host", "plane:9301");
         assert_eq!(asked(Some("t"), "/health", &[host]), None);
         assert_eq!(asked(Some("t"), "/metrics", &[host]), Some(401));
-        assert_eq!(
-            asked(
-                Some("t"),
-                "/metrics",
-                &[host, ("authorization", "Bearer t")]
-            ),
-            None
-        );
-        assert_eq!(
-            asked(Some("t"), "/ready", &[host, ("authorization", "Bearer x")]),
-            Some(401)
-        );
+        assert_eq!(asked(Some("t"), "/metrics", &[host, ("authorization", "Bearer t")]), None);
+        assert_eq!(asked(Some("t"), "/ready", &[host, ("authorization", "Bearer x")]), Some(401));
     }
 }

@@ -47,10 +47,7 @@ impl Candidate {
             revision: self.revision,
             digest: self.digest.clone(),
             snapshot: self.bytes.clone(),
-            required_capabilities: sentinel_proto::CAPABILITIES
-                .iter()
-                .map(|&name| name.to_owned())
-                .collect(),
+            required_capabilities: sentinel_proto::CAPABILITIES.iter().map(|&name| name.to_owned()).collect(),
             allow_degraded: self.allow_degraded,
         }
     }
@@ -59,28 +56,12 @@ impl Candidate {
 /// Has every connected plane prepare `candidate`, waiting `SILENCE` at most.
 ///
 /// Errors: `Refused` where one can't, or is silent and `skip_unresponsive` is not set.
-pub async fn prepare(
-    fleet: &Fleet,
-    candidate: Candidate,
-    skip_unresponsive: bool,
-) -> Result<Ready, Refused> {
+pub async fn prepare(fleet: &Fleet, candidate: Candidate, skip_unresponsive: bool) -> Result<Ready, Refused> {
     let links = fleet.ask_all(&candidate.prepare());
     let deadline = Instant::now() + SILENCE;
-    fleet
-        .until(deadline, |all| {
-            links
-                .iter()
-                .all(|link| is_settled(all, link, &candidate))
-                .then_some(())
-        })
-        .await;
+    fleet.until(deadline, |all| links.iter().all(|link| is_settled(all, link, &candidate)).then_some(())).await;
 
-    let outcomes = fleet.see(|all| {
-        links
-            .iter()
-            .map(|link| prepared(all, link, &candidate))
-            .collect::<Vec<_>>()
-    });
+    let outcomes = fleet.see(|all| links.iter().map(|link| prepared(all, link, &candidate)).collect::<Vec<_>>());
     let stands_in_the_way = |outcome: &&PlaneOutcome| match outcome.outcome.as_str() {
         "ready" => false,
         "refused" => true,
@@ -92,32 +73,16 @@ pub async fn prepare(
         abort(fleet, &candidate, &links, &why);
         return Err(Refused { outcomes, why });
     }
-    let (ready, rest): (Vec<_>, Vec<_>) = links
-        .into_iter()
-        .zip(&outcomes)
-        .partition(|(_, outcome)| outcome.outcome == "ready");
+    let (ready, rest): (Vec<_>, Vec<_>) =
+        links.into_iter().zip(&outcomes).partition(|(_, outcome)| outcome.outcome == "ready");
     let ready: Vec<_> = ready.into_iter().map(|(link, _)| link).collect();
     let rest: Vec<_> = rest.into_iter().map(|(link, _)| link).collect();
-    abort(
-        fleet,
-        &candidate,
-        &rest,
-        "no answer in time; it comes again once you answer",
-    );
-    let outcomes = outcomes
-        .into_iter()
-        .map(|outcome| match outcome.outcome.as_str() {
-            "silent" => PlaneOutcome {
-                outcome: "skipped".to_owned(),
-                ..outcome
-            },
-            _ => outcome,
-        });
-    Ok(Ready {
-        candidate,
-        links: ready,
-        outcomes: outcomes.collect(),
-    })
+    abort(fleet, &candidate, &rest, "no answer in time; it comes again once you answer");
+    let outcomes = outcomes.into_iter().map(|outcome| match outcome.outcome.as_str() {
+        "silent" => PlaneOutcome { outcome: "skipped".to_owned(), ..outcome },
+        _ => outcome,
+    });
+    Ok(Ready { candidate, links: ready, outcomes: outcomes.collect() })
 }
 
 impl Ready {
@@ -133,16 +98,9 @@ impl Ready {
 
     /// Commits on every plane that is ready, and waits `SILENCE` at most for their word.
     pub async fn commit(self, fleet: &Fleet, acks: &Histogram) -> Vec<PlaneOutcome> {
-        let Self {
-            candidate,
-            links,
-            mut outcomes,
-        } = self;
+        let Self { candidate, links, mut outcomes } = self;
         let since = Instant::now();
-        let commit = Hears::Commit(Commit {
-            revision: candidate.revision,
-            digest: candidate.digest.clone(),
-        });
+        let commit = Hears::Commit(Commit { revision: candidate.revision, digest: candidate.digest.clone() });
         fleet.unsettle(&links);
         fleet.tell(&links, &commit);
         let mut took: Vec<Option<Duration>> = vec![None; links.len()];
@@ -164,10 +122,7 @@ impl Ready {
             let Some(outcome) = outcomes.iter_mut().find(|outcome| outcome.id == link.plane) else {
                 continue;
             };
-            let there = fleet.see(|all| {
-                all.get(&link.plane)
-                    .is_some_and(|plane| is_current(plane, link))
-            });
+            let there = fleet.see(|all| all.get(&link.plane).is_some_and(|plane| is_current(plane, link)));
             match took {
                 Some(took) => {
                     acks.observe(took.as_secs_f64());
@@ -184,18 +139,11 @@ impl Ready {
 
 fn has_applied(plane: &Plane, candidate: &Candidate) -> bool {
     plane.runs(candidate.revision, &candidate.digest)
-        && plane
-            .link
-            .as_ref()
-            .is_some_and(|link| link.applied_since_commit)
+        && plane.link.as_ref().is_some_and(|link| link.applied_since_commit)
 }
 
 fn abort(fleet: &Fleet, candidate: &Candidate, links: &[LinkId], why: &str) {
-    let message = Abort {
-        revision: candidate.revision,
-        digest: candidate.digest.clone(),
-        reason: why.to_owned(),
-    };
+    let message = Abort { revision: candidate.revision, digest: candidate.digest.clone(), reason: why.to_owned() };
     fleet.tell(links, &Hears::Abort(message));
 }
 
@@ -229,11 +177,7 @@ fn prepared(all: &Planes, link: &LinkId, candidate: &Candidate) -> PlaneOutcome 
             outcome.took_ms = millis(answer.took);
             outcome.problems.clone_from(&answer.problems);
             outcome.degraded.clone_from(&answer.degraded);
-            if answer.problems.is_empty() {
-                "ready"
-            } else {
-                "refused"
-            }
+            if answer.problems.is_empty() { "ready" } else { "refused" }
         }
     }
     .to_owned();
@@ -241,21 +185,11 @@ fn prepared(all: &Planes, link: &LinkId, candidate: &Candidate) -> PlaneOutcome 
 }
 
 fn sentence(blocking: &[&PlaneOutcome]) -> String {
-    let each = blocking
-        .iter()
-        .map(|outcome| match outcome.outcome.as_str() {
-            "refused" => format!(
-                "plane {} can't run it ({} problems)",
-                outcome.name,
-                outcome.problems.len()
-            ),
-            "lost" => format!("plane {} was lost meanwhile", outcome.name),
-            _ => format!(
-                "plane {} did not answer in {} s",
-                outcome.name,
-                SILENCE.as_secs()
-            ),
-        });
+    let each = blocking.iter().map(|outcome| match outcome.outcome.as_str() {
+        "refused" => format!("plane {} can't run it ({} problems)", outcome.name, outcome.problems.len()),
+        "lost" => format!("plane {} was lost meanwhile", outcome.name),
+        _ => format!("plane {} did not answer in {} s", outcome.name, SILENCE.as_secs()),
+    });
     let each: Vec<_> = each.collect();
     let advice = if blocking.iter().all(|outcome| outcome.outcome == "refused") {
         "mend that, or publish with --allow-degraded to switch off the backends that can't be built"

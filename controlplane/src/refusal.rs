@@ -31,15 +31,11 @@ pub enum Refusal {
 
 impl Refusal {
     pub fn invalid(sentence: impl Into<String>) -> Self {
-        Self::Invalid {
-            sentence: sentence.into(),
-        }
+        Self::Invalid { sentence: sentence.into() }
     }
 
     pub fn state(sentence: impl Into<String>) -> Self {
-        Self::State {
-            sentence: sentence.into(),
-        }
+        Self::State { sentence: sentence.into() }
     }
 }
 
@@ -51,15 +47,13 @@ impl From<Refusal> for Status {
             Refusal::State { .. } => Self::failed_precondition(sentence),
             Refusal::Store(StoreError::Conflict { .. }) => Self::aborted(sentence),
             Refusal::Store(StoreError::NoSuchRevision { .. }) => Self::invalid_argument(sentence),
-            Refusal::Query(
-                QueryError::Limit(_) | QueryError::RequestId | QueryError::Status(_),
-            ) => Self::invalid_argument(sentence),
+            Refusal::Query(QueryError::Limit(_) | QueryError::RequestId | QueryError::Status(_)) => {
+                Self::invalid_argument(sentence)
+            }
             // Not UNAVAILABLE: the control plane was reached.
-            Refusal::Away(_)
-            | Refusal::Store(_)
-            | Refusal::Query(_)
-            | Refusal::Signing(_)
-            | Refusal::Lost => Self::internal(sentence),
+            Refusal::Away(_) | Refusal::Store(_) | Refusal::Query(_) | Refusal::Signing(_) | Refusal::Lost => {
+                Self::internal(sentence)
+            }
         }
     }
 }

@@ -57,11 +57,7 @@ pub enum Error {
     #[error("{name} and {name}_FILE are both set; keep one")]
     Both { name: &'static str },
     #[error("the file that {name}_FILE names ({path}) can't be read: {why}")]
-    Unreadable {
-        name: &'static str,
-        path: String,
-        why: std::io::Error,
-    },
+    Unreadable { name: &'static str, path: String, why: std::io::Error },
     #[error("{name} is too short: give at least {SHORTEST} characters (`openssl rand -hex 32`)")]
     Short { name: &'static str },
     #[error(
@@ -70,9 +66,7 @@ pub enum Error {
     Missing { name: &'static str },
     #[error("randomness can't be had from the system")]
     Random,
-    #[error(
-        "SENTINEL_ADMIN_TOKEN and SENTINEL_PLANE_TOKEN are the same; they are different powers, give two"
-    )]
+    #[error("SENTINEL_ADMIN_TOKEN and SENTINEL_PLANE_TOKEN are the same; they are different powers, give two")]
     Same,
 }
 
@@ -139,27 +133,18 @@ pub fn random_hex() -> Result<String, Error> {
 /// Bytes as lower-case hex digits.
 pub fn hex(bytes: &[u8]) -> String {
     use fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-            write!(out, "{byte:02x}").ok();
-            out
-        })
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
+        write!(out, "{byte:02x}").ok();
+        out
+    })
 }
 
 /// The bytes that hex digits stand for; `None` where `text` is not an even number of them.
 pub fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u8>> = text
-        .chars()
-        .map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
-        .collect();
+    let digits: Option<Vec<u8>> =
+        text.chars().map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect();
     let digits = digits.filter(|digits| digits.len() % 2 == 0)?;
-    Some(
-        digits
-            .chunks_exact(2)
-            .map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit))
-            .collect(),
-    )
+    Some(digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect())
 }
 
 #[cfg(test)]
@@ -182,10 +167,7 @@ mod tests {
     fn beyond_loopback_the_tokens_must_be_given() {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::open(dir.path()).unwrap();
-        assert!(matches!(
-            Tokens::load(&home, true),
-            Err(Error::Missing { .. })
-        ));
+        assert!(matches!(Tokens::load(&home, true), Err(Error::Missing { .. })));
     }
 
     #[test]

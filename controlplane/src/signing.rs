@@ -62,12 +62,8 @@ impl SigningKey {
         if let Some(key) = Self::load(home)? {
             return Ok(key);
         }
-        let made =
-            Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(|_| Error::Random)?;
-        let text = Zeroizing::new(format!(
-            "{BEGIN}\n{}\n{END}\n",
-            STANDARD.encode(made.as_ref())
-        ));
+        let made = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(|_| Error::Random)?;
+        let text = Zeroizing::new(format!("{BEGIN}\n{}\n{END}\n", STANDARD.encode(made.as_ref())));
         home::write_private(&home.signing_key(), text.as_bytes())?;
         Self::from_pkcs8(made.as_ref()).ok_or(Error::Random)
     }
@@ -78,15 +74,9 @@ impl SigningKey {
         let Some(kept) = home::read_private(&path)?.map(Zeroizing::new) else {
             return Ok(None);
         };
-        let broken = || Error::Broken {
-            path: path.display().to_string(),
-        };
+        let broken = || Error::Broken { path: path.display().to_string() };
         let text = std::str::from_utf8(&kept).map_err(|_| broken())?;
-        let body: String = text
-            .lines()
-            .filter(|line| !line.starts_with("-----"))
-            .map(str::trim)
-            .collect();
+        let body: String = text.lines().filter(|line| !line.starts_with("-----")).map(str::trim).collect();
         let der = Zeroizing::new(STANDARD.decode(body).map_err(|_| broken())?);
         Self::from_pkcs8(&der).map(Some).ok_or_else(broken)
     }
@@ -94,10 +84,7 @@ impl SigningKey {
     fn from_pkcs8(der: &[u8]) -> Option<Self> {
         let pair = Ed25519KeyPair::from_pkcs8(der).ok()?;
         let public = pair.public_key().as_ref().try_into().ok()?;
-        Some(Self {
-            encoding: EncodingKey::from_ed_der(der),
-            public,
-        })
+        Some(Self { encoding: EncodingKey::from_ed_der(der), public })
     }
 
     /// The public half, raw.
@@ -140,8 +127,7 @@ mod tests {
         let token = key.sign("k", &claims).unwrap();
         let mut rules = Validation::new(Algorithm::EdDSA);
         rules.set_audience(&["sentinel"]);
-        let read = decode::<serde_json::Value>(&token, &DecodingKey::from_ed_der(&public), &rules)
-            .unwrap();
+        let read = decode::<serde_json::Value>(&token, &DecodingKey::from_ed_der(&public), &rules).unwrap();
         assert_eq!(read.claims["sub"], "claude");
         assert_eq!(read.header.kid.as_deref(), Some("k"));
     }
@@ -151,10 +137,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::open(dir.path()).unwrap();
         std::fs::write(home.signing_key(), "rubbish").unwrap();
-        assert!(matches!(
-            SigningKey::load_or_make(&home),
-            Err(Error::Broken { .. })
-        ));
+        assert!(matches!(SigningKey::load_or_make(&home), Err(Error::Broken { .. })));
         assert_eq!(std::fs::read(home.signing_key()).unwrap(), b"rubbish");
     }
 }

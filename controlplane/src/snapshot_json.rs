@@ -3,8 +3,7 @@
 //! Every field of the contract is named in a pattern without `..`, so that a new one does not compile unnoticed.
 
 use sentinel_proto::v1::{
-    ArgumentMode, ArgumentRecord, Auth, AuthKey, Backend, Pair, Quota, RateLimit, Role, Snapshot,
-    auth_key, backend,
+    ArgumentMode, ArgumentRecord, Auth, AuthKey, Backend, Pair, Quota, RateLimit, Role, Snapshot, auth_key, backend,
 };
 use serde_json::{Value, json};
 
@@ -76,14 +75,7 @@ fn value(snapshot: &Snapshot) -> Value {
 }
 
 fn auth_value(auth: &Auth) -> Value {
-    let Auth {
-        anonymous,
-        default_role,
-        keys,
-        client_claim,
-        roles_claim,
-        leeway_secs,
-    } = auth;
+    let Auth { anonymous, default_role, keys, client_claim, roles_claim, leeway_secs } = auth;
     json!({
         "anonymous": anonymous,
         "default_role": default_role,
@@ -95,13 +87,7 @@ fn auth_value(auth: &Auth) -> Value {
 }
 
 fn key(key: &AuthKey) -> Value {
-    let AuthKey {
-        kid,
-        algorithm,
-        issuer,
-        audience,
-        source,
-    } = key;
+    let AuthKey { kid, algorithm, issuer, audience, source } = key;
     json!({
         "kid": kid,
         "algorithm": algorithm,
@@ -117,12 +103,7 @@ fn key(key: &AuthKey) -> Value {
 }
 
 fn role(role: &Role) -> Value {
-    let Role {
-        name,
-        allow,
-        deny,
-        rules,
-    } = role;
+    let Role { name, allow, deny, rules } = role;
     let rules = rules.iter().map(|rule| {
         let schema: Value = serde_json::from_str(&rule.schema).unwrap_or(Value::Null);
         json!({ "name": rule.name, "tool": rule.tool, "schema": schema })
@@ -131,11 +112,7 @@ fn role(role: &Role) -> Value {
 }
 
 fn limits(limits: &RateLimit) -> Value {
-    let RateLimit {
-        default,
-        per_client,
-        tools,
-    } = limits;
+    let RateLimit { default, per_client, tools } = limits;
     json!({
         "default": default.as_ref().map(quota),
         "per_client": per_client.as_ref().map(quota),
@@ -144,11 +121,7 @@ fn limits(limits: &RateLimit) -> Value {
 }
 
 fn quota(quota: &Quota) -> Value {
-    let Quota {
-        requests,
-        per_secs,
-        burst,
-    } = quota;
+    let Quota { requests, per_secs, burst } = quota;
     json!({ "requests": requests, "per_secs": per_secs, "burst": burst })
 }
 
@@ -176,9 +149,7 @@ fn backend_value(backend: &Backend) -> Value {
         attempts,
         kind,
     } = backend;
-    let named = |timeout: &sentinel_proto::v1::NamedTimeout| {
-        (timeout.tool.clone(), Value::from(timeout.secs))
-    };
+    let named = |timeout: &sentinel_proto::v1::NamedTimeout| (timeout.tool.clone(), Value::from(timeout.secs));
     json!({
         "name": name,
         "prefix": prefix,

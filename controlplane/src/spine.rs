@@ -26,10 +26,7 @@ impl Spine {
         let (stop, broken) = (self.stop.clone(), Arc::clone(&self.broken));
         self.tracker.spawn(async move {
             if AssertUnwindSafe(task).catch_unwind().await.is_err() {
-                tracing::error!(
-                    task = name,
-                    "a part that nothing works without has panicked; ending"
-                );
+                tracing::error!(task = name, "a part that nothing works without has panicked; ending");
                 broken.store(true, Ordering::SeqCst);
                 stop.cancel();
             }

@@ -41,10 +41,7 @@ impl Watch {
 impl ConfigService for Watch {
     type WatchStream = BoxStream<'static, Result<PlaneHears, Status>>;
 
-    async fn watch(
-        &self,
-        request: Request<Streaming<PlaneSays>>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
+    async fn watch(&self, request: Request<Streaming<PlaneSays>>) -> Result<Response<Self::WatchStream>, Status> {
         guard::check(&self.core.tokens, Power::Plane, request.metadata())?;
         let peer = guard::peer(&request);
         let outbox = Outbox::new();
@@ -62,26 +59,14 @@ impl ConfigService for Watch {
 }
 
 /// The whole life of one stream. Errors: the status that ends it.
-async fn converse(
-    core: &Core,
-    outbox: &Outbox,
-    peer: &str,
-    mut says: Streaming<PlaneSays>,
-) -> Result<(), Status> {
+async fn converse(core: &Core, outbox: &Outbox, peer: &str, mut says: Streaming<PlaneSays>) -> Result<(), Status> {
     let first = tokio::select! {
         () = core.spine.stop().cancelled() => return Err(stopping()),
         first = tokio::time::timeout(HELLO, says.message()) => first,
     };
-    let first = first.map_err(|_| {
-        Status::deadline_exceeded("a plane speaks first, and no hello came in 10 s")
-    })??;
-    let Some(PlaneSays {
-        says: Some(Says::Hello(hello)),
-    }) = first
-    else {
-        return Err(Status::invalid_argument(
-            "a plane's first message is its hello",
-        ));
+    let first = first.map_err(|_| Status::deadline_exceeded("a plane speaks first, and no hello came in 10 s"))??;
+    let Some(PlaneSays { says: Some(Says::Hello(hello)) }) = first else {
+        return Err(Status::invalid_argument("a plane's first message is its hello"));
     };
     let link = greet(core, outbox, peer, hello).await?;
     let end = listen(core, outbox, &link, &mut says).await;
@@ -94,12 +79,7 @@ async fn converse(
 }
 
 /// Errors: who it says to be is not proved, is here already, or can't be looked up now.
-async fn greet(
-    core: &Core,
-    outbox: &Outbox,
-    peer: &str,
-    mut hello: Hello,
-) -> Result<LinkId, Status> {
+async fn greet(core: &Core, outbox: &Outbox, peer: &str, mut hello: Hello) -> Result<LinkId, Status> {
     check(&hello)?;
     hello.name = printable(&hello.name, 128);
     hello.version = printable(&hello.version, 64);
@@ -116,11 +96,7 @@ async fn greet(
         Status::already_exists(taken.to_string())
     })?;
     if let Some(set) = &hello.kill_set {
-        let news = core
-            .kills
-            .adopt(set, &hello.name)
-            .await
-            .map_err(unavailable)?;
+        let news = core.kills.adopt(set, &hello.name).await.map_err(unavailable)?;
         if !news.entries.is_empty() || !news.revocations.is_empty() {
             note_adoption(core, &hello.name, news.epoch, news.entries.len()).await;
         }
@@ -129,19 +105,14 @@ async fn greet(
         let other = hello.digest != current.revision.digest;
         let number = current.revision.number;
         if hello.revision > number || (hello.revision == number && other) {
-            core.revisions
-                .renumber_above(hello.revision, &hello.name)
-                .await
-                .map_err(unavailable)?;
+            core.revisions.renumber_above(hello.revision, &hello.name).await.map_err(unavailable)?;
         }
     }
     // Kills wait in the outbox before there is a link, so that nothing can come before them.
     let whole = core.kills.see(Kills::whole);
     let current = core.revisions.current();
     outbox.kill(whole.clone());
-    let welcome = current
-        .as_ref()
-        .map(|current| current.candidate().prepare());
+    let welcome = current.as_ref().map(|current| current.candidate().prepare());
     let link = core
         .fleet
         .attach(&hello, peer, outbox, welcome.as_ref())
@@ -150,29 +121,17 @@ async fn greet(
     if core.kills.see(Kills::epoch) != whole.epoch {
         outbox.kill(core.kills.see(Kills::whole));
     }
-    let number =
-        |current: &Option<Arc<Current>>| current.as_ref().map(|current| current.revision.number);
+    let number = |current: &Option<Arc<Current>>| current.as_ref().map(|current| current.revision.number);
     if number(&core.revisions.current()) != number(&current) {
         core.revisions.catch_up();
     }
-    tracing::info!(
-        plane = hello.name,
-        id = hello.plane_id,
-        peer,
-        revision = hello.revision,
-        "a plane has come"
-    );
+    tracing::info!(plane = hello.name, id = hello.plane_id, peer, revision = hello.revision, "a plane has come");
     Ok(link)
 }
 
 fn check(hello: &Hello) -> Result<(), Status> {
-    let refuse = |what: &str| {
-        Err(Status::invalid_argument(format!(
-            "this hello can't be taken: {what}"
-        )))
-    };
-    let is_uuid =
-        uuid::Uuid::try_parse(&hello.plane_id).is_ok_and(|id| id.to_string() == hello.plane_id);
+    let refuse = |what: &str| Err(Status::invalid_argument(format!("this hello can't be taken: {what}")));
+    let is_uuid = uuid::Uuid::try_parse(&hello.plane_id).is_ok_and(|id| id.to_string() == hello.plane_id);
     if !is_uuid {
         return refuse("plane_id is no UUID in its usual form");
     }
@@ -197,9 +156,7 @@ async fn prove(core: &Core, hello: &Hello) -> Result<(), Status> {
         at_unix_ms,
     };
     match core.fleet.proof(&hello.plane_id, &hello.secret) {
-        Proof::Wrong => Err(wrong(&StoreError::WrongPlaneSecret {
-            id: hello.plane_id.clone(),
-        })),
+        Proof::Wrong => Err(wrong(&StoreError::WrongPlaneSecret { id: hello.plane_id.clone() })),
         Proof::Known => {
             // The store only notes the time here: without it the plane is welcome all the same.
             if let Ok(store) = core.keeper.store()
@@ -210,10 +167,7 @@ async fn prove(core: &Core, hello: &Hello) -> Result<(), Status> {
             Ok(())
         }
         Proof::AskStore => {
-            let store = core
-                .keeper
-                .store()
-                .map_err(|away| unavailable(away.into()))?;
+            let store = core.keeper.store().map_err(|away| unavailable(away.into()))?;
             store.plane_hello(&said).await.map_err(|why| match why {
                 StoreError::WrongPlaneSecret { .. } => wrong(&why),
                 _ => unavailable(why.into()),
@@ -240,12 +194,7 @@ async fn note_adoption(core: &Core, plane: &str, epoch: u64, entries: usize) {
 }
 
 /// Hears the plane until one side ends the stream. Errors: the status that ends it.
-async fn listen(
-    core: &Core,
-    outbox: &Outbox,
-    link: &LinkId,
-    says: &mut Streaming<PlaneSays>,
-) -> Result<(), Status> {
+async fn listen(core: &Core, outbox: &Outbox, link: &LinkId, says: &mut Streaming<PlaneSays>) -> Result<(), Status> {
     loop {
         let message = tokio::select! {
             () = core.spine.stop().cancelled() => return Err(stopping()),
@@ -280,13 +229,7 @@ async fn gone(core: &Core, link: &LinkId, word: &str) {
     core.fleet.detach(link);
     let last = core.fleet.see(|all| {
         let plane = all.get(&link.plane).filter(|plane| plane.link.is_none())?;
-        Some((
-            plane.name.clone(),
-            plane.stopped,
-            plane.last_seen_ms,
-            plane.revision,
-            plane.epoch,
-        ))
+        Some((plane.name.clone(), plane.stopped, plane.last_seen_ms, plane.revision, plane.epoch))
     });
     let Some((name, stopped, at_unix_ms, revision, epoch)) = last else {
         return;
@@ -303,14 +246,7 @@ async fn gone(core: &Core, link: &LinkId, word: &str) {
     let noted = if stopped {
         store.plane_goodbye(&id, at_unix_ms).await
     } else {
-        store
-            .plane_seen(&PlaneSeen {
-                id,
-                at_unix_ms,
-                revision: Some(revision),
-                epoch: Some(epoch),
-            })
-            .await
+        store.plane_seen(&PlaneSeen { id, at_unix_ms, revision: Some(revision), epoch: Some(epoch) }).await
     };
     if let Err(why) = noted {
         tracing::warn!(plane = name, %why, "a plane's end could not be noted");
@@ -321,10 +257,7 @@ fn stopping() -> Status {
     Status::unavailable("the control plane is stopping")
 }
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "made for map_err, which gives the value"
-)]
+#[expect(clippy::needless_pass_by_value, reason = "made for map_err, which gives the value")]
 fn unavailable(why: Refusal) -> Status {
     Status::unavailable(why.to_string())
 }

@@ -17,18 +17,10 @@ const HEAD: usize = 20;
 #[derive(Debug, Error)]
 pub enum DiskError {
     /// The system refused.
-    #[error(
-        "{path}: {doing} failed: {source}; see that the folder is writable and the disk has room"
-    )]
-    Io {
-        path: PathBuf,
-        doing: &'static str,
-        source: io::Error,
-    },
+    #[error("{path}: {doing} failed: {source}; see that the folder is writable and the disk has room")]
+    Io { path: PathBuf, doing: &'static str, source: io::Error },
     /// No generation is whole, though there is at least one.
-    #[error(
-        "{path}: {why}, and there is no whole generation before it; move it away to begin without it"
-    )]
+    #[error("{path}: {why}, and there is no whole generation before it; move it away to begin without it")]
     Damaged { path: PathBuf, why: Damage },
 }
 
@@ -71,11 +63,7 @@ impl StateFile {
     /// Both generations by name (`snapshot.last`, `snapshot.previous`).
     #[must_use]
     pub fn named(dir: &Path, newest: &str, before: &str) -> Self {
-        Self {
-            newest: dir.join(newest),
-            before: dir.join(before),
-            aside: dir.join(format!("{newest}.new")),
-        }
+        Self { newest: dir.join(newest), before: dir.join(before), aside: dir.join(format!("{newest}.new")) }
     }
 
     /// The newest whole generation; `None` when neither file exists.
@@ -86,30 +74,18 @@ impl StateFile {
         let newest = read_one(&self.newest)?;
         let damage = match newest {
             Generation::Whole(bytes) => {
-                return Ok(Some(Loaded {
-                    bytes,
-                    before: false,
-                    damage: None,
-                }));
+                return Ok(Some(Loaded { bytes, before: false, damage: None }));
             }
             Generation::Absent => None,
             Generation::Damaged(why) => Some(why),
         };
         match (read_one(&self.before)?, damage) {
-            (Generation::Whole(bytes), damage) => Ok(Some(Loaded {
-                bytes,
-                before: true,
-                damage,
-            })),
+            (Generation::Whole(bytes), damage) => Ok(Some(Loaded { bytes, before: true, damage })),
             (Generation::Absent, None) => Ok(None),
-            (Generation::Absent | Generation::Damaged(_), Some(why)) => Err(DiskError::Damaged {
-                path: self.newest.clone(),
-                why,
-            }),
-            (Generation::Damaged(why), None) => Err(DiskError::Damaged {
-                path: self.before.clone(),
-                why,
-            }),
+            (Generation::Absent | Generation::Damaged(_), Some(why)) => {
+                Err(DiskError::Damaged { path: self.newest.clone(), why })
+            }
+            (Generation::Damaged(why), None) => Err(DiskError::Damaged { path: self.before.clone(), why }),
         }
     }
 
@@ -130,13 +106,7 @@ impl StateFile {
     /// # Errors
     /// `Io`, naming the step; what was there before is still readable.
     pub fn write(&self, bytes: &[u8]) -> Result<(), DiskError> {
-        let failed = |doing| {
-            move |source| DiskError::Io {
-                path: self.newest.clone(),
-                doing,
-                source,
-            }
-        };
+        let failed = |doing| move |source| DiskError::Io { path: self.newest.clone(), doing, source };
         let mut head = Vec::with_capacity(HEAD);
         head.extend_from_slice(MAGIC);
         head.extend_from_slice(&u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_le_bytes());
@@ -153,8 +123,7 @@ impl StateFile {
         file.sync_data().map_err(failed("fdatasync"))?;
         drop(file);
         if matches!(read_one(&self.newest)?, Generation::Whole(_)) {
-            fs::rename(&self.newest, &self.before)
-                .map_err(failed("keeping the generation before"))?;
+            fs::rename(&self.newest, &self.before).map_err(failed("keeping the generation before"))?;
         }
         fs::rename(&self.aside, &self.newest).map_err(failed("renaming it into place"))?;
         sync_folder_of(&self.newest).map_err(failed("fsync of its folder"))
@@ -166,10 +135,7 @@ impl StateFile {
 /// # Errors
 /// What the system says.
 pub fn sync_folder_of(path: &Path) -> io::Result<()> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or_else(|| Path::new("."));
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     File::open(folder)?.sync_all()
 }
 
@@ -180,11 +146,7 @@ enum Generation {
 }
 
 fn read_one(path: &Path) -> Result<Generation, DiskError> {
-    let failed = |source| DiskError::Io {
-        path: path.to_path_buf(),
-        doing: "reading",
-        source,
-    };
+    let failed = |source| DiskError::Io { path: path.to_path_buf(), doing: "reading", source };
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Generation::Absent),
@@ -195,11 +157,9 @@ fn read_one(path: &Path) -> Result<Generation, DiskError> {
     let Some((head, bytes)) = all.split_at_checked(HEAD) else {
         return Ok(Generation::Damaged(Damage::Torn));
     };
-    let (Some(magic), Some(length), Some(sum)) = (
-        head.first_chunk::<8>(),
-        head.get(8..16).and_then(<[u8]>::first_chunk),
-        head.last_chunk(),
-    ) else {
+    let (Some(magic), Some(length), Some(sum)) =
+        (head.first_chunk::<8>(), head.get(8..16).and_then(<[u8]>::first_chunk), head.last_chunk())
+    else {
         return Ok(Generation::Damaged(Damage::Torn));
     };
     if magic != MAGIC {
@@ -224,10 +184,7 @@ mod tests {
     #[test]
     fn nothing_there_is_none() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(
-            StateFile::new(dir.path(), "kill.state").read().unwrap(),
-            None
-        );
+        assert_eq!(StateFile::new(dir.path(), "kill.state").read().unwrap(), None);
     }
 
     #[test]
@@ -237,14 +194,7 @@ mod tests {
         for text in ["one", "two", "three"] {
             file.write(text.as_bytes()).unwrap();
         }
-        assert_eq!(
-            file.read().unwrap().unwrap(),
-            Loaded {
-                bytes: b"three".to_vec(),
-                before: false,
-                damage: None
-            }
-        );
+        assert_eq!(file.read().unwrap().unwrap(), Loaded { bytes: b"three".to_vec(), before: false, damage: None });
         assert_eq!(file.read_before().unwrap().unwrap(), b"two");
     }
 
@@ -258,10 +208,7 @@ mod tests {
         for end in 0..whole.len() {
             fs::write(dir.path().join("s"), &whole[..end]).unwrap();
             let loaded = file.read().unwrap().unwrap();
-            assert_eq!(
-                (loaded.bytes.as_slice(), loaded.before),
-                (&b"old"[..], true)
-            );
+            assert_eq!((loaded.bytes.as_slice(), loaded.before), (&b"old"[..], true));
             assert_eq!(loaded.damage, Some(Damage::Torn));
         }
     }
@@ -289,13 +236,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = StateFile::new(dir.path(), "s");
         fs::write(dir.path().join("s"), b"something else entirely").unwrap();
-        assert!(matches!(
-            file.read(),
-            Err(DiskError::Damaged {
-                why: Damage::Foreign,
-                ..
-            })
-        ));
+        assert!(matches!(file.read(), Err(DiskError::Damaged { why: Damage::Foreign, .. })));
     }
 
     #[test]
@@ -305,9 +246,6 @@ mod tests {
         file.write(b"old").unwrap();
         fs::rename(dir.path().join("s"), dir.path().join("s.before")).unwrap();
         let loaded = file.read().unwrap().unwrap();
-        assert_eq!(
-            (loaded.bytes.as_slice(), loaded.before, loaded.damage),
-            (&b"old"[..], true, None)
-        );
+        assert_eq!((loaded.bytes.as_slice(), loaded.before, loaded.damage), (&b"old"[..], true, None));
     }
 }

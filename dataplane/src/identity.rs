@@ -22,25 +22,13 @@ use crate::disk::sync_folder_of;
 
 #[derive(Debug, Error)]
 pub enum HomeError {
-    #[error(
-        "{path}: {doing} failed: {source}; see that this user may write there, or give another --data-dir"
-    )]
-    Io {
-        path: PathBuf,
-        doing: &'static str,
-        source: io::Error,
-    },
+    #[error("{path}: {doing} failed: {source}; see that this user may write there, or give another --data-dir")]
+    Io { path: PathBuf, doing: &'static str, source: io::Error },
     #[error(
         "{path} can be written by others (mode {mode:o}); chmod {advice:o} it, so that nobody else decides what runs"
     )]
-    Open {
-        path: PathBuf,
-        mode: u32,
-        advice: u32,
-    },
-    #[error(
-        "{path} belongs to user {owner}, and this is user {us}; run as its owner or give another --data-dir"
-    )]
+    Open { path: PathBuf, mode: u32, advice: u32 },
+    #[error("{path} belongs to user {owner}, and this is user {us}; run as its owner or give another --data-dir")]
     Foreign { path: PathBuf, owner: u32, us: u32 },
     #[error("{path} is held by the plane with pid {pid}; stop that one or give another --data-dir")]
     Held { path: PathBuf, pid: String },
@@ -72,9 +60,7 @@ pub struct Identity {
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity")
-            .field("id", &self.id)
-            .finish_non_exhaustive()
+        f.debug_struct("Identity").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
@@ -107,21 +93,13 @@ impl Home {
                 if held.read_to_string(&mut pid).is_err() || pid.trim().is_empty() {
                     pid = "unknown".into();
                 }
-                return Err(HomeError::Held {
-                    path: plane,
-                    pid: pid.trim().to_owned(),
-                });
+                return Err(HomeError::Held { path: plane, pid: pid.trim().to_owned() });
             }
             Err((_, errno)) => return Err(io_error(&path, "locking")(errno.into())),
         };
-        lock.set_len(0)
-            .map_err(io_error(&path, "writing the lock"))?;
+        lock.set_len(0).map_err(io_error(&path, "writing the lock"))?;
         writeln!(lock, "{}", std::process::id()).map_err(io_error(&path, "writing the lock"))?;
-        Ok(Self {
-            root: root.to_owned(),
-            plane,
-            _lock: lock,
-        })
+        Ok(Self { root: root.to_owned(), plane, _lock: lock })
     }
 
     /// The data directory that it shares with the control plane.
@@ -139,13 +117,8 @@ impl Home {
         let id_path = self.plane.join("id");
         let made = Uuid::new_v4();
         let id = keep(&id_path, format!("{made}\n").as_bytes())?;
-        let id = std::str::from_utf8(&id)
-            .ok()
-            .and_then(|text| Uuid::try_parse(text.trim()).ok());
-        let id = id.ok_or(HomeError::Damaged {
-            path: id_path,
-            what: "it holds no UUID",
-        })?;
+        let id = std::str::from_utf8(&id).ok().and_then(|text| Uuid::try_parse(text.trim()).ok());
+        let id = id.ok_or(HomeError::Damaged { path: id_path, what: "it holds no UUID" })?;
         let mut boot = [0; 8];
         fill(&mut boot)?;
         Ok(Identity {
@@ -161,10 +134,7 @@ impl Home {
         let mut made = [0; 32];
         fill(&mut made)?;
         let kept = keep(&path, &made)?;
-        kept.try_into().map_err(|_| HomeError::Damaged {
-            path,
-            what: "it does not hold 32 bytes",
-        })
+        kept.try_into().map_err(|_| HomeError::Damaged { path, what: "it does not hold 32 bytes" })
     }
 
     /// This plane has told the control plane that it goes: kills need not wait for it any more, so its next start
@@ -193,20 +163,14 @@ pub fn default_data_dir(variable: impl Fn(&str) -> Option<String>) -> PathBuf {
     if geteuid().is_root() {
         return "/var/lib/sentinel".into();
     }
-    let state = variable("XDG_STATE_HOME")
-        .map(PathBuf::from)
-        .filter(|path| path.is_absolute());
+    let state = variable("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let state = state.or_else(|| Some(PathBuf::from(variable("HOME")?).join(".local/state")));
     state.unwrap_or_else(|| "/var/lib".into()).join("sentinel")
 }
 
 fn io_error(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> HomeError {
     let path = path.to_owned();
-    move |source| HomeError::Io {
-        path,
-        doing,
-        source,
-    }
+    move |source| HomeError::Io { path, doing, source }
 }
 
 /// Refuses what another user could have written.
@@ -214,18 +178,10 @@ fn judge(path: &Path, advice: u32) -> Result<(), HomeError> {
     let held = fs::metadata(path).map_err(io_error(path, "reading its mode"))?;
     let us = geteuid().as_raw();
     if held.uid() != us {
-        return Err(HomeError::Foreign {
-            path: path.to_owned(),
-            owner: held.uid(),
-            us,
-        });
+        return Err(HomeError::Foreign { path: path.to_owned(), owner: held.uid(), us });
     }
     if held.mode() & 0o022 != 0 {
-        return Err(HomeError::Open {
-            path: path.to_owned(),
-            mode: held.mode() & 0o777,
-            advice,
-        });
+        return Err(HomeError::Open { path: path.to_owned(), mode: held.mode() & 0o777, advice });
     }
     Ok(())
 }
@@ -248,12 +204,7 @@ fn keep(path: &Path, made: &[u8]) -> Result<Vec<u8>, HomeError> {
 fn write_new(path: &Path, bytes: &[u8]) -> Result<(), HomeError> {
     let aside = path.with_extension("new");
     let write = || {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&aside)?;
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&aside, path)?;
@@ -282,17 +233,9 @@ mod tests {
         let root = dir.path().join("state");
         let first = Home::open(&root).unwrap().identity().unwrap();
         let second = Home::open(&root).unwrap().identity().unwrap();
-        assert_eq!(
-            (first.id, first.secret, first.seal_key),
-            (second.id, second.secret, second.seal_key)
-        );
+        assert_eq!((first.id, first.secret, first.seal_key), (second.id, second.secret, second.seal_key));
         assert_ne!(first.boot, second.boot);
-        for (name, expected) in [
-            ("", 0o700),
-            ("plane", 0o700),
-            ("plane/secret", 0o600),
-            ("plane/seal.key", 0o600),
-        ] {
+        for (name, expected) in [("", 0o700), ("plane", 0o700), ("plane/secret", 0o600), ("plane/seal.key", 0o600)] {
             assert_eq!(mode(&root.join(name)), expected, "{name}");
         }
     }
@@ -302,10 +245,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let held = Home::open(&dir.path().join("state")).unwrap();
         let refused = Home::open(held.root()).unwrap_err().to_string();
-        assert!(
-            refused.contains(&std::process::id().to_string()),
-            "{refused}"
-        );
+        assert!(refused.contains(&std::process::id().to_string()), "{refused}");
     }
 
     #[test]
@@ -345,30 +285,14 @@ mod tests {
     #[test]
     fn the_default_directory_follows_xdg_or_home() {
         let expected = |variables: &[(&str, &str)]| {
-            let held: Vec<_> = variables
-                .iter()
-                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-                .collect();
-            default_data_dir(move |name| {
-                held.iter()
-                    .find(|(key, _)| key == name)
-                    .map(|(_, value)| value.clone())
-            })
+            let held: Vec<_> = variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            default_data_dir(move |name| held.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone()))
         };
         if geteuid().is_root() {
-            assert_eq!(
-                expected(&[("HOME", "/home/x")]),
-                Path::new("/var/lib/sentinel")
-            );
+            assert_eq!(expected(&[("HOME", "/home/x")]), Path::new("/var/lib/sentinel"));
         } else {
-            assert_eq!(
-                expected(&[("HOME", "/home/x")]),
-                Path::new("/home/x/.local/state/sentinel")
-            );
-            assert_eq!(
-                expected(&[("XDG_STATE_HOME", "/s"), ("HOME", "/h")]),
-                Path::new("/s/sentinel")
-            );
+            assert_eq!(expected(&[("HOME", "/home/x")]), Path::new("/home/x/.local/state/sentinel"));
+            assert_eq!(expected(&[("XDG_STATE_HOME", "/s"), ("HOME", "/h")]), Path::new("/s/sentinel"));
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Made from `proto/sentinel/v1/*.proto` by `tests/generated.rs`, which also compares: a changed `.proto`
 //! without `SENTINEL_REGENERATE=1 cargo test -p sentinel-proto` does not pass. It knows neither daemon.
 
+#[rustfmt::skip]
 #[path = "gen/sentinel.v1.rs"]
 #[allow(
     clippy::all,

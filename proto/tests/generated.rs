@@ -7,11 +7,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use prost::Message;
 use tonic_prost_build::FileDescriptorSet;
 
-const PROTOS: [&str; 3] = [
-    "sentinel/v1/config.proto",
-    "sentinel/v1/audit.proto",
-    "sentinel/v1/admin.proto",
-];
+const PROTOS: [&str; 3] = ["sentinel/v1/config.proto", "sentinel/v1/audit.proto", "sentinel/v1/admin.proto"];
 const GENERATED: &str = "src/gen/sentinel.v1.rs";
 const DESCRIPTOR: &str = "src/gen/contract.binpb";
 
@@ -27,10 +23,7 @@ fn regenerate() -> bool {
 #[test]
 fn the_checked_in_code_is_what_the_contract_says() {
     let out = tempfile::tempdir().expect("a temporary directory");
-    tonic_prost_build::configure()
-        .out_dir(out.path())
-        .compile_fds(descriptors())
-        .expect("the contract generates");
+    tonic_prost_build::configure().out_dir(out.path()).compile_fds(descriptors()).expect("the contract generates");
     let fresh = fs::read_to_string(out.path().join("sentinel.v1.rs")).expect("one generated file");
     let kept = Path::new(GENERATED);
     if regenerate() {

@@ -71,20 +71,10 @@ impl Verb {
         let Self::List(filters) = self else {
             return Err(Fault::later("this `audit` command", "operator"));
         };
-        let Filters {
-            client,
-            tool,
-            backend,
-            status,
-            since,
-            until,
-            request_id,
-            limit,
-        } = filters;
+        let Filters { client, tool, backend, status, since, until, request_id, limit } = filters;
         let now = clock::now_ms();
         let moment = |flag: &str, text: Option<String>| match text {
-            Some(text) => clock::parse_moment_ms(&text, now)
-                .map_err(|why| Fault::Usage(format!("{flag}: {why}"))),
+            Some(text) => clock::parse_moment_ms(&text, now).map_err(|why| Fault::Usage(format!("{flag}: {why}"))),
             None => Ok(0),
         };
         Ok(Ask(AuditListRequest {
@@ -103,11 +93,7 @@ impl Verb {
 /// Errors: as the control plane says.
 pub async fn run(client: &mut Client, Ask(request): Ask, output: &mut Output) -> Result<(), Fault> {
     let one = !request.request_id.is_empty();
-    let reply = client
-        .audit_list(request)
-        .await
-        .map_err(|status| Fault::of_status(&status))?
-        .into_inner();
+    let reply = client.audit_list(request).await.map_err(|status| Fault::of_status(&status))?.into_inner();
     output.json(&reply.rows.iter().map(to_json).collect());
     if let (true, [row]) = (one, reply.rows.as_slice()) {
         output.table(details(row), "");
@@ -131,16 +117,8 @@ fn tone_of(status: &str) -> Tone {
 fn rows(rows: &[AuditRow]) -> Rows {
     let mut shown = Rows::new(&["AT", "CLIENT", "TOOL", "STATUS", "KIND", "MS", "REQUEST ID"]);
     for row in rows {
-        let what = if row.tool.is_empty() {
-            &row.method
-        } else {
-            &row.tool
-        };
-        let kind = if row.count > 1 {
-            format!("{} ×{}", row.kind, row.count)
-        } else {
-            row.kind.clone()
-        };
+        let what = if row.tool.is_empty() { &row.method } else { &row.tool };
+        let kind = if row.count > 1 { format!("{} ×{}", row.kind, row.count) } else { row.kind.clone() };
         shown.push([
             plain(clock::rfc3339_us(row.ts_unix_us)),
             plain(&row.client),
@@ -176,10 +154,7 @@ fn details(row: &AuditRow) -> Rows {
         ("took ms", millis(row.latency_us)),
         ("of it backend", millis(row.backend_latency_us)),
         ("revision", row.revision.to_string()),
-        (
-            "plane",
-            format!("{}, epoch {}, seq {}", row.plane_id, row.epoch, row.seq),
-        ),
+        ("plane", format!("{}, epoch {}, seq {}", row.plane_id, row.epoch, row.seq)),
         ("parent", row.parent.clone()),
         ("detail", row.detail.clone()),
     ];

@@ -44,12 +44,7 @@ impl Verb {
 }
 
 /// Errors: `Refused` where a plane did not restart it; else as the control plane says.
-pub async fn run(
-    client: &mut Client,
-    world: &World,
-    ask: Ask,
-    output: &mut Output,
-) -> Result<(), Fault> {
+pub async fn run(client: &mut Client, world: &World, ask: Ask, output: &mut Output) -> Result<(), Fault> {
     match ask {
         Ask::List => {
             let reply = client
@@ -82,20 +77,10 @@ pub async fn run(
             Ok(())
         }
         Ask::Restart(name) => {
-            let request = BackendRestartRequest {
-                actor: Some(world.actor()),
-                name,
-            };
-            let reply = client
-                .backend_restart(request)
-                .await
-                .map_err(|status| Fault::of_status(&status))?
-                .into_inner();
+            let request = BackendRestartRequest { actor: Some(world.actor()), name };
+            let reply = client.backend_restart(request).await.map_err(|status| Fault::of_status(&status))?.into_inner();
             output.json(&reply.planes.iter().map(reload::outcome_json).collect());
-            output.table(
-                reload::outcome_rows(&reply.planes),
-                "No plane is connected.",
-            );
+            output.table(reload::outcome_rows(&reply.planes), "No plane is connected.");
             let missing: Vec<&str> = reply
                 .planes
                 .iter()
@@ -105,10 +90,7 @@ pub async fn run(
             if missing.is_empty() {
                 Ok(())
             } else {
-                Err(Fault::Refused(format!(
-                    "not restarted by {}",
-                    missing.join(", ")
-                )))
+                Err(Fault::Refused(format!("not restarted by {}", missing.join(", "))))
             }
         }
     }

@@ -42,31 +42,13 @@ pub struct Cli {
 #[derive(Clone, Debug, Default, Args)]
 pub struct Connection {
     /// Control plane: unix:PATH, http://HOST:PORT or https://HOST:PORT; found by itself when not given
-    #[arg(
-        long,
-        global = true,
-        help_heading = "Everywhere",
-        value_name = "URL",
-        env = "SENTINEL_ENDPOINT"
-    )]
+    #[arg(long, global = true, help_heading = "Everywhere", value_name = "URL", env = "SENTINEL_ENDPOINT")]
     pub endpoint: Option<String>,
     /// Where state lives; default: $XDG_STATE_HOME/sentinel, as root /var/lib/sentinel
-    #[arg(
-        long,
-        global = true,
-        help_heading = "Everywhere",
-        value_name = "DIR",
-        env = "SENTINEL_DATA_DIR"
-    )]
+    #[arg(long, global = true, help_heading = "Everywhere", value_name = "DIR", env = "SENTINEL_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
     /// PEM file of the authority of an https:// endpoint
-    #[arg(
-        long,
-        global = true,
-        help_heading = "Everywhere",
-        value_name = "FILE",
-        env = "SENTINEL_CA_FILE"
-    )]
+    #[arg(long, global = true, help_heading = "Everywhere", value_name = "FILE", env = "SENTINEL_CA_FILE")]
     pub ca_file: Option<PathBuf>,
     /// Send the admin token in the clear to an http:// endpoint beyond this machine
     #[arg(long, global = true, help_heading = "Everywhere", env = "SENTINEL_INSECURE_GRPC", value_parser = clap::builder::BoolishValueParser::new())]
@@ -148,9 +130,7 @@ impl Command {
             Self::Connect(_) => Some("connect"),
             Self::Doctor(_) => Some("doctor"),
             Self::Completion(_) => Some("completion"),
-            Self::Up(_) | Self::Reload(_) | Self::Token(_) | Self::Backend(_) | Self::Tool(_) => {
-                None
-            }
+            Self::Up(_) | Self::Reload(_) | Self::Token(_) | Self::Backend(_) | Self::Tool(_) => None,
         }
     }
 
@@ -173,9 +153,7 @@ impl Command {
             | Self::Connect(_)
             | Self::Doctor(_)
             | Self::Completion(_) => {
-                return Err(Fault::Usage(
-                    "this command does not ask the control plane".to_owned(),
-                ));
+                return Err(Fault::Usage("this command does not ask the control plane".to_owned()));
             }
         })
     }
@@ -211,24 +189,15 @@ mod tests {
             "completion bash",
         ];
         for line in later {
-            let cli =
-                Cli::try_parse_from(std::iter::once("sentinelctl").chain(line.split(' '))).unwrap();
+            let cli = Cli::try_parse_from(std::iter::once("sentinelctl").chain(line.split(' '))).unwrap();
             assert!(cli.command.of_a_later_issue().is_some(), "{line}");
         }
     }
 
     #[test]
     fn global_flags_stand_anywhere() {
-        let cli = Cli::try_parse_from([
-            "sentinelctl",
-            "plane",
-            "list",
-            "--output",
-            "json",
-            "--data-dir",
-            "/d",
-        ])
-        .unwrap();
+        let cli =
+            Cli::try_parse_from(["sentinelctl", "plane", "list", "--output", "json", "--data-dir", "/d"]).unwrap();
         assert_eq!(cli.output, Format::Json);
         assert_eq!(cli.connection.data_dir, Some(PathBuf::from("/d")));
     }

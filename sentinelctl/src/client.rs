@@ -38,9 +38,7 @@ impl std::fmt::Debug for Bearer {
 
 impl Interceptor for Bearer {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        request
-            .metadata_mut()
-            .insert("authorization", self.0.clone());
+        request.metadata_mut().insert("authorization", self.0.clone());
         Ok(request)
     }
 }
@@ -65,15 +63,8 @@ pub async fn connect(connection: &Connection, world: &World) -> Result<Client, F
 }
 
 /// The same for one place that is known, as `up` does with its own. Errors: as `connect`.
-pub async fn connect_to(
-    place: &Place,
-    connection: &Connection,
-    world: &World,
-) -> Result<Client, Fault> {
-    let endpoint = place
-        .endpoint
-        .as_ref()
-        .map_err(|why| Fault::Unreachable(why.clone()))?;
+pub async fn connect_to(place: &Place, connection: &Connection, world: &World) -> Result<Client, Fault> {
+    let endpoint = place.endpoint.as_ref().map_err(|why| Fault::Unreachable(why.clone()))?;
     match channel(endpoint, connection).await? {
         Ok(channel) => client(channel, &locate::admin_token(place, world)?),
         Err(why) => Err(Fault::Unreachable(format!("{endpoint}: {why}"))),
@@ -82,9 +73,8 @@ pub async fn connect_to(
 
 fn client(channel: Channel, token: &str) -> Result<Client, Fault> {
     let value = format!("Bearer {token}");
-    let mut value: MetadataValue<Ascii> = value.parse().map_err(|_| {
-        Fault::Usage("the admin token holds characters that no token has".to_owned())
-    })?;
+    let mut value: MetadataValue<Ascii> =
+        value.parse().map_err(|_| Fault::Usage("the admin token holds characters that no token has".to_owned()))?;
     value.set_sensitive(true);
     Ok(AdminServiceClient::with_interceptor(channel, Bearer(value))
         .max_decoding_message_size(sentinel_proto::MAX_MESSAGE_BYTES)
@@ -96,22 +86,15 @@ async fn channel(address: &str, connection: &Connection) -> Result<Result<Channe
     if let Some(path) = address.strip_prefix("unix:") {
         let path = PathBuf::from(path.strip_prefix("//").unwrap_or(path));
         // The URI only fills the :authority; the connector goes to the socket whatever it says.
-        let endpoint = Endpoint::from_static("http://localhost")
-            .connect_timeout(CONNECT)
-            .timeout(ANSWER);
+        let endpoint = Endpoint::from_static("http://localhost").connect_timeout(CONNECT).timeout(ANSWER);
         let connector = tower::service_fn(move |_: Uri| {
             let path = path.clone();
             async move { UnixStream::connect(path).await.map(TokioIo::new) }
         });
-        return Ok(endpoint
-            .connect_with_connector(connector)
-            .await
-            .map_err(|error| root_cause(&error)));
+        return Ok(endpoint.connect_with_connector(connector).await.map_err(|error| root_cause(&error)));
     }
     let wrong = |why: &str| {
-        Fault::Usage(format!(
-            "the endpoint `{address}` {why}; write unix:PATH, http://HOST:PORT or https://HOST:PORT"
-        ))
+        Fault::Usage(format!("the endpoint `{address}` {why}; write unix:PATH, http://HOST:PORT or https://HOST:PORT"))
     };
     let endpoint = Endpoint::from_shared(address.to_owned()).map_err(|_| wrong("is no address"))?;
     let host = endpoint.uri().host().unwrap_or_default().to_owned();
@@ -124,40 +107,24 @@ async fn channel(address: &str, connection: &Connection) -> Result<Result<Channe
         }
         Some("https") => {
             let path = connection.ca_file.as_ref().ok_or_else(|| {
-                Fault::Usage("an https:// endpoint needs --ca-file (SENTINEL_CA_FILE): the PEM file of its authority".to_owned())
+                Fault::Usage(
+                    "an https:// endpoint needs --ca-file (SENTINEL_CA_FILE): the PEM file of its authority".to_owned(),
+                )
             })?;
-            let pem = std::fs::read(path).map_err(|error| {
-                Fault::Usage(format!(
-                    "--ca-file {} cannot be read: {error}",
-                    path.display()
-                ))
-            })?;
+            let pem = std::fs::read(path)
+                .map_err(|error| Fault::Usage(format!("--ca-file {} cannot be read: {error}", path.display())))?;
             endpoint
                 .tls_config(ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)))
-                .map_err(|error| {
-                    Fault::Usage(format!(
-                        "--ca-file {}: {}",
-                        path.display(),
-                        root_cause(&error)
-                    ))
-                })?
+                .map_err(|error| Fault::Usage(format!("--ca-file {}: {}", path.display(), root_cause(&error))))?
         }
         _ => return Err(wrong("has another scheme")),
     };
-    Ok(endpoint
-        .connect_timeout(CONNECT)
-        .timeout(ANSWER)
-        .connect()
-        .await
-        .map_err(|error| root_cause(&error)))
+    Ok(endpoint.connect_timeout(CONNECT).timeout(ANSWER).connect().await.map_err(|error| root_cause(&error)))
 }
 
 fn is_loopback(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost"
-        || host
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|ip| ip.is_loopback())
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// The innermost cause: "Connection refused", not "transport error".
@@ -176,10 +143,6 @@ mod tests {
     #[test]
     fn only_loopback_gets_the_token_in_the_clear() {
         assert!(is_loopback("localhost") && is_loopback("127.0.0.2") && is_loopback("[::1]"));
-        assert!(
-            !is_loopback("10.0.0.1")
-                && !is_loopback("example.com")
-                && !is_loopback("127.0.0.1.example.com")
-        );
+        assert!(!is_loopback("10.0.0.1") && !is_loopback("example.com") && !is_loopback("127.0.0.1.example.com"));
     }
 }

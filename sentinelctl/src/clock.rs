@@ -12,14 +12,12 @@ pub(crate) fn rfc3339_ms(unix_ms: i64) -> String {
     if unix_ms == 0 {
         return String::new();
     }
-    Timestamp::from_millisecond(unix_ms)
-        .map_or_else(|_| format!("{unix_ms} ms"), |at| at.to_string())
+    Timestamp::from_millisecond(unix_ms).map_or_else(|_| format!("{unix_ms} ms"), |at| at.to_string())
 }
 
 /// RFC 3339 in UTC, to the microsecond.
 pub(crate) fn rfc3339_us(unix_us: i64) -> String {
-    Timestamp::from_microsecond(unix_us)
-        .map_or_else(|_| format!("{unix_us} µs"), |at| at.to_string())
+    Timestamp::from_microsecond(unix_us).map_or_else(|_| format!("{unix_us} µs"), |at| at.to_string())
 }
 
 /// How long ago, for people: `4 s ago`. `never` for 0.
@@ -49,10 +47,7 @@ pub(crate) fn parse_span_secs(text: &str) -> Result<u64, String> {
         "d" => 86_400,
         _ => return Err(wrong()),
     };
-    count
-        .checked_mul(scale)
-        .filter(|secs| *secs > 0)
-        .ok_or_else(wrong)
+    count.checked_mul(scale).filter(|secs| *secs > 0).ok_or_else(wrong)
 }
 
 /// A moment: `2h` ago, or RFC 3339; milliseconds since 1970. Errors: one sentence.
@@ -77,11 +72,7 @@ mod tests {
     fn a_moment_is_a_span_ago_or_rfc_3339() {
         assert_eq!(parse_moment_ms("2h", 10_000_000).unwrap(), 2_800_000);
         assert_eq!(parse_moment_ms("1970-01-01T00:00:01Z", 5).unwrap(), 1000);
-        assert!(
-            parse_moment_ms("yesterday", 5)
-                .unwrap_err()
-                .contains("write how long ago")
-        );
+        assert!(parse_moment_ms("yesterday", 5).unwrap_err().contains("write how long ago"));
         assert!(parse_moment_ms("99999999999999999d", 5).is_err());
     }
 

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 use sentinel_proto::v1::{
-    ConfigCheckReply, ConfigCheckRequest, ConfigHistoryRequest, ConfigShowRequest, Revision,
-    RollbackRequest,
+    ConfigCheckReply, ConfigCheckRequest, ConfigHistoryRequest, ConfigShowRequest, Revision, RollbackRequest,
 };
 use serde_json::{Value, json};
 
@@ -69,10 +68,7 @@ impl Verb {
             Self::Diff(_) => Some("config diff"),
             Self::Plan(_) => Some("config plan"),
             Self::Import(_) => Some("config import"),
-            Self::Check { .. }
-            | Self::Show { .. }
-            | Self::History { .. }
-            | Self::Rollback { .. } => None,
+            Self::Check { .. } | Self::Show { .. } | Self::History { .. } | Self::Rollback { .. } => None,
         }
     }
 
@@ -81,23 +77,13 @@ impl Verb {
             Self::Check { file } => {
                 let text = std::fs::read_to_string(&file)
                     .map_err(|error| Fault::Usage(format!("{}: {error}", file.display())))?;
-                Ask::Check(ConfigCheckRequest {
-                    file: file.display().to_string(),
-                    text,
-                })
+                Ask::Check(ConfigCheckRequest { file: file.display().to_string(), text })
             }
             Self::Show { revision } => Ask::Show(revision.unwrap_or(0)),
             Self::History { limit } => Ask::History(limit),
-            Self::Rollback {
-                revision,
-                skip_unresponsive,
-                allow_degraded,
-            } => Ask::Rollback(RollbackRequest {
-                actor: None,
-                revision,
-                skip_unresponsive,
-                allow_degraded,
-            }),
+            Self::Rollback { revision, skip_unresponsive, allow_degraded } => {
+                Ask::Rollback(RollbackRequest { actor: None, revision, skip_unresponsive, allow_degraded })
+            }
             Self::Diff(_) | Self::Plan(_) | Self::Import(_) => {
                 return Err(Fault::later("config diff, plan and import", "operator"));
             }
@@ -106,19 +92,10 @@ impl Verb {
 }
 
 /// Errors: `Usage` for problems of a file, `Refused` for a rollback that is not applied everywhere.
-pub async fn run(
-    client: &mut Client,
-    world: &World,
-    ask: Ask,
-    output: &mut Output,
-) -> Result<(), Fault> {
+pub async fn run(client: &mut Client, world: &World, ask: Ask, output: &mut Output) -> Result<(), Fault> {
     match ask {
         Ask::Check(request) => {
-            let reply = client
-                .config_check(request)
-                .await
-                .map_err(|status| Fault::of_status(&status))?
-                .into_inner();
+            let reply = client.config_check(request).await.map_err(|status| Fault::of_status(&status))?.into_inner();
             checked(&reply, output)
         }
         Ask::Show(revision) => {
@@ -152,16 +129,8 @@ pub async fn run(
             let mut rows = Rows::new(&["REVISION", "AT", "BY", "DIGEST", "NOTE"]);
             for revision in &reply.revisions {
                 let number = (
-                    format!(
-                        "{}{}",
-                        revision.revision,
-                        if revision.current { " *" } else { "" }
-                    ),
-                    if revision.current {
-                        Tone::Good
-                    } else {
-                        Tone::Plain
-                    },
+                    format!("{}{}", revision.revision, if revision.current { " *" } else { "" }),
+                    if revision.current { Tone::Good } else { Tone::Plain },
                 );
                 let digest: String = revision.digest.chars().take(12).collect();
                 rows.push([
@@ -176,15 +145,8 @@ pub async fn run(
             Ok(())
         }
         Ask::Rollback(request) => {
-            let request = RollbackRequest {
-                actor: Some(world.actor()),
-                ..request
-            };
-            let reply = client
-                .rollback(request)
-                .await
-                .map_err(|status| Fault::of_status(&status))?
-                .into_inner();
+            let request = RollbackRequest { actor: Some(world.actor()), ..request };
+            let reply = client.rollback(request).await.map_err(|status| Fault::of_status(&status))?.into_inner();
             reload::report(&reply, false, output)
         }
     }
@@ -207,10 +169,7 @@ fn checked(reply: &ConfigCheckReply, output: &mut Output) -> Result<(), Fault> {
             output.line("good");
             Ok(())
         }
-        count => Err(Fault::Usage(format!(
-            "{count} {}",
-            if count == 1 { "problem" } else { "problems" }
-        ))),
+        count => Err(Fault::Usage(format!("{count} {}", if count == 1 { "problem" } else { "problems" }))),
     }
 }
 

@@ -44,9 +44,7 @@ impl Fault {
         let message = status.message().to_owned();
         match status.code() {
             Code::InvalidArgument => Self::Usage(message),
-            Code::FailedPrecondition | Code::Aborted | Code::PermissionDenied => {
-                Self::Refused(message)
-            }
+            Code::FailedPrecondition | Code::Aborted | Code::PermissionDenied => Self::Refused(message),
             Code::Unauthenticated => Self::Refused(format!(
                 "the control plane does not take this admin token ({message}); see SENTINEL_ADMIN_TOKEN and <data-dir>/admin.token"
             )),
@@ -59,9 +57,7 @@ impl Fault {
             // A connection that broke carries its cause; an UNAVAILABLE that the control plane said itself (its
             // store is down) does not, and it was reached.
             Code::Unavailable if std::error::Error::source(status).is_some() => {
-                Self::Unreachable(format!(
-                    "the connection to the control plane broke: {message}; is it still running?"
-                ))
+                Self::Unreachable(format!("the connection to the control plane broke: {message}; is it still running?"))
             }
             Code::Ok
             | Code::Unknown
@@ -87,10 +83,7 @@ mod tests {
         assert_eq!(code(tonic::Status::failed_precondition("x")), 4);
         assert_eq!(code(tonic::Status::aborted("x")), 4);
         assert_eq!(code(tonic::Status::unauthenticated("x")), 4);
-        assert_eq!(
-            code(tonic::Status::unavailable("the store is down since 10:00")),
-            1
-        );
+        assert_eq!(code(tonic::Status::unavailable("the store is down since 10:00")), 1);
         assert_eq!(code(tonic::Status::not_found("x")), 1);
     }
 }

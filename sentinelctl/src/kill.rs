@@ -3,9 +3,7 @@
 //! It prints which planes acknowledged and how fast, and exits with 4 where one that counts has not.
 
 use clap::{Args, Subcommand};
-use sentinel_proto::v1::{
-    FileKill, KillAck, KillEntry, KillListRequest, KillReply, KillRequest, Scope,
-};
+use sentinel_proto::v1::{FileKill, KillAck, KillEntry, KillListRequest, KillReply, KillRequest, Scope};
 use serde_json::{Value, json};
 
 use crate::client::Client;
@@ -83,81 +81,33 @@ impl Verb {
             Self::Backend(named) => (Scope::Backend, named),
             Self::Client(named) => (Scope::Client, named),
             Self::Role(named) => (Scope::Role, named),
-            Self::All(common) => (
-                Scope::All,
-                Named {
-                    name: String::new(),
-                    force: false,
-                    common,
-                },
-            ),
+            Self::All(common) => (Scope::All, Named { name: String::new(), force: false, common }),
             Self::List => return Ask::List,
         };
-        let Named {
-            name,
-            force,
-            common:
-                Common {
-                    reason,
-                    lift,
-                    no_wait,
-                    connected_only,
-                    origin: _,
-                },
-        } = named;
-        Ask::Set(KillRequest {
-            actor: None,
-            scope: scope.into(),
-            name,
-            reason,
-            lift,
-            force,
-            no_wait,
-            connected_only,
-        })
+        let Named { name, force, common: Common { reason, lift, no_wait, connected_only, origin: _ } } = named;
+        Ask::Set(KillRequest { actor: None, scope: scope.into(), name, reason, lift, force, no_wait, connected_only })
     }
 }
 
 /// Errors: `Refused` where a plane that counts has not acknowledged; else as the control plane says.
-pub async fn run(
-    client: &mut Client,
-    world: &World,
-    ask: Ask,
-    output: &mut Output,
-) -> Result<(), Fault> {
+pub async fn run(client: &mut Client, world: &World, ask: Ask, output: &mut Output) -> Result<(), Fault> {
     match ask {
         Ask::Set(request) => {
-            let request = KillRequest {
-                actor: Some(world.actor()),
-                ..request
-            };
+            let request = KillRequest { actor: Some(world.actor()), ..request };
             let waited = !request.no_wait;
-            let reply = client
-                .kill(request)
-                .await
-                .map_err(|status| Fault::of_status(&status))?
-                .into_inner();
+            let reply = client.kill(request).await.map_err(|status| Fault::of_status(&status))?.into_inner();
             report(&reply, waited, output)
         }
         Ask::List => {
-            let reply = client
-                .kill_list(KillListRequest {})
-                .await
-                .map_err(|status| Fault::of_status(&status))?
-                .into_inner();
+            let reply =
+                client.kill_list(KillListRequest {}).await.map_err(|status| Fault::of_status(&status))?.into_inner();
             output.json(&json!({
                 "epoch": reply.epoch,
                 "entries": reply.entries.iter().map(entry_json).collect::<Vec<_>>(),
                 "from_file": reply.from_file.iter().map(file_json).collect::<Vec<_>>(),
             }));
             let mut rows = rows(&reply.entries, clock::now_ms());
-            for FileKill {
-                scope,
-                name,
-                file,
-                line,
-            } in &reply.from_file
-            {
+            for FileKill { scope, name, file, line } in &reply.from_file {
                 let place = format!("{file}:{line}");
                 rows.push([
                     plain(scope_name(*scope)),
@@ -189,16 +139,10 @@ pub(crate) fn report(reply: &KillReply, waited: bool, output: &mut Output) -> Re
         output.note(&reply.note);
     }
     if !waited {
-        output.line(&format!(
-            "stored as epoch {} and sent; not waited for",
-            reply.epoch
-        ));
+        output.line(&format!("stored as epoch {} and sent; not waited for", reply.epoch));
         return Ok(());
     }
-    output.line(&format!(
-        "acknowledged by {acked} of {} planes",
-        reply.acks.len()
-    ));
+    output.line(&format!("acknowledged by {acked} of {} planes", reply.acks.len()));
     if reply.complete {
         return Ok(());
     }
@@ -206,48 +150,24 @@ pub(crate) fn report(reply: &KillReply, waited: bool, output: &mut Output) -> Re
         .acks
         .iter()
         .filter(|ack| !ack.acked)
-        .map(|ack| {
-            format!(
-                "{} (last seen {})",
-                ack.plane_name,
-                clock::ago(ack.last_seen_unix_ms, now)
-            )
-        })
+        .map(|ack| format!("{} (last seen {})", ack.plane_name, clock::ago(ack.last_seen_unix_ms, now)))
         .collect();
     Err(Fault::Refused(format!(
         "not acknowledged by {}; the entry is stored and reaches them before they serve again (--connected-only accepts that)",
-        if missing.is_empty() {
-            "every plane".to_owned()
-        } else {
-            missing.join(", ")
-        }
+        if missing.is_empty() { "every plane".to_owned() } else { missing.join(", ") }
     )))
 }
 
 fn ack_line(ack: &KillAck, now_ms: i64) -> String {
     if ack.acked {
-        let cut = if ack.cut == 0 {
-            String::new()
-        } else {
-            format!(", {} calls in flight ended", ack.cut)
-        };
-        return format!(
-            "{}: acknowledged in {} ms{cut}",
-            ack.plane_name, ack.took_ms
-        );
+        let cut = if ack.cut == 0 { String::new() } else { format!(", {} calls in flight ended", ack.cut) };
+        return format!("{}: acknowledged in {} ms{cut}", ack.plane_name, ack.took_ms);
     }
     let seen = match ack.last_seen_unix_ms {
         0 => "never seen".to_owned(),
-        at => format!(
-            "last seen {} ({})",
-            clock::rfc3339_ms(at),
-            clock::ago(at, now_ms)
-        ),
+        at => format!("last seen {} ({})", clock::rfc3339_ms(at), clock::ago(at, now_ms)),
     };
-    format!(
-        "{}: not acknowledged, {}, {seen}",
-        ack.plane_name, ack.state
-    )
+    format!("{}: not acknowledged, {}, {seen}", ack.plane_name, ack.state)
 }
 
 fn ack_json(ack: &KillAck) -> Value {
@@ -277,11 +197,7 @@ pub(crate) fn rows(entries: &[KillEntry], now_ms: i64) -> Rows {
         } else {
             format!("{} ({} of {})", entry.name, entry.own, entry.backend)
         };
-        let origin = if entry.origin.is_empty() {
-            "centre"
-        } else {
-            entry.origin.as_str()
-        };
+        let origin = if entry.origin.is_empty() { "centre" } else { entry.origin.as_str() };
         rows.push([
             plain(scope_name(entry.scope)),
             (name, Tone::Bad),

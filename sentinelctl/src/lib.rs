@@ -45,10 +45,7 @@ pub fn main() -> ExitCode {
                 return u8::try_from(error.exit_code()).unwrap_or(2);
             }
         };
-        let runtime = match tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-        {
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
             Err(_) => return 1,
         };
@@ -73,12 +70,7 @@ pub async fn run(cli: Cli, world: &World, output: &mut Output) -> u8 {
 }
 
 async fn dispatch(cli: Cli, world: &World, output: &mut Output) -> Result<(), Fault> {
-    let Cli {
-        connection,
-        output: _,
-        quiet: _,
-        command,
-    } = cli;
+    let Cli { connection, output: _, quiet: _, command } = cli;
     match command {
         Command::Up(args) => return Box::pin(up::run(*args, &connection, world, output)).await,
         Command::Tool(tool::Verb::Show(_)) => return Err(Fault::later("tool show", "operator")),

@@ -21,9 +21,7 @@ pub struct World {
 
 impl std::fmt::Debug for World {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("World")
-            .field("root", &self.root)
-            .finish_non_exhaustive() // variables hold secrets
+        f.debug_struct("World").field("root", &self.root).finish_non_exhaustive() // variables hold secrets
     }
 }
 
@@ -34,22 +32,13 @@ impl World {
         let vars = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
-        Self {
-            vars,
-            root: nix::unistd::geteuid().is_root(),
-        }
+        Self { vars, root: nix::unistd::geteuid().is_root() }
     }
 
     /// A made-up one, for tests.
     #[must_use]
     pub fn made_of(vars: &[(&str, &str)]) -> Self {
-        Self {
-            vars: vars
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                .collect(),
-            root: false,
-        }
+        Self { vars: vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(), root: false }
     }
 
     /// Whether what goes to stderr is seen on a terminal.
@@ -61,10 +50,7 @@ impl World {
     /// A variable that is set and not empty.
     #[must_use]
     pub fn var(&self, name: &str) -> Option<&str> {
-        self.vars
-            .get(name)
-            .map(String::as_str)
-            .filter(|value| !value.is_empty())
+        self.vars.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
     /// `NAME`, else the first line of the file that `NAME_FILE` names. Errors: the file cannot be read.
@@ -76,11 +62,8 @@ impl World {
         let Some(path) = self.var(&twin) else {
             return Ok(None);
         };
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            Fault::Usage(format!(
-                "{twin} names {path}, which cannot be read: {error}"
-            ))
-        })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| Fault::Usage(format!("{twin} names {path}, which cannot be read: {error}")))?;
         Ok(Some(text.trim().to_owned()))
     }
 
@@ -91,33 +74,23 @@ impl World {
             return Some(PathBuf::from("/var/lib/sentinel"));
         }
         let state = self.var("XDG_STATE_HOME").map(PathBuf::from);
-        let state = state.or_else(|| {
-            self.var("HOME")
-                .map(|home| Path::new(home).join(".local/state"))
-        })?;
+        let state = state.or_else(|| self.var("HOME").map(|home| Path::new(home).join(".local/state")))?;
         Some(state.join("sentinel"))
     }
 
     /// The pointer that `up` leaves: `$XDG_RUNTIME_DIR/sentinel.json`.
     #[must_use]
     pub fn pointer(&self) -> Option<PathBuf> {
-        self.var("XDG_RUNTIME_DIR")
-            .map(|dir| Path::new(dir).join("sentinel.json"))
+        self.var("XDG_RUNTIME_DIR").map(|dir| Path::new(dir).join("sentinel.json"))
     }
 
     /// Who asks, as this machine knows them: recorded by the control plane as claimed.
     #[must_use]
     pub fn actor(&self) -> sentinel_proto::v1::Actor {
-        let user = nix::unistd::User::from_uid(nix::unistd::getuid())
-            .ok()
-            .flatten()
-            .map(|user| user.name);
+        let user = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten().map(|user| user.name);
         let user = user.unwrap_or_else(|| nix::unistd::getuid().to_string());
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        sentinel_proto::v1::Actor {
-            user,
-            host: host.trim().to_owned(),
-        }
+        sentinel_proto::v1::Actor { user, host: host.trim().to_owned() }
     }
 }
 
@@ -164,11 +137,7 @@ pub fn places(connection: &Connection, world: &World) -> Result<Vec<Place>, Faul
     let or_default = || data_dir.clone().or_else(|| world.default_data_dir());
     if let Some(endpoint) = &connection.endpoint {
         let from = "--endpoint or SENTINEL_ENDPOINT".to_owned();
-        return Ok(vec![Place {
-            from,
-            endpoint: Ok(endpoint.clone()),
-            data_dir: or_default(),
-        }]);
+        return Ok(vec![Place { from, endpoint: Ok(endpoint.clone()), data_dir: or_default() }]);
     }
     if let Some(endpoint) = world.secret("SENTINEL_ENDPOINT")? {
         return Ok(vec![Place {
@@ -203,29 +172,17 @@ pub fn places(connection: &Connection, world: &World) -> Result<Vec<Place>, Faul
 fn followed(pointer: &Path) -> Place {
     let from = format!("the pointer {}", pointer.display());
     match read_pointer(pointer) {
-        Ok(up) => Place {
-            from,
-            endpoint: Ok(up.endpoint),
-            data_dir: Some(up.data_dir),
-        },
-        Err(why) => Place {
-            from,
-            endpoint: Err(why),
-            data_dir: None,
-        },
+        Ok(up) => Place { from, endpoint: Ok(up.endpoint), data_dir: Some(up.data_dir) },
+        Err(why) => Place { from, endpoint: Err(why), data_dir: None },
     }
 }
 
 fn read_pointer(pointer: &Path) -> Result<UpFile, String> {
     let text = std::fs::read_to_string(pointer).map_err(|error| error.to_string())?;
-    let Pointer { up } =
-        serde_json::from_str(&text).map_err(|error| format!("is no pointer: {error}"))?;
+    let Pointer { up } = serde_json::from_str(&text).map_err(|error| format!("is no pointer: {error}"))?;
     let held = read_up_file(&up).map_err(|why| format!("names {}: {why}", up.display()))?;
     if !is_alive(held.pid) {
-        return Err(format!(
-            "was left by an `up` (process {}) that is gone",
-            held.pid
-        ));
+        return Err(format!("was left by an `up` (process {}) that is gone", held.pid));
     }
     Ok(held)
 }
@@ -255,7 +212,5 @@ pub fn admin_token(place: &Place, world: &World) -> Result<String, Fault> {
             Err(error) => tried.push_str(&format!("; {}: {error}", path.display())),
         }
     }
-    Err(Fault::Unreachable(format!(
-        "no admin token was found. Tried {tried}"
-    )))
+    Err(Fault::Unreachable(format!("no admin token was found. Tried {tried}")))
 }

@@ -28,9 +28,7 @@ pub struct Session {
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session")
-            .field("url", &self.url)
-            .finish_non_exhaustive()
+        f.debug_struct("Session").field("url", &self.url).finish_non_exhaustive()
     }
 }
 
@@ -75,14 +73,10 @@ impl Session {
         }
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(
-            ACCEPT,
-            HeaderValue::from_static("application/json, text/event-stream"),
-        );
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
         if let Some(token) = token {
-            let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
-                Fault::Usage("SENTINEL_TOKEN holds characters that no token has".to_owned())
-            })?;
+            let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
+                .map_err(|_| Fault::Usage("SENTINEL_TOKEN holds characters that no token has".to_owned()))?;
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
@@ -91,12 +85,7 @@ impl Session {
             .redirect(reqwest::redirect::Policy::none()) // a token follows nobody's redirect
             .build()
             .map_err(|error| Fault::Failed(format!("no HTTP client: {}", root_cause(&error))))?;
-        let mut session = Self {
-            http,
-            url: url.to_owned(),
-            headers,
-            next_id: 1,
-        };
+        let mut session = Self { http, url: url.to_owned(), headers, next_id: 1 };
         let hello = json!({
             "protocolVersion": PROTOCOL, "capabilities": {},
             "clientInfo": { "name": "sentinelctl", "version": env!("CARGO_PKG_VERSION") },
@@ -117,14 +106,8 @@ impl Session {
             session.headers.insert("mcp-session-id", id);
         }
         session.next_id = 2;
-        let told = session
-            .post(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }))
-            .await?;
-        if told.status().is_success() {
-            Ok(session)
-        } else {
-            session.answer(told, &mut |_| {}).await.map(|_| session)
-        }
+        let told = session.post(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" })).await?;
+        if told.status().is_success() { Ok(session) } else { session.answer(told, &mut |_| {}).await.map(|_| session) }
     }
 
     /// Asks, and waits for the answer; `on_note` gets progress and log messages on the way, one sentence each.
@@ -142,13 +125,7 @@ impl Session {
 
     /// Ends the session. What goes wrong here changes nothing for the caller.
     pub async fn close(self) {
-        let asked = self
-            .http
-            .delete(&self.url)
-            .headers(self.headers)
-            .timeout(Duration::from_secs(2))
-            .send()
-            .await;
+        let asked = self.http.delete(&self.url).headers(self.headers).timeout(Duration::from_secs(2)).send().await;
         let _unheard = asked.is_err(); // sessions also end by themselves
     }
 
@@ -157,39 +134,24 @@ impl Session {
     }
 
     async fn post(&self, message: &Value) -> Result<Response, Fault> {
-        self.http
-            .post(&self.url)
-            .headers(self.headers.clone())
-            .body(message.to_string())
-            .send()
-            .await
-            .map_err(|error| {
+        self.http.post(&self.url).headers(self.headers.clone()).body(message.to_string()).send().await.map_err(
+            |error| {
                 if error.is_builder() {
-                    return Fault::Usage(format!(
-                        "the gateway `{}` is no http:// address",
-                        self.url
-                    ));
+                    return Fault::Usage(format!("the gateway `{}` is no http:// address", self.url));
                 }
                 Fault::Failed(format!(
                     "the gateway {} cannot be reached: {}; is a plane running there? (--gateway)",
                     self.url,
                     root_cause(&error)
                 ))
-            })
+            },
+        )
     }
 
-    async fn answer(
-        &self,
-        mut response: Response,
-        on_note: &mut dyn FnMut(&str),
-    ) -> Result<Answered, Fault> {
+    async fn answer(&self, mut response: Response, on_note: &mut dyn FnMut(&str)) -> Result<Answered, Fault> {
         let status = response.status();
-        let request_id = response
-            .headers()
-            .get("x-request-id")
-            .and_then(|id| id.to_str().ok())
-            .unwrap_or_default()
-            .to_owned();
+        let request_id =
+            response.headers().get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
         let stream = response
             .headers()
             .get(CONTENT_TYPE)
@@ -207,9 +169,7 @@ impl Session {
             let Some(chunk) = chunk else { break };
             read = read.saturating_add(chunk.len());
             if read > LARGEST {
-                return Err(Fault::Failed(format!(
-                    "the answer is larger than 64 MiB (requestId {request_id})"
-                )));
+                return Err(Fault::Failed(format!("the answer is larger than 64 MiB (requestId {request_id})")));
             }
             body.extend_from_slice(&chunk);
             if !stream {
@@ -237,30 +197,20 @@ impl Session {
             Err(_) => Err(Fault::Failed(format!(
                 "the gateway {} answered {status} and no JSON-RPC: {}",
                 self.url,
-                String::from_utf8_lossy(&body)
-                    .chars()
-                    .take(200)
-                    .collect::<String>()
+                String::from_utf8_lossy(&body).chars().take(200).collect::<String>()
             ))),
         }
     }
 }
 
 fn concluded_empty(request_id: String) -> Result<Answered, Fault> {
-    let result =
-        RawValue::from_string("{}".to_owned()).map_err(|error| Fault::Failed(error.to_string()))?;
+    let result = RawValue::from_string("{}".to_owned()).map_err(|error| Fault::Failed(error.to_string()))?;
     Ok(Answered { result, request_id })
 }
 
 fn concluded(message: Message, request_id: String) -> Result<Answered, Fault> {
     if let Some(error) = message.error {
-        let of_data = |key: &str| {
-            error
-                .data
-                .as_ref()
-                .and_then(|data| data.get(key))
-                .and_then(Value::as_str)
-        };
+        let of_data = |key: &str| error.data.as_ref().and_then(|data| data.get(key)).and_then(Value::as_str);
         let kind = of_data("kind").unwrap_or("the backend's own");
         let request_id = of_data("requestId").unwrap_or(&request_id);
         return Err(Fault::Failed(format!(
@@ -270,39 +220,22 @@ fn concluded(message: Message, request_id: String) -> Result<Answered, Fault> {
     }
     match message.result {
         Some(result) => Ok(Answered { result, request_id }),
-        None => Err(Fault::Failed(format!(
-            "the gateway answered neither result nor error (requestId {request_id})"
-        ))),
+        None => Err(Fault::Failed(format!("the gateway answered neither result nor error (requestId {request_id})"))),
     }
 }
 
 fn note_of(message: &Message) -> Option<String> {
     let params = message.params.as_ref()?;
-    let text = |key: &str| {
-        params.get(key).map(|value| {
-            value
-                .as_str()
-                .map_or_else(|| value.to_string(), str::to_owned)
-        })
-    };
+    let text = |key: &str| params.get(key).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
     match message.method.as_deref()? {
         "notifications/progress" => {
-            let total = text("total")
-                .map(|total| format!(" of {total}"))
-                .unwrap_or_default();
-            let said = text("message")
-                .map(|said| format!(": {said}"))
-                .unwrap_or_default();
-            Some(format!(
-                "progress {}{total}{said}",
-                text("progress").unwrap_or_default()
-            ))
+            let total = text("total").map(|total| format!(" of {total}")).unwrap_or_default();
+            let said = text("message").map(|said| format!(": {said}")).unwrap_or_default();
+            Some(format!("progress {}{total}{said}", text("progress").unwrap_or_default()))
         }
-        "notifications/message" => Some(format!(
-            "{}: {}",
-            text("level").unwrap_or_default(),
-            text("data").unwrap_or_default()
-        )),
+        "notifications/message" => {
+            Some(format!("{}: {}", text("level").unwrap_or_default(), text("data").unwrap_or_default()))
+        }
         _ => Some(String::new()).filter(|_| message.id.is_none()),
     }
 }
@@ -312,10 +245,7 @@ fn next_event(buffer: &mut Vec<u8>) -> Option<String> {
     let text = buffer.as_slice();
     let (at, length) = (0..text.len()).find_map(|at| {
         let rest = text.get(at..)?;
-        [&b"\r\n\r\n"[..], b"\n\n", b"\r\r"]
-            .into_iter()
-            .find(|end| rest.starts_with(end))
-            .map(|end| (at, end.len()))
+        [&b"\r\n\r\n"[..], b"\n\n", b"\r\r"].into_iter().find(|end| rest.starts_with(end)).map(|end| (at, end.len()))
     })?;
     let event: Vec<u8> = buffer.drain(..at.saturating_add(length)).collect();
     let event = String::from_utf8_lossy(&event);
@@ -333,8 +263,7 @@ mod tests {
 
     #[test]
     fn events_come_out_whole_and_in_order() {
-        let mut buffer =
-            b": ping\n\nid: 1\nevent: message\ndata: {\"a\":\ndata: 1}\n\ndata: {".to_vec();
+        let mut buffer = b": ping\n\nid: 1\nevent: message\ndata: {\"a\":\ndata: 1}\n\ndata: {".to_vec();
         assert_eq!(next_event(&mut buffer).as_deref(), Some(""));
         assert_eq!(next_event(&mut buffer).as_deref(), Some("{\"a\":\n1}"));
         assert_eq!(next_event(&mut buffer), None);
@@ -348,10 +277,7 @@ mod tests {
         )
         .unwrap();
         let fault = concluded(message, "other".to_owned()).unwrap_err();
-        assert_eq!(
-            fault.to_string(),
-            "stopped (kind disabled, code -31423, requestId r1)"
-        );
+        assert_eq!(fault.to_string(), "stopped (kind disabled, code -31423, requestId r1)");
         assert_eq!(fault.exit_code(), 1);
     }
 }

@@ -51,10 +51,7 @@ impl Rows {
     /// A table without rows.
     #[must_use]
     pub fn new(header: &[&'static str]) -> Self {
-        Self {
-            header: header.to_vec(),
-            rows: Vec::new(),
-        }
+        Self { header: header.to_vec(), rows: Vec::new() }
     }
 
     /// Adds one row; cells without a tone are plain.
@@ -72,26 +69,16 @@ impl Rows {
     /// Columns without a word in any row only take room from the others.
     fn without_empty(mut self) -> Self {
         let filled: Vec<bool> = (0..self.header.len())
-            .map(|at| {
-                self.rows
-                    .iter()
-                    .any(|row| row.get(at).is_some_and(|(text, _)| !text.is_empty()))
-            })
+            .map(|at| self.rows.iter().any(|row| row.get(at).is_some_and(|(text, _)| !text.is_empty())))
             .collect();
         self.keep_columns(|_, at| filled.get(at).copied().unwrap_or_default());
         self
     }
 
     fn keep_columns(&mut self, keeps: impl Fn(&str, usize) -> bool) {
-        let kept: Vec<bool> = self
-            .header
-            .iter()
-            .enumerate()
-            .map(|(at, title)| keeps(title, at))
-            .collect();
+        let kept: Vec<bool> = self.header.iter().enumerate().map(|(at, title)| keeps(title, at)).collect();
         let mut marks = kept.iter();
-        self.header
-            .retain(|_| marks.next().copied().unwrap_or_default());
+        self.header.retain(|_| marks.next().copied().unwrap_or_default());
         for row in &mut self.rows {
             let mut marks = kept.iter();
             row.retain(|_| marks.next().copied().unwrap_or_default());
@@ -106,10 +93,7 @@ impl Rows {
 }
 
 /// A plain cell.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "numbers and texts alike, without a & before each number"
-)]
+#[expect(clippy::needless_pass_by_value, reason = "numbers and texts alike, without a & before each number")]
 pub fn plain(text: impl ToString) -> (String, Tone) {
     (text.to_string(), Tone::Plain)
 }
@@ -127,10 +111,7 @@ pub struct Output {
 
 impl std::fmt::Debug for Output {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Output")
-            .field("format", &self.format)
-            .field("quiet", &self.quiet)
-            .finish_non_exhaustive()
+        f.debug_struct("Output").field("format", &self.format).field("quiet", &self.quiet).finish_non_exhaustive()
     }
 }
 
@@ -141,34 +122,13 @@ impl Output {
         let terminal = io::stdout().is_terminal();
         let colour = terminal && world.var("NO_COLOR").is_none();
         let width = if terminal { Table::new().width() } else { None };
-        Self {
-            format,
-            quiet,
-            colour,
-            width,
-            out: Box::new(io::stdout()),
-            err: Box::new(io::stderr()),
-            broken: None,
-        }
+        Self { format, quiet, colour, width, out: Box::new(io::stdout()), err: Box::new(io::stderr()), broken: None }
     }
 
     /// Any two writers, a fixed width, no colour: for tests.
     #[must_use]
-    pub fn to_writers(
-        format: Format,
-        width: u16,
-        out: Box<dyn Write>,
-        err: Box<dyn Write>,
-    ) -> Self {
-        Self {
-            format,
-            quiet: false,
-            colour: false,
-            width: Some(width),
-            out,
-            err,
-            broken: None,
-        }
+    pub fn to_writers(format: Format, width: u16, out: Box<dyn Write>, err: Box<dyn Write>) -> Self {
+        Self { format, quiet: false, colour: false, width: Some(width), out, err, broken: None }
     }
 
     /// Whether `--output json` was asked for.
@@ -210,20 +170,13 @@ impl Output {
             return;
         }
         let rows = rows.without_empty();
-        let whole: Vec<usize> = rows
-            .header
-            .iter()
-            .enumerate()
-            .filter(|(_, title)| WHOLE.contains(title))
-            .map(|(at, _)| at)
-            .collect();
+        let whole: Vec<usize> =
+            rows.header.iter().enumerate().filter(|(_, title)| WHOLE.contains(title)).map(|(at, _)| at).collect();
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
         // Without a terminal nothing is wrapped: a line stays a line for grep.
         match self.width {
-            Some(width) => table
-                .set_content_arrangement(ContentArrangement::Dynamic)
-                .set_width(width),
+            Some(width) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width),
             None => table.set_content_arrangement(ContentArrangement::Disabled),
         };
         if self.colour {
@@ -231,11 +184,7 @@ impl Output {
         } else {
             table.force_no_tty();
         }
-        table.set_header(
-            rows.header
-                .into_iter()
-                .map(|title| Cell::new(title).add_attribute(Attribute::Bold)),
-        );
+        table.set_header(rows.header.into_iter().map(|title| Cell::new(title).add_attribute(Attribute::Bold)));
         for row in rows.rows {
             table.add_row(row.into_iter().map(|(text, tone)| {
                 let cell = Cell::new(printable(&text));
@@ -254,10 +203,7 @@ impl Output {
                 }
             }
         }
-        let shown: String = table
-            .lines()
-            .map(|line| format!("{}\n", line.trim_end()))
-            .collect();
+        let shown: String = table.lines().map(|line| format!("{}\n", line.trim_end())).collect();
         self.write_out(&shown);
     }
 
@@ -292,10 +238,7 @@ impl Output {
     }
 
     fn write_out(&mut self, text: &str) {
-        let wrote = self
-            .out
-            .write_all(text.as_bytes())
-            .and_then(|()| self.out.flush());
+        let wrote = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
         self.keep(wrote);
     }
 

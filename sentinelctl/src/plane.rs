@@ -29,11 +29,7 @@ impl Verb {
 
 /// Errors: as the control plane says.
 pub async fn run(client: &mut Client, output: &mut Output) -> Result<(), Fault> {
-    let reply = client
-        .plane_list(PlaneListRequest {})
-        .await
-        .map_err(|status| Fault::of_status(&status))?
-        .into_inner();
+    let reply = client.plane_list(PlaneListRequest {}).await.map_err(|status| Fault::of_status(&status))?.into_inner();
     output.json(&reply.planes.iter().map(to_json).collect());
     show(&reply.planes, true, output);
     Ok(())
@@ -42,28 +38,15 @@ pub async fn run(client: &mut Client, output: &mut Output) -> Result<(), Fault> 
 /// For `plane list`, and without ids for `status`; what is wrong with a plane stands beneath the table.
 pub(crate) fn show(planes: &[PlaneState], with_ids: bool, output: &mut Output) {
     let rows = rows(planes, clock::now_ms());
-    output.table(
-        if with_ids { rows } else { rows.without("ID") },
-        "No plane has connected yet.",
-    );
+    output.table(if with_ids { rows } else { rows.without("ID") }, "No plane has connected yet.");
     for plane in planes.iter().filter(|plane| !plane.problem.is_empty()) {
         output.line(&format!("  {}: {}", plane.name, plane.problem));
     }
 }
 
 fn rows(planes: &[PlaneState], now_ms: i64) -> Rows {
-    let mut rows = Rows::new(&[
-        "PLANE",
-        "STATE",
-        "REV",
-        "EPOCH",
-        "LAST SEEN",
-        "BUSY",
-        "UNSHIPPED",
-        "LISTENS",
-        "SOURCE",
-        "ID",
-    ]);
+    let mut rows =
+        Rows::new(&["PLANE", "STATE", "REV", "EPOCH", "LAST SEEN", "BUSY", "UNSHIPPED", "LISTENS", "SOURCE", "ID"]);
     for plane in planes {
         let tone = match plane.state.as_str() {
             "connected" => Tone::Good,

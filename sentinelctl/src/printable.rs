@@ -69,10 +69,7 @@ mod tests {
 
     #[test]
     fn escapes_and_direction_marks_are_written_out() {
-        assert_eq!(
-            printable("a\u{1b}[31mb\u{7f}\u{202e}c\n"),
-            "a\\u{1b}[31mb\\u{7f}\\u{202e}c\\u{a}"
-        );
+        assert_eq!(printable("a\u{1b}[31mb\u{7f}\u{202e}c\n"), "a\\u{1b}[31mb\\u{7f}\\u{202e}c\\u{a}");
         assert_eq!(printable("Grüße, 世界"), "Grüße, 世界");
     }
 
@@ -91,9 +88,6 @@ mod tests {
         let value = serde_json::json!({ "a\u{202e}": "\u{1b}\u{9b}\u{e0041}\u{7f}ü" });
         let shown = json(&value.to_string());
         assert!(!shown.chars().any(misleads), "{shown}");
-        assert_eq!(
-            serde_json::from_str::<serde_json::Value>(&shown).unwrap(),
-            value
-        );
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
     }
 }

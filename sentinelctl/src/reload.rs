@@ -9,10 +9,7 @@ use crate::locate::World;
 use crate::output::{Output, Rows, Tone, plain};
 
 #[derive(Clone, Copy, Debug, clap::Args)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "four flags of one command, each its own question"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "four flags of one command, each its own question")]
 pub struct Args {
     /// Say what would happen; change nothing
     #[arg(long)]
@@ -29,47 +26,20 @@ pub struct Args {
 }
 
 /// Errors: `Usage` for problems of the file, `Refused` where it is not applied everywhere.
-pub async fn run(
-    client: &mut Client,
-    world: &World,
-    args: Args,
-    output: &mut Output,
-) -> Result<(), Fault> {
-    let Args {
-        dry_run,
-        skip_unresponsive,
-        allow_degraded,
-        from_file,
-    } = args;
-    let request = ReloadRequest {
-        actor: Some(world.actor()),
-        dry_run,
-        skip_unresponsive,
-        allow_degraded,
-        from_file,
-    };
-    let reply = client
-        .reload(request)
-        .await
-        .map_err(|status| Fault::of_status(&status))?
-        .into_inner();
+pub async fn run(client: &mut Client, world: &World, args: Args, output: &mut Output) -> Result<(), Fault> {
+    let Args { dry_run, skip_unresponsive, allow_degraded, from_file } = args;
+    let request = ReloadRequest { actor: Some(world.actor()), dry_run, skip_unresponsive, allow_degraded, from_file };
+    let reply = client.reload(request).await.map_err(|status| Fault::of_status(&status))?.into_inner();
     report(&reply, dry_run, output)
 }
 
 /// Prints a publish. Errors: as `run`.
-pub(crate) fn report(
-    reply: &PublishReply,
-    dry_run: bool,
-    output: &mut Output,
-) -> Result<(), Fault> {
+pub(crate) fn report(reply: &PublishReply, dry_run: bool, output: &mut Output) -> Result<(), Fault> {
     output.json(&to_json(reply));
     for problem in reply.warnings.iter().chain(&reply.problems) {
         output.problem(&line_of(problem));
     }
-    output.table(
-        outcome_rows(&reply.planes),
-        "No plane is connected; the revision reaches each as it comes.",
-    );
+    output.table(outcome_rows(&reply.planes), "No plane is connected; the revision reaches each as it comes.");
     if !reply.note.is_empty() {
         output.note(&reply.note);
     }
@@ -77,31 +47,21 @@ pub(crate) fn report(
         return Err(Fault::Usage(format!(
             "{} {}; nothing was changed",
             reply.problems.len(),
-            if reply.problems.len() == 1 {
-                "problem"
-            } else {
-                "problems"
-            }
+            if reply.problems.len() == 1 { "problem" } else { "problems" }
         )));
     }
-    let everywhere = reply
-        .planes
-        .iter()
-        .all(|plane| match plane.outcome.as_str() {
-            "applied" | "skipped" => true,
-            "ready" => dry_run,
-            _ => false,
-        });
+    let everywhere = reply.planes.iter().all(|plane| match plane.outcome.as_str() {
+        "applied" | "skipped" => true,
+        "ready" => dry_run,
+        _ => false,
+    });
     if dry_run && everywhere {
         output.line("it would be applied by every plane; nothing was changed");
         return Ok(());
     }
     if !everywhere {
         let state = if reply.published {
-            format!(
-                "revision {} is published, but not applied everywhere",
-                reply.revision
-            )
+            format!("revision {} is published, but not applied everywhere", reply.revision)
         } else {
             "nothing was changed".to_owned()
         };
@@ -113,24 +73,14 @@ pub(crate) fn report(
             .collect();
         return Err(Fault::Refused(format!(
             "{state}: {}",
-            if missing.is_empty() {
-                "a plane has not committed".to_owned()
-            } else {
-                missing.join(", ")
-            }
+            if missing.is_empty() { "a plane has not committed".to_owned() } else { missing.join(", ") }
         )));
     }
     let digest: String = reply.digest.chars().take(12).collect();
     if reply.unchanged {
-        output.line(&format!(
-            "revision {} ({digest}) is unchanged; rotated secrets were read again",
-            reply.revision
-        ));
+        output.line(&format!("revision {} ({digest}) is unchanged; rotated secrets were read again", reply.revision));
     } else if reply.published {
-        output.line(&format!(
-            "revision {} ({digest}) is in force",
-            reply.revision
-        ));
+        output.line(&format!("revision {} ({digest}) is in force", reply.revision));
     } else {
         return Err(Fault::Refused("nothing was published".to_owned()));
     }
@@ -152,36 +102,18 @@ pub(crate) fn outcome_rows(planes: &[PlaneOutcome]) -> Rows {
                 .filter(|part| !part.is_empty())
                 .collect::<Vec<_>>()
                 .join(".");
-            if place.is_empty() {
-                problem.message.clone()
-            } else {
-                format!("{place}: {}", problem.message)
-            }
+            if place.is_empty() { problem.message.clone() } else { format!("{place}: {}", problem.message) }
         });
-        let why: Vec<String> = problems
-            .chain(
-                plane
-                    .degraded
-                    .iter()
-                    .map(|name| format!("{name} is off here")),
-            )
-            .collect();
-        rows.push([
-            plain(&plane.name),
-            (plane.outcome.clone(), tone),
-            plain(plane.took_ms),
-            plain(why.join("; ")),
-        ]);
+        let why: Vec<String> =
+            problems.chain(plane.degraded.iter().map(|name| format!("{name} is off here"))).collect();
+        rows.push([plain(&plane.name), (plane.outcome.clone(), tone), plain(plane.took_ms), plain(why.join("; "))]);
     }
     rows
 }
 
 /// `FILE:LINE:COL: what; what to do`
 pub(crate) fn line_of(problem: &ConfigProblem) -> String {
-    format!(
-        "{}:{}:{}: {}",
-        problem.file, problem.line, problem.col, problem.message
-    )
+    format!("{}:{}:{}: {}", problem.file, problem.line, problem.col, problem.message)
 }
 
 pub(crate) fn problem_json(problem: &ConfigProblem) -> Value {
@@ -189,7 +121,11 @@ pub(crate) fn problem_json(problem: &ConfigProblem) -> Value {
 }
 
 pub(crate) fn outcome_json(plane: &PlaneOutcome) -> Value {
-    let problems: Vec<Value> = plane.problems.iter().map(|problem| json!({ "backend": problem.backend, "key": problem.key, "message": problem.message })).collect();
+    let problems: Vec<Value> = plane
+        .problems
+        .iter()
+        .map(|problem| json!({ "backend": problem.backend, "key": problem.key, "message": problem.message }))
+        .collect();
     json!({ "id": plane.id, "name": plane.name, "outcome": plane.outcome, "took_ms": plane.took_ms, "problems": problems, "degraded": plane.degraded })
 }
 

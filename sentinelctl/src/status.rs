@@ -16,11 +16,7 @@ pub struct Args {
 
 /// Prints the whole state. Errors: as the control plane says.
 pub async fn run(client: &mut Client, output: &mut Output) -> Result<(), Fault> {
-    let reply = client
-        .status(StatusRequest {})
-        .await
-        .map_err(|status| Fault::of_status(&status))?
-        .into_inner();
+    let reply = client.status(StatusRequest {}).await.map_err(|status| Fault::of_status(&status))?.into_inner();
     output.json(&to_json(&reply));
     show(&reply, output);
     Ok(())
@@ -35,50 +31,23 @@ fn show(reply: &StatusReply, output: &mut Output) {
     let mut facts = Rows::new(&["WHAT", "STATE"]);
     facts.push([
         plain("control plane"),
-        plain(format!(
-            "{}, since {}",
-            reply.version,
-            clock::rfc3339_ms(reply.started_unix_ms)
-        )),
+        plain(format!("{}, since {}", reply.version, clock::rfc3339_ms(reply.started_unix_ms))),
     ]);
     facts.push([
         plain("configuration"),
-        plain(format!(
-            "revision {} ({digest}), {}",
-            reply.revision, reply.config_file
-        )),
+        plain(format!("revision {} ({digest}), {}", reply.revision, reply.config_file)),
     ]);
     facts.push([plain("file"), of_state(&reply.config_state)]);
-    facts.push([
-        plain(format!("store {}", reply.store)),
-        of_state(&reply.store_state),
-    ]);
-    facts.push([
-        plain("kill switches"),
-        plain(format!(
-            "{} in force, epoch {}",
-            reply.kills.len(),
-            reply.epoch
-        )),
-    ]);
-    let quarantined = if reply.audit_quarantined == 0 {
-        Tone::Plain
-    } else {
-        Tone::Bad
-    };
+    facts.push([plain(format!("store {}", reply.store)), of_state(&reply.store_state)]);
+    facts.push([plain("kill switches"), plain(format!("{} in force, epoch {}", reply.kills.len(), reply.epoch))]);
+    let quarantined = if reply.audit_quarantined == 0 { Tone::Plain } else { Tone::Bad };
     let audit = format!(
         "{} rows, {} on the way, {} quarantined",
         reply.audit_rows, reply.audit_backlog, reply.audit_quarantined
     );
     facts.push([plain("audit"), (audit, quarantined)]);
     if reply.anonymous {
-        facts.push([
-            plain("callers"),
-            (
-                "anonymous: [auth] mode = \"none\" is in force".to_owned(),
-                Tone::Doubtful,
-            ),
-        ]);
+        facts.push([plain("callers"), ("anonymous: [auth] mode = \"none\" is in force".to_owned(), Tone::Doubtful)]);
     }
     output.table(facts, "");
     output.line("");
@@ -92,38 +61,22 @@ fn show(reply: &StatusReply, output: &mut Output) {
 }
 
 fn of_state(text: &str) -> (String, Tone) {
-    (
-        text.to_owned(),
-        if text == "ok" { Tone::Good } else { Tone::Bad },
-    )
+    (text.to_owned(), if text == "ok" { Tone::Good } else { Tone::Bad })
 }
 
 /// One row a backend and plane.
 fn backend_rows(backends: &[PlaneBackend], now_ms: i64) -> Rows {
-    let mut rows = Rows::new(&[
-        "BACKEND", "PLANE", "STATE", "BREAKER", "TOOLS", "BUSY", "RESTARTS", "PID", "SINCE",
-        "SERVER",
-    ]);
-    for PlaneBackend {
-        plane_name, health, ..
-    } in backends
-    {
+    let mut rows =
+        Rows::new(&["BACKEND", "PLANE", "STATE", "BREAKER", "TOOLS", "BUSY", "RESTARTS", "PID", "SINCE", "SERVER"]);
+    for PlaneBackend { plane_name, health, .. } in backends {
         let Some(health) = health else { continue };
         let tone = match health.state.as_str() {
             "ready" => Tone::Good,
             "starting" | "draining" | "stopped" => Tone::Doubtful,
             _ => Tone::Bad,
         };
-        let breaker = if health.breaker == "closed" || health.breaker.is_empty() {
-            Tone::Plain
-        } else {
-            Tone::Bad
-        };
-        let pid = if health.pid == 0 {
-            String::new()
-        } else {
-            health.pid.to_string()
-        };
+        let breaker = if health.breaker == "closed" || health.breaker.is_empty() { Tone::Plain } else { Tone::Bad };
+        let pid = if health.pid == 0 { String::new() } else { health.pid.to_string() };
         rows.push([
             plain(&health.name),
             plain(plane_name),
@@ -142,19 +95,10 @@ fn backend_rows(backends: &[PlaneBackend], now_ms: i64) -> Rows {
 
 /// Why a backend is as it is: whole sentences, beneath the table.
 pub(crate) fn show_backends(backends: &[PlaneBackend], output: &mut Output) {
-    output.table(
-        backend_rows(backends, clock::now_ms()),
-        "No backend is reported.",
-    );
-    for PlaneBackend {
-        plane_name, health, ..
-    } in backends
-    {
+    output.table(backend_rows(backends, clock::now_ms()), "No backend is reported.");
+    for PlaneBackend { plane_name, health, .. } in backends {
         if let Some(health) = health.as_ref().filter(|health| !health.reason.is_empty()) {
-            output.line(&format!(
-                "  {} on {plane_name}: {}",
-                health.name, health.reason
-            ));
+            output.line(&format!("  {} on {plane_name}: {}", health.name, health.reason));
         }
     }
 }

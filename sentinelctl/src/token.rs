@@ -1,9 +1,7 @@
 //! `sentinelctl token`: mint with the control plane's built-in key, revoke, list what is revoked.
 
 use clap::Subcommand;
-use sentinel_proto::v1::{
-    Actor, TokenListRevokedRequest, TokenMintReply, TokenMintRequest, TokenRevokeRequest,
-};
+use sentinel_proto::v1::{Actor, TokenListRevokedRequest, TokenMintReply, TokenMintRequest, TokenRevokeRequest};
 use serde_json::json;
 
 use crate::client::Client;
@@ -54,42 +52,25 @@ impl Verb {
     pub(crate) fn prepared(self) -> Result<Ask, Fault> {
         Ok(match self {
             Self::Mint { client, role, ttl } => {
-                let ttl_secs = clock::parse_span_secs(&ttl)
-                    .map_err(|why| Fault::Usage(format!("--ttl: {why}")))?;
-                Ask::Mint(TokenMintRequest {
-                    actor: None,
-                    client,
-                    roles: role,
-                    ttl_secs,
-                })
+                let ttl_secs = clock::parse_span_secs(&ttl).map_err(|why| Fault::Usage(format!("--ttl: {why}")))?;
+                Ask::Mint(TokenMintRequest { actor: None, client, roles: role, ttl_secs })
             }
-            Self::Revoke {
-                jti,
-                no_wait,
-                connected_only,
-            } => Ask::Revoke(TokenRevokeRequest {
-                actor: None,
-                jti,
-                no_wait,
-                connected_only,
-            }),
+            Self::Revoke { jti, no_wait, connected_only } => {
+                Ask::Revoke(TokenRevokeRequest { actor: None, jti, no_wait, connected_only })
+            }
             Self::ListRevoked => Ask::ListRevoked,
         })
     }
 }
 
 /// Errors: `Refused` for a revocation that a plane has not acknowledged; else as the control plane says.
-pub async fn run(
-    client: &mut Client,
-    world: &World,
-    ask: Ask,
-    output: &mut Output,
-) -> Result<(), Fault> {
+pub async fn run(client: &mut Client, world: &World, ask: Ask, output: &mut Output) -> Result<(), Fault> {
     match ask {
         Ask::Mint(request) => {
             let reply = mint(client, world.actor(), request).await?;
             let expires = clock::rfc3339_ms(reply.expires_unix.saturating_mul(1000));
-            output.json(&json!({ "token": reply.token, "jti": reply.jti, "expires": expires, "warning": reply.warning }));
+            output
+                .json(&json!({ "token": reply.token, "jti": reply.jti, "expires": expires, "warning": reply.warning }));
             output.note(&format!("jti {}, holds until {expires}", reply.jti));
             if !reply.warning.is_empty() {
                 output.note(&reply.warning);
@@ -99,15 +80,8 @@ pub async fn run(
         }
         Ask::Revoke(request) => {
             let waited = !request.no_wait;
-            let request = TokenRevokeRequest {
-                actor: Some(world.actor()),
-                ..request
-            };
-            let reply = client
-                .token_revoke(request)
-                .await
-                .map_err(|status| Fault::of_status(&status))?
-                .into_inner();
+            let request = TokenRevokeRequest { actor: Some(world.actor()), ..request };
+            let reply = client.token_revoke(request).await.map_err(|status| Fault::of_status(&status))?.into_inner();
             kill::report(&reply, waited, output)
         }
         Ask::ListRevoked => {
@@ -139,13 +113,6 @@ pub(crate) async fn mint(
     actor: Actor,
     request: TokenMintRequest,
 ) -> Result<TokenMintReply, Fault> {
-    let request = TokenMintRequest {
-        actor: Some(actor),
-        ..request
-    };
-    Ok(client
-        .token_mint(request)
-        .await
-        .map_err(|status| Fault::of_status(&status))?
-        .into_inner())
+    let request = TokenMintRequest { actor: Some(actor), ..request };
+    Ok(client.token_mint(request).await.map_err(|status| Fault::of_status(&status))?.into_inner())
 }

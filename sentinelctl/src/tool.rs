@@ -42,12 +42,7 @@ pub struct CallArgs {
     #[arg(default_value = "{}")]
     json: String,
     /// The gateway's MCP endpoint
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "SENTINEL_GATEWAY",
-        default_value = "http://127.0.0.1:9200/mcp"
-    )]
+    #[arg(long, value_name = "URL", env = "SENTINEL_GATEWAY", default_value = "http://127.0.0.1:9200/mcp")]
     gateway: String,
     /// Without SENTINEL_TOKEN: the role of a five-minute token that is asked for
     #[arg(long)]
@@ -55,28 +50,12 @@ pub struct CallArgs {
 }
 
 /// Prints the catalogue. Errors: as the control plane says.
-pub async fn list(
-    client: &mut Client,
-    role: Option<String>,
-    output: &mut Output,
-) -> Result<(), Fault> {
-    let request = ToolListRequest {
-        role: role.unwrap_or_default(),
-    };
-    let reply = client
-        .tool_list(request)
-        .await
-        .map_err(|status| Fault::of_status(&status))?
-        .into_inner();
+pub async fn list(client: &mut Client, role: Option<String>, output: &mut Output) -> Result<(), Fault> {
+    let request = ToolListRequest { role: role.unwrap_or_default() };
+    let reply = client.tool_list(request).await.map_err(|status| Fault::of_status(&status))?.into_inner();
     output.json(&reply.tools.iter().map(to_json).collect());
     let mut rows = Rows::new(&["TOOL", "BACKEND", "STATUS", "ROLES", "PLANES", "WHY"]);
-    for PlaneTool {
-        tool,
-        roles,
-        planes,
-        killed,
-    } in &reply.tools
-    {
+    for PlaneTool { tool, roles, planes, killed } in &reply.tools {
         let Some(tool) = tool else { continue };
         let state = match (killed, tool.status.as_str()) {
             (true, _) => ("killed".to_owned(), Tone::Bad),
@@ -106,24 +85,12 @@ fn to_json(listed: &PlaneTool) -> Value {
 
 /// Calls one tool and prints its result. Errors: `Failed`, with kind and request id, for a refusal, and for a result
 /// that says `isError`.
-pub async fn call(
-    args: CallArgs,
-    connection: &Connection,
-    world: &World,
-    output: &mut Output,
-) -> Result<(), Fault> {
-    let CallArgs {
-        name,
-        json,
-        gateway,
-        role,
-    } = args;
-    let arguments: Value = serde_json::from_str(&json)
-        .map_err(|error| Fault::Usage(format!("the arguments are no JSON: {error}")))?;
+pub async fn call(args: CallArgs, connection: &Connection, world: &World, output: &mut Output) -> Result<(), Fault> {
+    let CallArgs { name, json, gateway, role } = args;
+    let arguments: Value =
+        serde_json::from_str(&json).map_err(|error| Fault::Usage(format!("the arguments are no JSON: {error}")))?;
     if !arguments.is_object() {
-        return Err(Fault::Usage(
-            "the arguments must be a JSON object, such as {\"message\":\"hello\"}".to_owned(),
-        ));
+        return Err(Fault::Usage("the arguments must be a JSON object, such as {\"message\":\"hello\"}".to_owned()));
     }
     let token = Box::pin(token_for(role, connection, world)).await?;
     let opened = Session::open(&gateway, token.as_deref()).await;
@@ -155,11 +122,7 @@ pub async fn call(
     Ok(())
 }
 
-async fn token_for(
-    role: Option<String>,
-    connection: &Connection,
-    world: &World,
-) -> Result<Option<String>, Fault> {
+async fn token_for(role: Option<String>, connection: &Connection, world: &World) -> Result<Option<String>, Fault> {
     match (role, world.secret("SENTINEL_TOKEN")?) {
         (None, Some(token)) => Ok(Some(token)),
         // Where [auth] mode = "none" is in force nobody needs one.
@@ -172,11 +135,7 @@ async fn token_for(
                 roles: vec![role],
                 ttl_secs: CALL_TOKEN_SECS,
             };
-            Ok(Some(
-                token::mint(&mut client, world.actor(), request)
-                    .await?
-                    .token,
-            ))
+            Ok(Some(token::mint(&mut client, world.actor(), request).await?.token))
         }
     }
 }
@@ -199,38 +158,21 @@ impl Told {
             is_error: bool,
         }
         let Ok(shape) = serde_json::from_str::<Shape>(result) else {
-            return Self {
-                lines: vec![result.to_owned()],
-                is_error: false,
-            };
+            return Self { lines: vec![result.to_owned()], is_error: false };
         };
         let lines: Vec<String> = shape
             .content
             .iter()
             .map(|part| {
                 let kind = part.get("type").and_then(Value::as_str).unwrap_or_default();
-                match (
-                    kind,
-                    part.get("text").and_then(Value::as_str),
-                    part.get("data").and_then(Value::as_str),
-                ) {
+                match (kind, part.get("text").and_then(Value::as_str), part.get("data").and_then(Value::as_str)) {
                     ("text", Some(text), _) => text.to_owned(),
-                    (_, _, Some(data)) => format!(
-                        "[{kind}, {} bytes of base64; --output json shows it]",
-                        data.len()
-                    ),
+                    (_, _, Some(data)) => format!("[{kind}, {} bytes of base64; --output json shows it]", data.len()),
                     _ => part.to_string(),
                 }
             })
             .collect();
-        let lines = if lines.is_empty() {
-            vec![result.to_owned()]
-        } else {
-            lines
-        };
-        Self {
-            lines,
-            is_error: shape.is_error,
-        }
+        let lines = if lines.is_empty() { vec![result.to_owned()] } else { lines };
+        Self { lines, is_error: shape.is_error }
     }
 }

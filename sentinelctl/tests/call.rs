@@ -1,9 +1,5 @@
 //! `sentinelctl tool call` against a gateway that answers from a table: the way of a legacy client, its answers, its errors.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test says what is wrong by failing"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test says what is wrong by failing")]
 
 use clap::Parser as _;
 use sentinelctl::cli::Cli;
@@ -16,7 +12,8 @@ use tokio::task::JoinSet;
 mod paper;
 use paper::Paper;
 
-const CALLED: &str = "{\"jsonrpc\":\"2.0\",\"id\":2,\"result\":{\"content\":[{\"type\":\"text\",\"text\":\"hi\\u001b\"}],\"n\":1.0}}";
+const CALLED: &str =
+    "{\"jsonrpc\":\"2.0\",\"id\":2,\"result\":{\"content\":[{\"type\":\"text\",\"text\":\"hi\\u001b\"}],\"n\":1.0}}";
 
 /// A gateway, and every request that it was sent: head and body as they came.
 struct Gateway {
@@ -54,11 +51,7 @@ impl Gateway {
                 stream.write_all(answer.as_bytes()).await.unwrap();
             }
         });
-        Self {
-            url,
-            seen,
-            _serving: serving,
-        }
+        Self { url, seen, _serving: serving }
     }
 }
 
@@ -68,9 +61,7 @@ async fn read(stream: &mut TcpStream) -> String {
         let text = String::from_utf8_lossy(&got).into_owned();
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
             let head = head.to_lowercase();
-            let length = head
-                .lines()
-                .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
             if body.len() >= length.unwrap_or(0) {
                 return text;
             }
@@ -82,23 +73,10 @@ async fn read(stream: &mut TcpStream) -> String {
 }
 
 async fn call(gateway: &str, flags: &[&str]) -> (u8, String, String) {
-    let line = [
-        &[
-            "sentinelctl",
-            "tool",
-            "call",
-            "x__y",
-            "{\"a\":1}",
-            "--gateway",
-            gateway,
-        ],
-        flags,
-    ]
-    .concat();
+    let line = [&["sentinelctl", "tool", "call", "x__y", "{\"a\":1}", "--gateway", gateway], flags].concat();
     let (out, err) = (Paper::default(), Paper::default());
     let cli = Cli::try_parse_from(line).unwrap();
-    let mut output =
-        Output::to_writers(cli.output, 80, Box::new(out.clone()), Box::new(err.clone()));
+    let mut output = Output::to_writers(cli.output, 80, Box::new(out.clone()), Box::new(err.clone()));
     let world = World::made_of(&[("SENTINEL_TOKEN", "t.o.k")]);
     let code = sentinelctl::run(cli, &world, &mut output).await;
     (code, out.text(), err.text())
@@ -114,15 +92,8 @@ async fn a_call_goes_the_way_of_every_client_and_prints_the_result() {
     assert_eq!(seen.len(), 4, "{seen:?}");
     assert!(seen[1].contains("notifications/initialized"));
     let asked = seen[2].to_lowercase();
-    assert!(
-        asked.contains("authorization: bearer t.o.k") && asked.contains("mcp-session-id: s1"),
-        "{asked}"
-    );
-    assert!(
-        asked.contains("mcp-protocol-version: 2025-11-25")
-            && asked.contains("\"arguments\":{\"a\":1}"),
-        "{asked}"
-    );
+    assert!(asked.contains("authorization: bearer t.o.k") && asked.contains("mcp-session-id: s1"), "{asked}");
+    assert!(asked.contains("mcp-protocol-version: 2025-11-25") && asked.contains("\"arguments\":{\"a\":1}"), "{asked}");
     assert!(seen[3].starts_with("DELETE /mcp"), "{seen:?}");
 }
 
@@ -130,10 +101,7 @@ async fn a_call_goes_the_way_of_every_client_and_prints_the_result() {
 async fn json_output_is_the_result_as_it_came() {
     let gateway = Gateway::new(("application/json", CALLED.to_owned())).await;
     let (_, out, _) = call(&gateway.url, &["--output", "json"]).await;
-    assert_eq!(
-        out,
-        "{\"content\":[{\"type\":\"text\",\"text\":\"hi\\u001b\"}],\"n\":1.0}\n"
-    );
+    assert_eq!(out, "{\"content\":[{\"type\":\"text\",\"text\":\"hi\\u001b\"}],\"n\":1.0}\n");
 }
 
 #[tokio::test]
@@ -152,15 +120,13 @@ async fn a_refusal_is_exit_1_with_kind_and_request_id() {
     let gateway = Gateway::new(("application/json", refusal.to_owned())).await;
     let (code, out, err) = call(&gateway.url, &[]).await;
     assert_eq!((code, out.as_str()), (1, ""));
-    assert!(
-        err.contains("x__y is stopped: leaks (kind disabled, code -31423, requestId r7)"),
-        "{err}"
-    );
+    assert!(err.contains("x__y is stopped: leaks (kind disabled, code -31423, requestId r7)"), "{err}");
 }
 
 #[tokio::test]
 async fn a_result_that_is_an_error_is_printed_and_exit_1() {
-    let failed = r#"{"jsonrpc":"2.0","id":2,"result":{"content":[{"type":"text","text":"no such table"}],"isError":true}}"#;
+    let failed =
+        r#"{"jsonrpc":"2.0","id":2,"result":{"content":[{"type":"text","text":"no such table"}],"isError":true}}"#;
     let gateway = Gateway::new(("application/json", failed.to_owned())).await;
     let (code, out, err) = call(&gateway.url, &[]).await;
     assert_eq!((code, out.as_str()), (1, "no such table\n"));
@@ -169,28 +135,13 @@ async fn a_result_that_is_an_error_is_printed_and_exit_1() {
 
 #[tokio::test]
 async fn what_is_wrong_before_the_call_is_said_plainly() {
-    let closed = TcpListener::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let (code, _, err) = call(&format!("http://{closed}/mcp"), &[]).await;
     assert_eq!(code, 1);
-    assert!(
-        err.contains("cannot be reached") && err.contains("is a plane running there?"),
-        "{err}"
-    );
+    assert!(err.contains("cannot be reached") && err.contains("is a plane running there?"), "{err}");
     let (code, _, err) = call("https://127.0.0.1:1/mcp", &[]).await;
     assert_eq!(code, 2, "{err}");
     let cli = Cli::try_parse_from(["sentinelctl", "tool", "call", "x", "[1]"]).unwrap();
-    let mut output = Output::to_writers(
-        cli.output,
-        80,
-        Box::new(Paper::default()),
-        Box::new(Paper::default()),
-    );
-    assert_eq!(
-        sentinelctl::run(cli, &World::made_of(&[]), &mut output).await,
-        2
-    );
+    let mut output = Output::to_writers(cli.output, 80, Box::new(Paper::default()), Box::new(Paper::default()));
+    assert_eq!(sentinelctl::run(cli, &World::made_of(&[]), &mut output).await, 2);
 }

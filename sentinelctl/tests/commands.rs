@@ -1,9 +1,5 @@
 //! Commands against a fake control plane on a Unix socket: what is printed, and with which exit code they end.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test says what is wrong by failing"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test says what is wrong by failing")]
 
 use std::sync::Arc;
 
@@ -30,11 +26,7 @@ async fn run_in(world: &World, line: &[&str]) -> Ran {
     let format: Format = cli.output;
     let mut output = Output::to_writers(format, 60, Box::new(out.clone()), Box::new(err.clone()));
     let code = sentinelctl::run(cli, world, &mut output).await;
-    Ran {
-        code,
-        out: out.text(),
-        err: err.text(),
-    }
+    Ran { code, out: out.text(), err: err.text() }
 }
 
 async fn run(answers: Answers, line: &[&str]) -> Ran {
@@ -58,67 +50,25 @@ fn ack(name: &str, acked: bool) -> KillAck {
 #[tokio::test]
 async fn a_kill_names_each_plane_and_its_time() {
     let asked = Arc::default();
-    let kill = KillReply {
-        epoch: 7,
-        acks: vec![ack("a", true), ack("b", true)],
-        complete: true,
-        ..KillReply::default()
-    };
-    let answers = Answers {
-        kill,
-        asked: Arc::clone(&asked),
-        ..Answers::default()
-    };
-    let ran = run(
-        answers,
-        &["kill-switch", "tool", "x__y", "--reason", "leaks"],
-    )
-    .await;
+    let kill =
+        KillReply { epoch: 7, acks: vec![ack("a", true), ack("b", true)], complete: true, ..KillReply::default() };
+    let answers = Answers { kill, asked: Arc::clone(&asked), ..Answers::default() };
+    let ran = run(answers, &["kill-switch", "tool", "x__y", "--reason", "leaks"]).await;
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert!(ran.out.contains("a: acknowledged in 3 ms"), "{}", ran.out);
-    assert!(
-        ran.out.contains("acknowledged by 2 of 2 planes"),
-        "{}",
-        ran.out
-    );
+    assert!(ran.out.contains("acknowledged by 2 of 2 planes"), "{}", ran.out);
     let asked: Vec<String> = asked.lock().unwrap().clone();
-    assert!(
-        asked[0].contains("leaks") && asked[0].contains("x__y"),
-        "{asked:?}"
-    );
+    assert!(asked[0].contains("leaks") && asked[0].contains("x__y"), "{asked:?}");
 }
 
 #[tokio::test]
 async fn a_kill_that_one_plane_missed_is_exit_4_with_its_name_and_last_seen() {
-    let kill = KillReply {
-        acks: vec![ack("a", true), ack("b", false)],
-        complete: false,
-        ..KillReply::default()
-    };
-    let ran = run(
-        Answers {
-            kill: kill.clone(),
-            ..Answers::default()
-        },
-        &["kill-switch", "all"],
-    )
-    .await;
+    let kill = KillReply { acks: vec![ack("a", true), ack("b", false)], complete: false, ..KillReply::default() };
+    let ran = run(Answers { kill: kill.clone(), ..Answers::default() }, &["kill-switch", "all"]).await;
     assert_eq!(ran.code, 4);
-    assert!(
-        ran.out
-            .contains("b: not acknowledged, lost, last seen 1970-01-01T00:16:40Z"),
-        "{}",
-        ran.out
-    );
+    assert!(ran.out.contains("b: not acknowledged, lost, last seen 1970-01-01T00:16:40Z"), "{}", ran.out);
     assert!(ran.err.contains("not acknowledged by b"), "{}", ran.err);
-    let ran = run(
-        Answers {
-            kill,
-            ..Answers::default()
-        },
-        &["kill-switch", "all", "--no-wait"],
-    )
-    .await;
+    let ran = run(Answers { kill, ..Answers::default() }, &["kill-switch", "all", "--no-wait"]).await;
     assert_eq!(ran.code, 0);
 }
 
@@ -130,25 +80,11 @@ async fn a_broken_file_is_exit_2_with_every_place() {
         col: 4,
         message: message.to_owned(),
     };
-    let publish = PublishReply {
-        problems: vec![problem(3, "no; do"), problem(9, "bad; mend")],
-        ..PublishReply::default()
-    };
-    let ran = run(
-        Answers {
-            publish,
-            ..Answers::default()
-        },
-        &["reload"],
-    )
-    .await;
+    let publish =
+        PublishReply { problems: vec![problem(3, "no; do"), problem(9, "bad; mend")], ..PublishReply::default() };
+    let ran = run(Answers { publish, ..Answers::default() }, &["reload"]).await;
     assert_eq!(ran.code, 2);
-    assert!(
-        ran.err
-            .contains("sentinel.toml:3:4: no; do\nsentinel.toml:9:4: bad; mend\n"),
-        "{}",
-        ran.err
-    );
+    assert!(ran.err.contains("sentinel.toml:3:4: no; do\nsentinel.toml:9:4: bad; mend\n"), "{}", ran.err);
 }
 
 #[tokio::test]
@@ -164,26 +100,14 @@ async fn a_reload_is_done_only_when_applied_everywhere() {
         planes: vec![plane("a", "applied"), plane("b", outcome)],
         ..PublishReply::default()
     };
-    let answers = |outcome: &str| Answers {
-        publish: publish(outcome),
-        ..Answers::default()
-    };
+    let answers = |outcome: &str| Answers { publish: publish(outcome), ..Answers::default() };
     let done = run(answers("applied"), &["reload"]).await;
     assert_eq!(done.code, 0, "{}", done.err);
     assert!(done.out.contains("revision 8"), "{}", done.out);
     let silent = run(answers("silent"), &["reload"]).await;
     assert_eq!(silent.code, 4);
-    assert!(
-        silent.err.contains("nothing was changed: b"),
-        "{}",
-        silent.err
-    );
-    assert_eq!(
-        run(answers("skipped"), &["reload", "--skip-unresponsive"])
-            .await
-            .code,
-        0
-    );
+    assert!(silent.err.contains("nothing was changed: b"), "{}", silent.err);
+    assert_eq!(run(answers("skipped"), &["reload", "--skip-unresponsive"]).await.code, 0);
 }
 
 #[tokio::test]
@@ -195,30 +119,16 @@ async fn audit_rows_are_one_json_array() {
         client: "eve\u{202e}\u{1b}[2J".to_owned(),
         ..AuditRow::default()
     };
-    let audit = AuditListReply {
-        rows: vec![row],
-        more: true,
-    };
-    let answers = Answers {
-        audit,
-        ..Answers::default()
-    };
-    let ran = run(
-        answers.clone(),
-        &["audit", "list", "--output", "json", "--since", "2h"],
-    )
-    .await;
+    let audit = AuditListReply { rows: vec![row], more: true };
+    let answers = Answers { audit, ..Answers::default() };
+    let ran = run(answers.clone(), &["audit", "list", "--output", "json", "--since", "2h"]).await;
     let value: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(value[0]["request_id"], "r1");
     assert_eq!(value[0]["arguments"]["a"], 1);
     assert_eq!(value[0]["ts"], "1970-01-01T00:00:01.5Z");
     assert!(!ran.out.contains(['\u{202e}', '\u{1b}']), "{:?}", ran.out);
     let table = run(answers, &["audit", "list"]).await;
-    assert!(
-        !table.out.contains(['\u{202e}', '\u{1b}']),
-        "{:?}",
-        table.out
-    );
+    assert!(!table.out.contains(['\u{202e}', '\u{1b}']), "{:?}", table.out);
     assert!(table.err.contains("there are more"), "{}", table.err);
 }
 
@@ -239,27 +149,14 @@ async fn tables_keep_to_the_width_of_the_terminal() {
     };
     let status = StatusReply {
         planes: vec![plane],
-        backends: vec![PlaneBackend {
-            health: Some(health),
-            ..PlaneBackend::default()
-        }],
+        backends: vec![PlaneBackend { health: Some(health), ..PlaneBackend::default() }],
         config_state: "ok".to_owned(),
         ..StatusReply::default()
     };
-    let ran = run(
-        Answers {
-            status,
-            ..Answers::default()
-        },
-        &["status"],
-    )
-    .await;
+    let ran = run(Answers { status, ..Answers::default() }, &["status"]).await;
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert!(
-        ran.out
-            .lines()
-            .filter(|line| !line.starts_with("  sqlite"))
-            .all(|line| line.chars().count() <= 60),
+        ran.out.lines().filter(|line| !line.starts_with("  sqlite")).all(|line| line.chars().count() <= 60),
         "{}",
         ran.out
     );
@@ -267,15 +164,8 @@ async fn tables_keep_to_the_width_of_the_terminal() {
 
 #[tokio::test]
 async fn refusals_of_the_control_plane_keep_their_exit_codes() {
-    for (code, exit) in [
-        (tonic::Code::InvalidArgument, 2),
-        (tonic::Code::Aborted, 4),
-        (tonic::Code::Internal, 1),
-    ] {
-        let answers = Answers {
-            refuse: Some((code, "because of this".to_owned())),
-            ..Answers::default()
-        };
+    for (code, exit) in [(tonic::Code::InvalidArgument, 2), (tonic::Code::Aborted, 4), (tonic::Code::Internal, 1)] {
+        let answers = Answers { refuse: Some((code, "because of this".to_owned())), ..Answers::default() };
         let ran = run(answers, &["kill-switch", "role", "r"]).await;
         assert_eq!((ran.code, ran.err.as_str()), (exit, "because of this\n"));
     }
@@ -285,38 +175,19 @@ async fn refusals_of_the_control_plane_keep_their_exit_codes() {
 async fn nobody_there_is_exit_3_and_names_each_place() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
-    let world = World::made_of(&[
-        ("XDG_RUNTIME_DIR", &at("run")),
-        ("XDG_STATE_HOME", &at("state")),
-    ]);
+    let world = World::made_of(&[("XDG_RUNTIME_DIR", &at("run")), ("XDG_STATE_HOME", &at("state"))]);
     let ran = run_in(&world, &["plane", "list"]).await;
     assert_eq!(ran.code, 3);
     assert!(
-        ran.err.contains(&at("run/sentinel.json"))
-            && ran
-                .err
-                .contains(&at("state/sentinel/controlplane/grpc.sock")),
+        ran.err.contains(&at("run/sentinel.json")) && ran.err.contains(&at("state/sentinel/controlplane/grpc.sock")),
         "{}",
         ran.err
     );
     let ran = run_in(&world, &["plane", "list", "--endpoint", "unix:/nowhere/s"]).await;
     assert_eq!(ran.code, 3);
-    assert!(
-        ran.err.contains("--endpoint") && ran.err.contains("unix:/nowhere/s"),
-        "{}",
-        ran.err
-    );
-    assert_eq!(
-        run_in(&world, &["plane", "list", "--endpoint", "ftp://x"])
-            .await
-            .code,
-        2
-    );
-    let clear = run_in(
-        &world,
-        &["plane", "list", "--endpoint", "http://192.0.2.1:9300"],
-    )
-    .await;
+    assert!(ran.err.contains("--endpoint") && ran.err.contains("unix:/nowhere/s"), "{}", ran.err);
+    assert_eq!(run_in(&world, &["plane", "list", "--endpoint", "ftp://x"]).await.code, 2);
+    let clear = run_in(&world, &["plane", "list", "--endpoint", "http://192.0.2.1:9300"]).await;
     assert_eq!(clear.code, 2, "{}", clear.err);
 }
 
@@ -329,11 +200,7 @@ async fn the_pointer_of_up_leads_to_the_control_plane() {
         serde_json::json!({ "pid": pid, "endpoint": endpoint, "data_dir": home.path(), "since": "" }).to_string()
     };
     std::fs::write(&up, text(std::process::id())).unwrap();
-    std::fs::write(
-        home.join("sentinel.json"),
-        serde_json::json!({ "up": up }).to_string(),
-    )
-    .unwrap();
+    std::fs::write(home.join("sentinel.json"), serde_json::json!({ "up": up }).to_string()).unwrap();
     let world = World::made_of(&[("XDG_RUNTIME_DIR", home.path().to_str().unwrap())]);
     let ran = run_in(&world, &["plane", "list"]).await;
     assert_eq!(ran.code, 0, "{}", ran.err);
@@ -347,11 +214,8 @@ async fn the_pointer_of_up_leads_to_the_control_plane() {
 async fn a_wrong_admin_token_is_refused_and_a_missing_one_is_exit_3() {
     let home = Home::new(Answers::default());
     let dir = home.path().to_str().unwrap();
-    let ran = run_in(
-        &World::made_of(&[("SENTINEL_ADMIN_TOKEN", "other")]),
-        &["plane", "list", "--data-dir", dir],
-    )
-    .await;
+    let ran =
+        run_in(&World::made_of(&[("SENTINEL_ADMIN_TOKEN", "other")]), &["plane", "list", "--data-dir", dir]).await;
     assert_eq!(ran.code, 4, "{}", ran.err);
     std::fs::remove_file(home.join("admin.token")).unwrap();
     let ran = run_in(&World::made_of(&[]), &["plane", "list", "--data-dir", dir]).await;
@@ -371,10 +235,6 @@ async fn commands_of_later_issues_are_refused_without_a_control_plane() {
     ] {
         let ran = run_in(&world, line).await;
         assert_eq!(ran.code, 2);
-        assert!(
-            ran.err.contains("comes later with the operator issue"),
-            "{}",
-            ran.err
-        );
+        assert!(ran.err.contains("comes later with the operator issue"), "{}", ran.err);
     }
 }

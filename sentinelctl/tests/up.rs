@@ -40,40 +40,22 @@ impl Stage {
             listen: "127.0.0.1:1".to_owned(),
             ..PlaneState::default()
         }];
-        let home = Home::new(Answers {
-            status: StatusReply {
-                planes,
-                ..StatusReply::default()
-            },
-            ..Answers::default()
-        });
+        let home =
+            Home::new(Answers { status: StatusReply { planes, ..StatusReply::default() }, ..Answers::default() });
         let bin = home.join("bin");
         std::fs::create_dir(&bin).unwrap();
         std::fs::copy(env!("CARGO_BIN_EXE_sentinelctl"), bin.join("sentinelctl")).unwrap();
-        for (name, script) in [
-            ("sentinel-controlplane", control),
-            ("sentinel-dataplane", plane),
-        ] {
+        for (name, script) in [("sentinel-controlplane", control), ("sentinel-dataplane", plane)] {
             std::fs::write(bin.join(name), script).unwrap();
-            std::fs::set_permissions(bin.join(name), std::fs::Permissions::from_mode(0o755))
-                .unwrap();
+            std::fs::set_permissions(bin.join(name), std::fs::Permissions::from_mode(0o755)).unwrap();
         }
-        std::fs::write(
-            home.join("sentinel.toml"),
-            "[auth]\n[roles.boss]\nallow = [\"*\"]\n",
-        )
-        .unwrap();
+        std::fs::write(home.join("sentinel.toml"), "[auth]\n[roles.boss]\nallow = [\"*\"]\n").unwrap();
         Self { home, bin }
     }
 
     fn up(&self) -> Child {
         let mut command = Command::new(self.bin.join("sentinelctl"));
-        command
-            .arg("up")
-            .arg("--data-dir")
-            .arg(self.home.path())
-            .arg("--config")
-            .arg(self.home.join("sentinel.toml"));
+        command.arg("up").arg("--data-dir").arg(self.home.path()).arg("--config").arg(self.home.join("sentinel.toml"));
         command.args([
             "--listen",
             "127.0.0.1:0",
@@ -82,14 +64,8 @@ impl Stage {
             "--controlplane-ops-listen",
             "127.0.0.1:0",
         ]);
-        command
-            .env_remove("XDG_RUNTIME_DIR")
-            .env("SENTINEL_ADMIN_TOKEN", fake::TOKEN);
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
+        command.env_remove("XDG_RUNTIME_DIR").env("SENTINEL_ADMIN_TOKEN", fake::TOKEN);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         command.spawn().unwrap()
     }
 
@@ -122,9 +98,7 @@ async fn message(child: &mut Child) -> String {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), read)
-        .await
-        .expect("no message within 30 s");
+    tokio::time::timeout(Duration::from_secs(30), read).await.expect("no message within 30 s");
     text
 }
 
@@ -134,8 +108,7 @@ fn signal(pid: u32, signal: Signal) {
 
 /// Gone, or a zombie that nobody has collected yet.
 fn is_gone(pid: &str) -> bool {
-    std::fs::read_to_string(Path::new("/proc").join(pid.trim()).join("stat"))
-        .map_or(true, |stat| stat.contains(") Z "))
+    std::fs::read_to_string(Path::new("/proc").join(pid.trim()).join("stat")).map_or(true, |stat| stat.contains(") Z "))
 }
 
 #[tokio::test]
@@ -143,22 +116,11 @@ async fn sigterm_ends_the_plane_first_and_leaves_nothing_behind() {
     let stage = Stage::new(DAEMON, DAEMON);
     let mut up = stage.up();
     let said = message(&mut up).await;
-    assert!(
-        said.contains("http://127.0.0.1:1/mcp") && said.contains("no token could be minted"),
-        "{said}"
-    );
+    assert!(said.contains("http://127.0.0.1:1/mcp") && said.contains("no token could be minted"), "{said}");
     assert!(stage.home.join("controlplane/up.json").exists());
     let plane = stage.text("sentinel-dataplane.args").await;
-    assert!(
-        plane.contains("--control-plane unix:") && plane.contains("--listen 127.0.0.1:0"),
-        "{plane}"
-    );
-    assert!(
-        stage
-            .text("sentinel-controlplane.env")
-            .await
-            .contains("SENTINEL_ADMIN_TOKEN")
-    );
+    assert!(plane.contains("--control-plane unix:") && plane.contains("--listen 127.0.0.1:0"), "{plane}");
+    assert!(stage.text("sentinel-controlplane.env").await.contains("SENTINEL_ADMIN_TOKEN"));
     let env = std::fs::read_to_string(stage.bin.join("sentinel-dataplane.env")).unwrap();
     assert!(!env.contains("SENTINEL_ADMIN_TOKEN"), "{env}");
     let pid = up.id().unwrap();
@@ -167,10 +129,7 @@ async fn sigterm_ends_the_plane_first_and_leaves_nothing_behind() {
     assert!(!stage.bin.join("sentinel-dataplane.hup").exists());
     signal(pid, Signal::SIGTERM);
     assert_eq!(up.wait().await.unwrap().code(), Some(0));
-    assert_eq!(
-        stage.text("ended").await,
-        "sentinel-dataplane\nsentinel-controlplane\n"
-    );
+    assert_eq!(stage.text("ended").await, "sentinel-dataplane\nsentinel-controlplane\n");
     assert!(!stage.home.join("controlplane/up.json").exists());
 }
 
@@ -183,11 +142,7 @@ async fn a_second_up_on_the_same_directory_is_one_sentence() {
     let said = String::from_utf8(second.stderr).unwrap();
     assert_eq!(second.status.code(), Some(1), "{said}");
     assert!(
-        said.contains(&format!(
-            "already runs on {} (process {}",
-            stage.home.path().display(),
-            first.id().unwrap()
-        )),
+        said.contains(&format!("already runs on {} (process {}", stage.home.path().display(), first.id().unwrap())),
         "{said}"
     );
     signal(first.id().unwrap(), Signal::SIGINT);
@@ -196,16 +151,12 @@ async fn a_second_up_on_the_same_directory_is_one_sentence() {
 
 #[tokio::test]
 async fn a_daemon_that_keeps_dying_ends_all_with_its_last_lines() {
-    let stage = Stage::new(
-        DAEMON,
-        "#!/bin/sh\necho 'the disk is on fire' >&2\nexit 1\n",
-    );
+    let stage = Stage::new(DAEMON, "#!/bin/sh\necho 'the disk is on fire' >&2\nexit 1\n");
     let ended = stage.up().wait_with_output().await.unwrap();
     let said = String::from_utf8(ended.stderr).unwrap();
     assert_eq!(ended.status.code(), Some(1), "{said}");
     assert!(
-        said.contains("the data plane died 5 times within a minute")
-            && said.contains("\n  the disk is on fire"),
+        said.contains("the data plane died 5 times within a minute") && said.contains("\n  the disk is on fire"),
         "{said}"
     );
     assert_eq!(stage.text("ended").await, "sentinel-controlplane\n");
@@ -213,17 +164,11 @@ async fn a_daemon_that_keeps_dying_ends_all_with_its_last_lines() {
 
 #[tokio::test]
 async fn a_configuration_that_is_refused_ends_all_at_once_with_exit_2() {
-    let stage = Stage::new(
-        "#!/bin/sh\necho 'sentinel.toml:1:1: no' >&2\nexit 2\n",
-        DAEMON,
-    );
+    let stage = Stage::new("#!/bin/sh\necho 'sentinel.toml:1:1: no' >&2\nexit 2\n", DAEMON);
     let ended = stage.up().wait_with_output().await.unwrap();
     let said = String::from_utf8(ended.stderr).unwrap();
     assert_eq!(ended.status.code(), Some(2), "{said}");
-    assert!(
-        said.contains("sentinel.toml:1:1: no") && !said.contains("started again"),
-        "{said}"
-    );
+    assert!(said.contains("sentinel.toml:1:1: no") && !said.contains("started again"), "{said}");
 }
 
 #[tokio::test]
@@ -241,10 +186,7 @@ async fn a_plane_that_dies_over_its_spool_starts_with_the_spool_set_aside() {
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
-    assert!(
-        names.iter().any(|name| name.starts_with("spool.aside-")),
-        "{names:?}"
-    );
+    assert!(names.iter().any(|name| name.starts_with("spool.aside-")), "{names:?}");
     signal(up.id().unwrap(), Signal::SIGTERM);
     assert_eq!(up.wait().await.unwrap().code(), Some(0));
 }
@@ -256,10 +198,7 @@ async fn killed_outright_it_takes_the_daemons_along_where_setpriv_is_there() {
     }
     let stage = Stage::new(DAEMON, DAEMON);
     let mut up = stage.up();
-    let pids = [
-        stage.text("sentinel-controlplane.pid").await,
-        stage.text("sentinel-dataplane.pid").await,
-    ];
+    let pids = [stage.text("sentinel-controlplane.pid").await, stage.text("sentinel-dataplane.pid").await];
     signal(up.id().unwrap(), Signal::SIGKILL);
     up.wait().await.unwrap();
     until(|| pids.iter().all(|pid| is_gone(pid))).await;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use sentinel_proto::v1::command::What;
 use sentinel_proto::v1::{
-    BackendRestartReply, BackendRestartRequest, BackendStderrReply, PlaneLines, PlaneOutcome,
-    PlaneProblem, PlaneTool, ReadStderr, RestartBackend, Role, Scope, ToolListReply,
+    BackendRestartReply, BackendRestartRequest, BackendStderrReply, PlaneLines, PlaneOutcome, PlaneProblem, PlaneTool,
+    ReadStderr, RestartBackend, Role, Scope, ToolListReply,
 };
 use tokio::time::Instant;
 use wildmatch::WildMatch;
@@ -23,67 +23,34 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) async fn stderr(core: &Core, name: &str) -> Result<BackendStderrReply, Refusal> {
     let planes = planes_for(core, name)?;
     let each = planes.into_iter().map(|(id, plane_name)| async move {
-        let what = What::ReadStderr(ReadStderr {
-            name: name.to_owned(),
-        });
-        match core
-            .fleet
-            .command(&id, what, Instant::now() + PATIENCE)
-            .await
-        {
-            Ok(done) if done.ok => PlaneLines {
-                plane_name,
-                lines: done.lines,
-                problem: String::new(),
-            },
-            Ok(done) => PlaneLines {
-                plane_name,
-                lines: done.lines,
-                problem: done.message,
-            },
-            Err(why) => PlaneLines {
-                plane_name,
-                lines: Vec::new(),
-                problem: why.to_string(),
-            },
+        let what = What::ReadStderr(ReadStderr { name: name.to_owned() });
+        match core.fleet.command(&id, what, Instant::now() + PATIENCE).await {
+            Ok(done) if done.ok => PlaneLines { plane_name, lines: done.lines, problem: String::new() },
+            Ok(done) => PlaneLines { plane_name, lines: done.lines, problem: done.message },
+            Err(why) => PlaneLines { plane_name, lines: Vec::new(), problem: why.to_string() },
         }
     });
-    Ok(BackendStderrReply {
-        planes: join_all(each).await,
-    })
+    Ok(BackendStderrReply { planes: join_all(each).await })
 }
 
-pub(super) async fn restart(
-    core: &Core,
-    asked: BackendRestartRequest,
-) -> Result<BackendRestartReply, Refusal> {
+pub(super) async fn restart(core: &Core, asked: BackendRestartRequest) -> Result<BackendRestartReply, Refusal> {
     let by = By::claimed(asked.actor.as_ref());
     let planes = planes_for(core, &asked.name)?;
     let (parts, target) = (core.clone(), format!("backend {}", asked.name));
     let deed = Box::pin(async move {
-        let each = planes
-            .into_iter()
-            .map(|(id, name)| restart_on(&parts, id, name, &asked.name));
-        Ok(BackendRestartReply {
-            planes: join_all(each).await,
-        })
+        let each = planes.into_iter().map(|(id, name)| restart_on(&parts, id, name, &asked.name));
+        Ok(BackendRestartReply { planes: join_all(each).await })
     });
     let outcome = |reply: &BackendRestartReply| {
-        let each = reply
-            .planes
-            .iter()
-            .map(|plane| format!("{}: {}", plane.name, plane.outcome));
+        let each = reply.planes.iter().map(|plane| format!("{}: {}", plane.name, plane.outcome));
         each.collect::<Vec<_>>().join(", ")
     };
-    core.act(&by, "backend.restart", target, "", deed, outcome)
-        .await
+    core.act(&by, "backend.restart", target, "", deed, outcome).await
 }
 
 async fn restart_on(core: &Core, id: String, name: String, backend: &str) -> PlaneOutcome {
     let since = Instant::now();
-    let what = What::RestartBackend(RestartBackend {
-        name: backend.to_owned(),
-    });
+    let what = What::RestartBackend(RestartBackend { name: backend.to_owned() });
     let done = core.fleet.command(&id, what, since + PATIENCE).await;
     let (outcome, message) = match done {
         Ok(done) if done.ok => ("applied", done.message),
@@ -91,53 +58,31 @@ async fn restart_on(core: &Core, id: String, name: String, backend: &str) -> Pla
         Err(crate::fleet::Unheard::Away) => ("lost", String::new()),
         Err(why) => ("silent", why.to_string()),
     };
-    let problem = || PlaneProblem {
-        backend: backend.to_owned(),
-        message,
-        ..PlaneProblem::default()
-    };
+    let problem = || PlaneProblem { backend: backend.to_owned(), message, ..PlaneProblem::default() };
     PlaneOutcome {
         id,
         name,
         outcome: outcome.to_owned(),
         took_ms: millis(since.elapsed()),
-        problems: if outcome == "applied" {
-            Vec::new()
-        } else {
-            vec![problem()]
-        },
+        problems: if outcome == "applied" { Vec::new() } else { vec![problem()] },
         degraded: Vec::new(),
     }
 }
 
 /// The connected planes. Errors: no such backend in the configuration in force; nobody is connected.
 fn planes_for(core: &Core, backend: &str) -> Result<Vec<(String, String)>, Refusal> {
-    let current = core
-        .revisions
-        .current()
-        .ok_or_else(|| Refusal::state("no configuration is in force yet"))?;
-    let names: Vec<&str> = current
-        .snapshot
-        .backends
-        .iter()
-        .map(|known| known.name.as_str())
-        .collect();
+    let current = core.revisions.current().ok_or_else(|| Refusal::state("no configuration is in force yet"))?;
+    let names: Vec<&str> = current.snapshot.backends.iter().map(|known| known.name.as_str()).collect();
     if !names.contains(&backend) {
         let near = nearest(backend, names.iter().copied());
-        return Err(Refusal::invalid(format!(
-            "no backend is named {backend}{}",
-            did_you_mean(&near)
-        )));
+        return Err(Refusal::invalid(format!("no backend is named {backend}{}", did_you_mean(&near))));
     }
     let connected: Vec<_> = core.fleet.see(|all| {
         let here = all.values().filter(|plane| plane.link.is_some());
-        here.map(|plane| (plane.id.clone(), plane.name.clone()))
-            .collect()
+        here.map(|plane| (plane.id.clone(), plane.name.clone())).collect()
     });
     if connected.is_empty() {
-        return Err(Refusal::state(
-            "no plane is connected; `sentinelctl plane list` shows which there were",
-        ));
+        return Err(Refusal::state("no plane is connected; `sentinelctl plane list` shows which there were"));
     }
     Ok(connected)
 }
@@ -145,51 +90,32 @@ fn planes_for(core: &Core, backend: &str) -> Result<Vec<(String, String)>, Refus
 /// All tools, or those that a role shows. Errors: no such role.
 pub(super) fn tools(core: &Core, role: &str) -> Result<ToolListReply, Refusal> {
     let current = core.revisions.current();
-    let roles = current
-        .as_ref()
-        .map_or(&[][..], |current| &current.snapshot.roles);
+    let roles = current.as_ref().map_or(&[][..], |current| &current.snapshot.roles);
     let shows: Vec<Shows> = roles.iter().map(Shows::of).collect();
     if !role.is_empty() && !shows.iter().any(|known| known.name == role) {
         let near = nearest(role, shows.iter().map(|known| known.name.as_str()));
-        return Err(Refusal::invalid(format!(
-            "no role is named {role}{}",
-            did_you_mean(&near)
-        )));
+        return Err(Refusal::invalid(format!("no role is named {role}{}", did_you_mean(&near))));
     }
     let killed = in_force(core);
     let is_killed = |tool: &sentinel_proto::v1::CatalogueTool| {
-        killed
-            .iter()
-            .any(|entry| match Scope::try_from(entry.scope) {
-                Ok(Scope::All) => true,
-                Ok(Scope::Backend) => entry.name == tool.backend,
-                Ok(Scope::Tool) => {
-                    let own = !entry.own.is_empty()
-                        && entry.own == tool.own
-                        && entry.backend == tool.backend;
-                    entry.name == tool.exposed || own
-                }
-                Ok(Scope::Client | Scope::Role | Scope::Unspecified) | Err(_) => false,
-            })
+        killed.iter().any(|entry| match Scope::try_from(entry.scope) {
+            Ok(Scope::All) => true,
+            Ok(Scope::Backend) => entry.name == tool.backend,
+            Ok(Scope::Tool) => {
+                let own = !entry.own.is_empty() && entry.own == tool.own && entry.backend == tool.backend;
+                entry.name == tool.exposed || own
+            }
+            Ok(Scope::Client | Scope::Role | Scope::Unspecified) | Err(_) => false,
+        })
     };
-    let each = core
-        .fleet
-        .tools()
-        .into_iter()
-        .map(|(tool, planes)| PlaneTool {
-            roles: shows
-                .iter()
-                .filter(|role| role.shows(&tool.exposed))
-                .map(|role| role.name.clone())
-                .collect(),
-            killed: is_killed(&tool),
-            tool: Some(tool),
-            planes,
-        });
+    let each = core.fleet.tools().into_iter().map(|(tool, planes)| PlaneTool {
+        roles: shows.iter().filter(|role| role.shows(&tool.exposed)).map(|role| role.name.clone()).collect(),
+        killed: is_killed(&tool),
+        tool: Some(tool),
+        planes,
+    });
     let asked = |tool: &PlaneTool| role.is_empty() || tool.roles.iter().any(|shown| shown == role);
-    Ok(ToolListReply {
-        tools: each.filter(asked).collect(),
-    })
+    Ok(ToolListReply { tools: each.filter(asked).collect() })
 }
 
 /// The patterns of one role, for display; planes decide for themselves.
@@ -202,11 +128,7 @@ struct Shows {
 impl Shows {
     fn of(role: &Role) -> Self {
         let patterns = |all: &[String]| all.iter().map(|pattern| WildMatch::new(pattern)).collect();
-        Self {
-            name: role.name.clone(),
-            allow: patterns(&role.allow),
-            deny: patterns(&role.deny),
-        }
+        Self { name: role.name.clone(), allow: patterns(&role.allow), deny: patterns(&role.deny) }
     }
 
     fn shows(&self, tool: &str) -> bool {

@@ -1,8 +1,8 @@
 //! reload, rollback, and looking at configurations.
 
 use sentinel_proto::v1::{
-    ConfigCheckReply, ConfigCheckRequest, ConfigHistoryReply, ConfigShowReply, PublishReply,
-    ReloadRequest, Revision, RollbackRequest,
+    ConfigCheckReply, ConfigCheckRequest, ConfigHistoryReply, ConfigShowReply, PublishReply, ReloadRequest, Revision,
+    RollbackRequest,
 };
 
 use crate::config;
@@ -21,11 +21,7 @@ pub(super) async fn reload(core: &Core, asked: ReloadRequest) -> Result<PublishR
 }
 
 /// Publishes the file; also for SIGHUP.
-pub async fn reload_by(
-    core: &Core,
-    by: &By,
-    asked: ReloadRequest,
-) -> Result<PublishReply, Refusal> {
+pub async fn reload_by(core: &Core, by: &By, asked: ReloadRequest) -> Result<PublishReply, Refusal> {
     let options = Options {
         by: by.word(),
         dry_run: asked.dry_run,
@@ -38,15 +34,7 @@ pub async fn reload_by(
         return revisions.reload(&options).await;
     }
     let file = core.revisions.path().display().to_string();
-    core.act(
-        by,
-        "config.reload",
-        file,
-        "",
-        Box::pin(async move { revisions.reload(&options).await }),
-        outcome,
-    )
-    .await
+    core.act(by, "config.reload", file, "", Box::pin(async move { revisions.reload(&options).await }), outcome).await
 }
 
 pub(super) async fn rollback(core: &Core, asked: RollbackRequest) -> Result<PublishReply, Refusal> {
@@ -60,8 +48,7 @@ pub(super) async fn rollback(core: &Core, asked: RollbackRequest) -> Result<Publ
     let revisions = core.revisions.clone();
     let target = format!("revision {}", asked.revision);
     let deed = Box::pin(async move { revisions.rollback(asked.revision, &options).await });
-    core.act(&by, "config.rollback", target, "", deed, outcome)
-        .await
+    core.act(&by, "config.rollback", target, "", deed, outcome).await
 }
 
 /// What `audit_actions` keeps of a publish: what came of it, and why where nothing did.
@@ -76,61 +63,38 @@ fn outcome(reply: &PublishReply) -> String {
     }
     for plane in &reply.planes {
         for problem in &plane.problems {
-            text.push_str(&format!(
-                "\n{}: {} {}: {}",
-                plane.name, problem.backend, problem.key, problem.message
-            ));
+            text.push_str(&format!("\n{}: {} {}: {}", plane.name, problem.backend, problem.key, problem.message));
         }
     }
     text
 }
 
 pub(super) fn check(core: &Core, asked: &ConfigCheckRequest) -> ConfigCheckReply {
-    let file = if asked.file.is_empty() {
-        "sentinel.toml"
-    } else {
-        &asked.file
-    };
+    let file = if asked.file.is_empty() { "sentinel.toml" } else { &asked.file };
     match config::load(file, &asked.text, core.revisions.built_in()) {
-        Ok(loaded) => ConfigCheckReply {
-            problems: Vec::new(),
-            warnings: told(&loaded.warnings),
-            digest: hex(&loaded.digest),
-        },
-        Err(problems) => ConfigCheckReply {
-            problems: told(&problems.0),
-            ..ConfigCheckReply::default()
-        },
+        Ok(loaded) => {
+            ConfigCheckReply { problems: Vec::new(), warnings: told(&loaded.warnings), digest: hex(&loaded.digest) }
+        }
+        Err(problems) => ConfigCheckReply { problems: told(&problems.0), ..ConfigCheckReply::default() },
     }
 }
 
 pub(super) async fn show(core: &Core, number: u64) -> Result<ConfigShowReply, Refusal> {
     let store = core.keeper.store()?;
-    let found = if number == 0 {
-        store.current_revision().await?
-    } else {
-        store.revision(number).await?
-    };
+    let found = if number == 0 { store.current_revision().await? } else { store.revision(number).await? };
     let found = found.ok_or_else(|| {
         Refusal::invalid(match number {
             0 => "no revision is in force yet".to_owned(),
-            _ => format!(
-                "there is no revision {number}; `sentinelctl config history` shows what there is"
-            ),
+            _ => format!("there is no revision {number}; `sentinelctl config history` shows what there is"),
         })
     })?;
-    Ok(ConfigShowReply {
-        revision: Some(shown(found.revision)),
-        text: found.text,
-    })
+    Ok(ConfigShowReply { revision: Some(shown(found.revision)), text: found.text })
 }
 
 pub(super) async fn history(core: &Core, limit: u32) -> Result<ConfigHistoryReply, Refusal> {
     let limit = if limit == 0 { SHOWN } else { limit.min(10_000) };
     let revisions = core.keeper.store()?.revision_history(limit).await?;
-    Ok(ConfigHistoryReply {
-        revisions: revisions.into_iter().map(shown).collect(),
-    })
+    Ok(ConfigHistoryReply { revisions: revisions.into_iter().map(shown).collect() })
 }
 
 fn shown(stored: Stored) -> Revision {

@@ -36,19 +36,13 @@ pub(super) async fn kill(core: &Core, asked: KillRequest) -> Result<KillReply, R
         if let Some(tool) = core.fleet.tool(&asked.name) {
             entry.backend = tool.backend;
             entry.own = tool.own;
-        } else if let Some(held) = core
-            .kills
-            .see(|held| held.central(scope, &asked.name).cloned())
-        {
+        } else if let Some(held) = core.kills.see(|held| held.central(scope, &asked.name).cloned()) {
             entry.backend = held.backend;
             entry.own = held.own;
         }
     }
     let wait = wait(asked.no_wait, asked.connected_only);
-    let (verb, target) = (
-        if asked.lift { "kill.lift" } else { "kill" },
-        named(scope, &asked.name),
-    );
+    let (verb, target) = (if asked.lift { "kill.lift" } else { "kill" }, named(scope, &asked.name));
     let core = core.clone();
     let parts = core.clone();
     let deed = Box::pin(async move {
@@ -88,21 +82,12 @@ fn named(scope: Scope, name: &str) -> String {
 
 fn check(scope: Scope, name: &str) -> Result<(), Refusal> {
     if scope == Scope::Unspecified {
-        return Err(Refusal::invalid(
-            "say what to kill: tool, backend, client, role or all",
-        ));
+        return Err(Refusal::invalid("say what to kill: tool, backend, client, role or all"));
     }
     if scope == Scope::All {
-        return if name.is_empty() {
-            Ok(())
-        } else {
-            Err(Refusal::invalid("`all` takes no name"))
-        };
+        return if name.is_empty() { Ok(()) } else { Err(Refusal::invalid("`all` takes no name")) };
     }
-    if name.is_empty()
-        || name.chars().count() > LONGEST_NAME
-        || printable(name, LONGEST_NAME) != name
-    {
+    if name.is_empty() || name.chars().count() > LONGEST_NAME || printable(name, LONGEST_NAME) != name {
         return Err(Refusal::invalid(format!(
             "the name of a {} has 1 to {LONGEST_NAME} printable characters",
             scope_word(scope)
@@ -122,11 +107,7 @@ fn exists(core: &Core, scope: Scope, name: &str) -> Result<(), Refusal> {
     Err(Refusal::state(format!(
         "no {word} is named {name}{}{}; --force throws the switch all the same, and it holds when the {word} appears",
         did_you_mean(&near),
-        if known.is_empty() {
-            format!(" (no {word} is known yet)")
-        } else {
-            String::new()
-        },
+        if known.is_empty() { format!(" (no {word} is known yet)") } else { String::new() },
     )))
 }
 
@@ -134,32 +115,16 @@ fn known(core: &Core, scope: Scope) -> BTreeSet<String> {
     let current = core.revisions.current();
     let snapshot = current.as_ref().map(|current| &current.snapshot);
     match scope {
-        Scope::Tool => core
-            .fleet
-            .tools()
-            .into_iter()
-            .map(|(tool, _)| tool.exposed)
-            .collect(),
-        Scope::Backend => snapshot
-            .iter()
-            .flat_map(|s| &s.backends)
-            .map(|backend| backend.name.clone())
-            .collect(),
-        Scope::Role => snapshot
-            .iter()
-            .flat_map(|s| &s.roles)
-            .map(|role| role.name.clone())
-            .collect(),
+        Scope::Tool => core.fleet.tools().into_iter().map(|(tool, _)| tool.exposed).collect(),
+        Scope::Backend => snapshot.iter().flat_map(|s| &s.backends).map(|backend| backend.name.clone()).collect(),
+        Scope::Role => snapshot.iter().flat_map(|s| &s.roles).map(|role| role.name.clone()).collect(),
         Scope::All | Scope::Client | Scope::Unspecified => BTreeSet::new(),
     }
 }
 
 /// Errors: there is no central switch to lift; says where the one that holds stands.
 fn liftable(core: &Core, scope: Scope, name: &str, force: bool) -> Result<(), Refusal> {
-    if core
-        .kills
-        .see(|held| held.central(scope, name).is_some_and(|entry| entry.on))
-    {
+    if core.kills.see(|held| held.central(scope, name).is_some_and(|entry| entry.on)) {
         return Ok(());
     }
     let what = named(scope, name);
@@ -177,9 +142,7 @@ fn liftable(core: &Core, scope: Scope, name: &str, force: bool) -> Result<(), Re
         return Ok(());
     }
     let killed: Vec<String> = core.kills.see(|held| {
-        let same = held
-            .in_force()
-            .filter(|entry| entry.scope == i32::from(scope));
+        let same = held.in_force().filter(|entry| entry.scope == i32::from(scope));
         same.map(|entry| entry.name.clone()).collect()
     });
     let near = nearest(name, killed.iter().map(String::as_str));
@@ -192,10 +155,7 @@ fn liftable(core: &Core, scope: Scope, name: &str, force: bool) -> Result<(), Re
 /// `FILE:LINE` where the file in force lists it.
 fn in_file(core: &Core, scope: Scope, name: &str) -> Option<String> {
     let current = core.revisions.current()?;
-    let kill = current
-        .kills
-        .iter()
-        .find(|kill| kill.scope == scope && kill.name == name)?;
+    let kill = current.kills.iter().find(|kill| kill.scope == scope && kill.name == name)?;
     Some(format!("{}:{}", core.revisions.path().display(), kill.line))
 }
 
@@ -203,37 +163,25 @@ fn in_file(core: &Core, scope: Scope, name: &str) -> Option<String> {
 fn local(core: &Core, scope: Scope, name: &str) -> Option<String> {
     let origin = core.kills.see(|held| {
         let mut on = held.in_force();
-        let found = on.find(|entry| {
-            !entry.origin.is_empty() && entry.scope == i32::from(scope) && entry.name == name
-        });
+        let found = on.find(|entry| !entry.origin.is_empty() && entry.scope == i32::from(scope) && entry.name == name);
         found.map(|entry| entry.origin.clone())
     })?;
-    Some(core.fleet.see(|all| {
-        all.get(&origin)
-            .map_or_else(|| origin.clone(), |plane| plane.name.clone())
-    }))
+    Some(core.fleet.see(|all| all.get(&origin).map_or_else(|| origin.clone(), |plane| plane.name.clone())))
 }
 
 /// What else the operator should know.
 fn remark(core: &Core, scope: Scope, name: &str, lift: bool) -> Option<String> {
     if lift {
         let file = in_file(core, scope, name).map(|place| format!("the file ({place})"));
-        let holds = file.or_else(|| {
-            local(core, scope, name).map(|plane| format!("a local switch on plane {plane}"))
-        });
+        let holds = file.or_else(|| local(core, scope, name).map(|plane| format!("a local switch on plane {plane}")));
         return holds.map(|what| format!("it stays killed by {what}"));
     }
-    let unknown =
-        !matches!(scope, Scope::All | Scope::Client) && !known(core, scope).contains(name);
+    let unknown = !matches!(scope, Scope::All | Scope::Client) && !known(core, scope).contains(name);
     match scope {
-        Scope::Client => Some(
-            "a client's name is taken as it is; check it against `sentinelctl audit list`"
-                .to_owned(),
-        ),
-        _ if unknown => Some(format!(
-            "no {} of this name is known yet; it holds when one appears",
-            scope_word(scope)
-        )),
+        Scope::Client => {
+            Some("a client's name is taken as it is; check it against `sentinelctl audit list`".to_owned())
+        }
+        _ if unknown => Some(format!("no {} of this name is known yet; it holds when one appears", scope_word(scope))),
         _ => None,
     }
 }
@@ -250,9 +198,5 @@ pub(super) fn list(core: &Core) -> KillListReply {
         each.collect()
     });
     let listed = in_force(core).into_iter().filter(|entry| entry.epoch > 0);
-    KillListReply {
-        entries: listed.collect(),
-        epoch: core.kills.see(Kills::epoch),
-        from_file,
-    }
+    KillListReply { entries: listed.collect(), epoch: core.kills.see(Kills::epoch), from_file }
 }

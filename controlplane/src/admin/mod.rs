@@ -11,13 +11,12 @@ mod tokens;
 
 use sentinel_proto::v1::admin_service_server::AdminService;
 use sentinel_proto::v1::{
-    AuditListReply, AuditListRequest, BackendListReply, BackendListRequest, BackendRestartReply,
-    BackendRestartRequest, BackendStderrReply, BackendStderrRequest, ConfigCheckReply,
-    ConfigCheckRequest, ConfigHistoryReply, ConfigHistoryRequest, ConfigShowReply,
-    ConfigShowRequest, KillListReply, KillListRequest, KillReply, KillRequest, PlaneListReply,
-    PlaneListRequest, PublishReply, ReloadRequest, RollbackRequest, StatusReply, StatusRequest,
-    TokenListRevokedReply, TokenListRevokedRequest, TokenMintReply, TokenMintRequest,
-    TokenRevokeRequest, ToolListReply, ToolListRequest,
+    AuditListReply, AuditListRequest, BackendListReply, BackendListRequest, BackendRestartReply, BackendRestartRequest,
+    BackendStderrReply, BackendStderrRequest, ConfigCheckReply, ConfigCheckRequest, ConfigHistoryReply,
+    ConfigHistoryRequest, ConfigShowReply, ConfigShowRequest, KillListReply, KillListRequest, KillReply, KillRequest,
+    PlaneListReply, PlaneListRequest, PublishReply, ReloadRequest, RollbackRequest, StatusReply, StatusRequest,
+    TokenListRevokedReply, TokenListRevokedRequest, TokenMintReply, TokenMintRequest, TokenRevokeRequest,
+    ToolListReply, ToolListRequest,
 };
 use tonic::{Request, Response, Status};
 
@@ -50,40 +49,25 @@ fn answer<T>(done: Result<T, Refusal>) -> Result<Response<T>, Status> {
 
 #[tonic::async_trait]
 impl AdminService for Admin {
-    async fn status(
-        &self,
-        request: Request<StatusRequest>,
-    ) -> Result<Response<StatusReply>, Status> {
+    async fn status(&self, request: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
         self.open(request)?;
         Ok(Response::new(status::status(&self.core).await))
     }
 
-    async fn reload(
-        &self,
-        request: Request<ReloadRequest>,
-    ) -> Result<Response<PublishReply>, Status> {
+    async fn reload(&self, request: Request<ReloadRequest>) -> Result<Response<PublishReply>, Status> {
         answer(configuration::reload(&self.core, self.open(request)?).await)
     }
 
-    async fn rollback(
-        &self,
-        request: Request<RollbackRequest>,
-    ) -> Result<Response<PublishReply>, Status> {
+    async fn rollback(&self, request: Request<RollbackRequest>) -> Result<Response<PublishReply>, Status> {
         answer(configuration::rollback(&self.core, self.open(request)?).await)
     }
 
-    async fn config_check(
-        &self,
-        request: Request<ConfigCheckRequest>,
-    ) -> Result<Response<ConfigCheckReply>, Status> {
+    async fn config_check(&self, request: Request<ConfigCheckRequest>) -> Result<Response<ConfigCheckReply>, Status> {
         let asked = self.open(request)?;
         Ok(Response::new(configuration::check(&self.core, &asked)))
     }
 
-    async fn config_show(
-        &self,
-        request: Request<ConfigShowRequest>,
-    ) -> Result<Response<ConfigShowReply>, Status> {
+    async fn config_show(&self, request: Request<ConfigShowRequest>) -> Result<Response<ConfigShowReply>, Status> {
         answer(configuration::show(&self.core, self.open(request)?.revision).await)
     }
 
@@ -98,25 +82,16 @@ impl AdminService for Admin {
         answer(kills::kill(&self.core, self.open(request)?).await)
     }
 
-    async fn kill_list(
-        &self,
-        request: Request<KillListRequest>,
-    ) -> Result<Response<KillListReply>, Status> {
+    async fn kill_list(&self, request: Request<KillListRequest>) -> Result<Response<KillListReply>, Status> {
         self.open(request)?;
         Ok(Response::new(kills::list(&self.core)))
     }
 
-    async fn token_mint(
-        &self,
-        request: Request<TokenMintRequest>,
-    ) -> Result<Response<TokenMintReply>, Status> {
+    async fn token_mint(&self, request: Request<TokenMintRequest>) -> Result<Response<TokenMintReply>, Status> {
         answer(tokens::mint(&self.core, self.open(request)?).await)
     }
 
-    async fn token_revoke(
-        &self,
-        request: Request<TokenRevokeRequest>,
-    ) -> Result<Response<KillReply>, Status> {
+    async fn token_revoke(&self, request: Request<TokenRevokeRequest>) -> Result<Response<KillReply>, Status> {
         answer(tokens::revoke(&self.core, self.open(request)?).await)
     }
 
@@ -128,21 +103,13 @@ impl AdminService for Admin {
         Ok(Response::new(tokens::revoked(&self.core)))
     }
 
-    async fn audit_list(
-        &self,
-        request: Request<AuditListRequest>,
-    ) -> Result<Response<AuditListReply>, Status> {
+    async fn audit_list(&self, request: Request<AuditListRequest>) -> Result<Response<AuditListReply>, Status> {
         answer(audit::list(&self.core, self.open(request)?).await)
     }
 
-    async fn backend_list(
-        &self,
-        request: Request<BackendListRequest>,
-    ) -> Result<Response<BackendListReply>, Status> {
+    async fn backend_list(&self, request: Request<BackendListRequest>) -> Result<Response<BackendListReply>, Status> {
         self.open(request)?;
-        Ok(Response::new(BackendListReply {
-            backends: self.core.fleet.backends(),
-        }))
+        Ok(Response::new(BackendListReply { backends: self.core.fleet.backends() }))
     }
 
     async fn backend_stderr(
@@ -159,20 +126,12 @@ impl AdminService for Admin {
         answer(backends::restart(&self.core, self.open(request)?).await)
     }
 
-    async fn tool_list(
-        &self,
-        request: Request<ToolListRequest>,
-    ) -> Result<Response<ToolListReply>, Status> {
+    async fn tool_list(&self, request: Request<ToolListRequest>) -> Result<Response<ToolListReply>, Status> {
         answer(backends::tools(&self.core, &self.open(request)?.role))
     }
 
-    async fn plane_list(
-        &self,
-        request: Request<PlaneListRequest>,
-    ) -> Result<Response<PlaneListReply>, Status> {
+    async fn plane_list(&self, request: Request<PlaneListRequest>) -> Result<Response<PlaneListReply>, Status> {
         self.open(request)?;
-        Ok(Response::new(PlaneListReply {
-            planes: self.core.fleet.states(),
-        }))
+        Ok(Response::new(PlaneListReply { planes: self.core.fleet.states() }))
     }
 }

@@ -10,31 +10,18 @@ use crate::secrets::hex;
 pub(super) async fn status(core: &Core) -> StatusReply {
     let current = core.revisions.current();
     let counts = match core.keeper.store() {
-        Ok(store) => store
-            .audit_counts()
-            .await
-            .inspect_err(|why| core.keeper.failed(&why.to_string()))
-            .ok(),
+        Ok(store) => store.audit_counts().await.inspect_err(|why| core.keeper.failed(&why.to_string())).ok(),
         Err(_) => None,
     };
     let counts = counts.unwrap_or_default();
-    let anonymous = current.as_ref().is_some_and(|current| {
-        current
-            .snapshot
-            .auth
-            .as_ref()
-            .is_some_and(|auth| auth.anonymous)
-    });
+    let anonymous =
+        current.as_ref().is_some_and(|current| current.snapshot.auth.as_ref().is_some_and(|auth| auth.anonymous));
     StatusReply {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         store: core.keeper.kind().to_owned(),
         store_state: core.keeper.word(),
-        revision: current
-            .as_ref()
-            .map_or(0, |current| current.revision.number),
-        digest: current
-            .as_ref()
-            .map_or_else(String::new, |current| hex(&current.revision.digest)),
+        revision: current.as_ref().map_or(0, |current| current.revision.number),
+        digest: current.as_ref().map_or_else(String::new, |current| hex(&current.revision.digest)),
         config_file: core.revisions.path().display().to_string(),
         config_state: core.revisions.file().word(),
         epoch: core.kills.see(Kills::epoch),
@@ -70,17 +57,11 @@ pub(super) fn in_force(core: &Core) -> Vec<KillEntry> {
 fn warnings(core: &Core, anonymous: bool) -> Vec<String> {
     let mut all = Vec::new();
     if !core.keeper.is_there() {
-        all.push(format!(
-            "the store is {}; commands that change something fail, calls go on",
-            core.keeper.word()
-        ));
+        all.push(format!("the store is {}; commands that change something fail, calls go on", core.keeper.word()));
     }
     match core.revisions.file() {
         FileState::Good => {}
-        bad @ FileState::Bad(_) => all.push(format!(
-            "the stored revision is in force, not the file: {}",
-            bad.word()
-        )),
+        bad @ FileState::Bad(_) => all.push(format!("the stored revision is in force, not the file: {}", bad.word())),
         FileState::Differs(sentence) => all.push(sentence),
     }
     if anonymous {
@@ -93,9 +74,7 @@ fn warnings(core: &Core, anonymous: bool) -> Vec<String> {
                 plane.name,
                 crate::keeper::stamp(plane.last_seen_unix_ms)
             )),
-            _ if !plane.problem.is_empty() => {
-                all.push(format!("plane {}: {}", plane.name, plane.problem))
-            }
+            _ if !plane.problem.is_empty() => all.push(format!("plane {}: {}", plane.name, plane.problem)),
             _ => {}
         }
     }

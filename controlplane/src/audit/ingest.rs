@@ -65,16 +65,12 @@ pub async fn ingest(
     batch: &AuditBatch,
     now_unix_ms: i64,
 ) -> Result<Ingested, IngestError> {
-    let bad = |problem: String| IngestError::BadBatch {
-        plane_id: plane_id.to_owned(),
-        problem,
-    };
+    let bad = |problem: String| IngestError::BadBatch { plane_id: plane_id.to_owned(), problem };
     let (epoch, up_to) = fits_contract(plane_id, batch).map_err(bad)?;
     let mut rows = Vec::with_capacity(batch.records.len());
     let mut guilty = Vec::new();
     for record in &batch.records {
-        let seq = i64::try_from(record.seq)
-            .map_err(|_| bad(format!("seq {} has no room in 63 bits", record.seq)))?;
+        let seq = i64::try_from(record.seq).map_err(|_| bad(format!("seq {} has no room in 63 bits", record.seq)))?;
         match record::read(plane_id, epoch, seq, record) {
             Ok(row) => rows.push(row),
             Err(unreadable) => guilty.push(Quarantined {
@@ -91,64 +87,36 @@ pub async fn ingest(
     let inserted = insert(store, &mut rows, &mut guilty, now_unix_ms).await?;
     store.insert_quarantine(&guilty).await?;
     for record in &guilty {
-        tracing::warn!(
-            plane = plane_id,
-            epoch,
-            seq = record.seq,
-            reason = record.reason,
-            "audit record in quarantine"
-        );
+        tracing::warn!(plane = plane_id, epoch, seq = record.seq, reason = record.reason, "audit record in quarantine");
     }
-    Ok(Ingested {
-        epoch: batch.epoch,
-        up_to,
-        inserted,
-        quarantined: u32::try_from(guilty.len()).unwrap_or(u32::MAX),
-    })
+    Ok(Ingested { epoch: batch.epoch, up_to, inserted, quarantined: u32::try_from(guilty.len()).unwrap_or(u32::MAX) })
 }
 
 /// The batch's epoch as the store counts, and its last seq.
 fn fits_contract(plane_id: &str, batch: &AuditBatch) -> Result<(i64, u64), String> {
-    if Uuid::parse_str(plane_id)
-        .map(|uuid| uuid.to_string())
-        .as_deref()
-        != Ok(plane_id)
-    {
+    if Uuid::parse_str(plane_id).map(|uuid| uuid.to_string()).as_deref() != Ok(plane_id) {
         return Err("the plane's id is no UUID in its common form".to_owned());
     }
-    let epoch = i64::try_from(batch.epoch)
-        .map_err(|_| format!("epoch {} has more than 63 bits", batch.epoch))?;
+    let epoch = i64::try_from(batch.epoch).map_err(|_| format!("epoch {} has more than 63 bits", batch.epoch))?;
     let count = batch.records.len();
     if count > MAX_RECORDS {
         return Err(format!("{count} records, at most {MAX_RECORDS} are taken"));
     }
     let bytes: usize = batch.records.iter().map(|record| record.event.len()).sum();
     if count > 1 && bytes > MAX_BYTES {
-        return Err(format!(
-            "{bytes} bytes of events, at most {MAX_BYTES} are taken"
-        ));
+        return Err(format!("{bytes} bytes of events, at most {MAX_BYTES} are taken"));
     }
     let mut last = None;
     for record in &batch.records {
-        if record.seq == 0 || last.is_some_and(|last: u64| last.checked_add(1) != Some(record.seq))
-        {
-            return Err(format!(
-                "seq {} after {}",
-                record.seq,
-                last.unwrap_or_default()
-            ));
+        if record.seq == 0 || last.is_some_and(|last: u64| last.checked_add(1) != Some(record.seq)) {
+            return Err(format!("seq {} after {}", record.seq, last.unwrap_or_default()));
         }
         if record.prev_hash.len() != 32 {
-            return Err(format!(
-                "a previous hash of {} bytes at seq {}",
-                record.prev_hash.len(),
-                record.seq
-            ));
+            return Err(format!("a previous hash of {} bytes at seq {}", record.prev_hash.len(), record.seq));
         }
         last = Some(record.seq);
     }
-    last.map(|last| (epoch, last))
-        .ok_or_else(|| "it is empty".to_owned())
+    last.map(|last| (epoch, last)).ok_or_else(|| "it is empty".to_owned())
 }
 
 /// Inserts what the database takes, halving around what it doesn't; that goes to `guilty`. Gives how many were new.
@@ -171,9 +139,7 @@ async fn insert<'a>(
             Err(error) => match part {
                 [row] => match without_arguments(store, row, &error).await {
                     Ok(new) => inserted += new,
-                    Err(error) if error.fault() == Fault::Poison => {
-                        guilty.push(refused(row, &error, now_unix_ms))
-                    }
+                    Err(error) if error.fault() == Fault::Poison => guilty.push(refused(row, &error, now_unix_ms)),
                     Err(error) => return Err(error),
                 },
                 _ => {
@@ -188,16 +154,9 @@ async fn insert<'a>(
 }
 
 /// The row again, with a note in the place of arguments that the database refused; or that same refusal.
-async fn without_arguments(
-    store: &Store,
-    row: &mut AuditInsert<'_>,
-    error: &StoreError,
-) -> Result<u64, StoreError> {
+async fn without_arguments(store: &Store, row: &mut AuditInsert<'_>, error: &StoreError) -> Result<u64, StoreError> {
     if row.arguments.take().is_some() {
-        row.arguments_note = format!(
-            "not held by the database ({}), see event",
-            error.code().unwrap_or("no code")
-        );
+        row.arguments_note = format!("not held by the database ({}), see event", error.code().unwrap_or("no code"));
     }
     store.insert_audit(std::slice::from_ref(row)).await
 }
@@ -210,10 +169,7 @@ fn refused<'a>(row: &AuditInsert<'a>, error: &StoreError, now_unix_ms: i64) -> Q
         prev_hash: row.prev_hash,
         event: row.event,
         // the database's own sentence may quote the value
-        reason: format!(
-            "the database refused the row ({})",
-            error.code().unwrap_or("no code")
-        ),
+        reason: format!("the database refused the row ({})", error.code().unwrap_or("no code")),
         at_unix_ms: now_unix_ms,
     }
 }

@@ -10,16 +10,8 @@ use crate::store::error::StoreError;
 pub const DEFAULT_LIMIT: u32 = 50;
 /// An answer is one message: 1 000 rows of a few KiB stay well below its limit.
 pub const MAX_LIMIT: u32 = 1000;
-const STATUSES: [&str; 8] = [
-    "ok",
-    "tool_error",
-    "denied",
-    "error",
-    "timeout",
-    "cancelled",
-    "input_required",
-    "abandoned",
-];
+const STATUSES: [&str; 8] =
+    ["ok", "tool_error", "denied", "error", "timeout", "cancelled", "input_required", "abandoned"];
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -39,24 +31,16 @@ pub enum QueryError {
 /// # Errors
 /// All but `Store` are the asker's: INVALID_ARGUMENT.
 pub async fn list(store: &Store, asked: &AuditListRequest) -> Result<AuditListReply, QueryError> {
-    let limit = if asked.limit == 0 {
-        DEFAULT_LIMIT
-    } else {
-        asked.limit
-    };
+    let limit = if asked.limit == 0 { DEFAULT_LIMIT } else { asked.limit };
     if limit > MAX_LIMIT {
         return Err(QueryError::Limit(limit));
     }
     if !asked.status.is_empty() && !STATUSES.contains(&asked.status.as_str()) {
-        return Err(QueryError::Status(
-            asked.status.escape_debug().take(64).collect(),
-        ));
+        return Err(QueryError::Status(asked.status.escape_debug().take(64).collect()));
     }
     let mut filter = asked.clone();
     if !asked.request_id.is_empty() {
-        filter.request_id = Uuid::parse_str(&asked.request_id)
-            .map_err(|_| QueryError::RequestId)?
-            .to_string();
+        filter.request_id = Uuid::parse_str(&asked.request_id).map_err(|_| QueryError::RequestId)?.to_string();
     }
     // one row too many tells whether there are more
     let mut rows = store.list_audit(&filter, limit + 1).await?;

@@ -113,11 +113,7 @@ pub(crate) fn read<'a>(
         arguments_note: event.arguments_note,
         status: event.status,
         kind: event.kind,
-        parent: event
-            .parent
-            .as_deref()
-            .map(|parent| uuid("parent", parent))
-            .transpose()?,
+        parent: event.parent.as_deref().map(|parent| uuid("parent", parent)).transpose()?,
         count: signed("count", event.count)?,
         latency_us: signed("latency_us", event.latency_us)?,
         backend_latency_us: signed("backend_latency_us", event.backend_latency_us)?,
@@ -127,9 +123,7 @@ pub(crate) fn read<'a>(
 }
 
 fn uuid(name: &'static str, text: &str) -> Result<String, Unreadable> {
-    Uuid::parse_str(text)
-        .map(|uuid| uuid.to_string())
-        .map_err(|_| Unreadable::NotUuid(name))
+    Uuid::parse_str(text).map(|uuid| uuid.to_string()).map_err(|_| Unreadable::NotUuid(name))
 }
 
 fn signed(name: &'static str, value: u64) -> Result<i64, Unreadable> {
@@ -141,11 +135,7 @@ mod tests {
     use super::*;
 
     fn reason(event: &str) -> String {
-        let record = AuditRecord {
-            seq: 1,
-            prev_hash: vec![0; 32],
-            event: event.as_bytes().to_vec(),
-        };
+        let record = AuditRecord { seq: 1, prev_hash: vec![0; 32], event: event.as_bytes().to_vec() };
         match read("plane", 1, 1, &record) {
             Ok(row) => format!("a row with arguments {:?}", row.arguments),
             Err(unreadable) => unreadable.to_string(),
@@ -156,32 +146,19 @@ mod tests {
     fn what_cannot_be_a_row_is_told_without_quoting_it() {
         let id = "01940000-0000-7000-8000-000000000001";
         for (event, expected) in [
-            (
-                "{\"v\":1,\"secret".to_owned(),
-                "the event is not the JSON of a record: Eof at byte 14".to_owned(),
-            ),
+            ("{\"v\":1,\"secret".to_owned(), "the event is not the JSON of a record: Eof at byte 14".to_owned()),
             (
                 format!(r#"{{"v":2,"id":"{id}","ts":1,"method":"m","status":"ok"}}"#),
                 "the record has format 2, this program reads 1".to_owned(),
             ),
+            (r#"{"v":1,"id":"secret","ts":1,"method":"m","status":"ok"}"#.to_owned(), "`id` is not a UUID".to_owned()),
+            (format!(r#"{{"v":1,"id":"{id}","ts":-1,"method":"m","status":"ok"}}"#), "`ts` is out of range".to_owned()),
             (
-                r#"{"v":1,"id":"secret","ts":1,"method":"m","status":"ok"}"#.to_owned(),
-                "`id` is not a UUID".to_owned(),
-            ),
-            (
-                format!(r#"{{"v":1,"id":"{id}","ts":-1,"method":"m","status":"ok"}}"#),
-                "`ts` is out of range".to_owned(),
-            ),
-            (
-                format!(
-                    r#"{{"v":1,"id":"{id}","ts":1,"method":"m","client":"a\u0000b","status":"ok"}}"#
-                ),
+                format!(r#"{{"v":1,"id":"{id}","ts":1,"method":"m","client":"a\u0000b","status":"ok"}}"#),
                 "`client` holds a NUL character".to_owned(),
             ),
             (
-                format!(
-                    r#"{{"v":1,"id":"{id}","ts":1,"method":"m","status":"ok","count":18446744073709551615}}"#
-                ),
+                format!(r#"{{"v":1,"id":"{id}","ts":1,"method":"m","status":"ok","count":18446744073709551615}}"#),
                 "`count` is out of range".to_owned(),
             ),
         ] {
@@ -196,10 +173,7 @@ mod tests {
             let event = format!(
                 r#"{{"v":1,"id":"01940000-0000-7000-8000-000000000001","ts":1,"method":"m","arguments":{arguments},"status":"ok"}}"#
             );
-            assert_eq!(
-                reason(&event),
-                format!("a row with arguments {:?}", Some(arguments))
-            );
+            assert_eq!(reason(&event), format!("a row with arguments {:?}", Some(arguments)));
         }
     }
 }

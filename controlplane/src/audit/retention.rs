@@ -12,11 +12,7 @@ const DAY_US: i64 = 24 * 60 * 60 * 1_000_000;
 ///
 /// # Errors
 /// Those of the database; what was done before stays done.
-pub async fn tend(
-    store: &Store,
-    now_unix_us: i64,
-    retention_days: u32,
-) -> Result<Forgotten, StoreError> {
+pub async fn tend(store: &Store, now_unix_us: i64, retention_days: u32) -> Result<Forgotten, StoreError> {
     store.prepare_days(now_unix_us).await?;
     let before = now_unix_us.saturating_sub(i64::from(retention_days).saturating_mul(DAY_US));
     let mut all = Forgotten::default();

@@ -11,12 +11,7 @@ const FORMAT: u32 = 1;
 
 pub(super) fn snapshot(config: Config, built_in: &BuiltInKey) -> v1::Snapshot {
     let killed = |scope| -> Vec<String> {
-        config
-            .kills
-            .iter()
-            .filter(|kill| kill.scope == scope)
-            .map(|kill| kill.name.value.clone())
-            .collect()
+        config.kills.iter().filter(|kill| kill.scope == scope).map(|kill| kill.name.value.clone()).collect()
     };
     let kill_switch = v1::KillList {
         tools: killed(Scope::Tool),
@@ -33,11 +28,7 @@ pub(super) fn snapshot(config: Config, built_in: &BuiltInKey) -> v1::Snapshot {
         kill_switch: Some(kill_switch),
         catalog: Some(config.catalog),
         arguments: config.arguments.into(),
-        backends: config
-            .backends
-            .into_iter()
-            .map(|backend| backend.value)
-            .collect(),
+        backends: config.backends.into_iter().map(|backend| backend.value).collect(),
         health: Some(config.health),
         circuit_breaker: Some(config.circuit_breaker),
         audit: Some(config.audit),
@@ -55,10 +46,7 @@ fn auth(auth: Auth, built_in: &BuiltInKey) -> v1::Auth {
     v1::Auth {
         anonymous: auth.anonymous,
         default_role: auth.default_role.map(|role| role.value).unwrap_or_default(),
-        keys: ours
-            .into_iter()
-            .chain(auth.keys.into_iter().map(|key| key.value))
-            .collect(),
+        keys: ours.into_iter().chain(auth.keys.into_iter().map(|key| key.value)).collect(),
         client_claim: auth.client_claim,
         roles_claim: auth.roles_claim,
         leeway_secs: auth.leeway_secs,

@@ -27,10 +27,7 @@ const fn here(name: &'static str) -> Key {
 }
 
 const fn later(name: &'static str, issue: &'static str) -> Key {
-    Key {
-        name,
-        later: Some(issue),
-    }
+    Key { name, later: Some(issue) }
 }
 
 pub(super) static FILE: Table = Table {
@@ -51,26 +48,11 @@ pub(super) static FILE: Table = Table {
         later("virtual_servers", "protocol"),
     ],
     habits: &[
-        (
-            "servers",
-            "is called [[backends]] here, one table for each server",
-        ),
-        (
-            "server",
-            "is called [[backends]] here, one table for each server",
-        ),
-        (
-            "mcpServers",
-            "is called [[backends]] here: the name of each server becomes its key `name`",
-        ),
-        (
-            "mcp_servers",
-            "is called [[backends]] here: the name of each server becomes its key `name`",
-        ),
-        (
-            "backend",
-            "is called [[backends]] here, one table for each server",
-        ),
+        ("servers", "is called [[backends]] here, one table for each server"),
+        ("server", "is called [[backends]] here, one table for each server"),
+        ("mcpServers", "is called [[backends]] here: the name of each server becomes its key `name`"),
+        ("mcp_servers", "is called [[backends]] here: the name of each server becomes its key `name`"),
+        ("backend", "is called [[backends]] here, one table for each server"),
         ("rbac", "is [roles.NAME] here, with `allow` and `deny`"),
         ("role", "is [roles.NAME] here"),
         ("rate_limits", "is called [rate_limit] here"),
@@ -97,14 +79,8 @@ pub(super) static GATEWAY: Table = Table {
         later("max_staleness_secs", "operator"),
     ],
     habits: &[
-        (
-            "host",
-            "is part of `listen` here, as in listen = \"127.0.0.1:9200\"",
-        ),
-        (
-            "port",
-            "is part of `listen` here, as in listen = \"127.0.0.1:9200\"",
-        ),
+        ("host", "is part of `listen` here, as in listen = \"127.0.0.1:9200\""),
+        ("port", "is part of `listen` here, as in listen = \"127.0.0.1:9200\""),
         ("address", "is called `listen` here"),
         ("bind", "is called `listen` here"),
     ],
@@ -125,18 +101,9 @@ pub(super) static AUTH: Table = Table {
         later("jwks", "later"),
     ],
     habits: &[
-        (
-            "secret",
-            "is a literal secret in the file; write [[auth.keys]] with `secret_env` or `secret_file`",
-        ),
-        (
-            "jwt_secret",
-            "is a literal secret in the file; write [[auth.keys]] with `secret_env` or `secret_file`",
-        ),
-        (
-            "secret_env",
-            "stands in [[auth.keys]] here, beside `algorithm`",
-        ),
+        ("secret", "is a literal secret in the file; write [[auth.keys]] with `secret_env` or `secret_file`"),
+        ("jwt_secret", "is a literal secret in the file; write [[auth.keys]] with `secret_env` or `secret_file`"),
+        ("secret_env", "stands in [[auth.keys]] here, beside `algorithm`"),
         ("algorithm", "stands in [[auth.keys]] here, beside its key"),
         ("role_claim", "is called `roles_claim` here"),
         ("jwks_url", "is [[auth.jwks]] url here; it comes later"),
@@ -155,10 +122,7 @@ pub(super) static AUTH_KEYS: Table = Table {
         here("public_key_file"),
     ],
     habits: &[
-        (
-            "secret",
-            "is a literal secret in the file; name it with `secret_env` or `secret_file`",
-        ),
+        ("secret", "is a literal secret in the file; name it with `secret_env` or `secret_file`"),
         ("alg", "is called `algorithm` here"),
         ("public_key", "is read from a file here: `public_key_file`"),
         ("audience", "is one for all keys here: `audience` in [auth]"),
@@ -184,10 +148,7 @@ pub(super) static RULE: Table = Table {
 pub(super) static RATE_LIMIT: Table = Table {
     path: "rate_limit",
     keys: &[here("default"), here("per_client"), here("tools")],
-    habits: &[(
-        "requests",
-        "stands in `default` here: default = { requests = 100, per_secs = 60 }",
-    )],
+    habits: &[("requests", "stands in `default` here: default = { requests = 100, per_secs = 60 }")],
 };
 
 pub(super) static QUOTA: Table = Table {
@@ -196,42 +157,24 @@ pub(super) static QUOTA: Table = Table {
     habits: &[
         ("per_sec", "is called `per_secs` here"),
         ("window_secs", "is called `per_secs` here"),
-        (
-            "requests_per_minute",
-            "is `requests` with per_secs = 60 here",
-        ),
+        ("requests_per_minute", "is `requests` with per_secs = 60 here"),
     ],
 };
 
 pub(super) static KILL_SWITCH: Table = Table {
     path: "kill_switch",
-    keys: &[
-        here("tools"),
-        here("backends"),
-        here("clients"),
-        here("roles"),
-    ],
+    keys: &[here("tools"), here("backends"), here("clients"), here("roles")],
     habits: &[
         ("disabled_tools", "is called `tools` here"),
         ("disabled_backends", "is called `backends` here"),
-        (
-            "all",
-            "is not kept in a file; use `sentinelctl kill-switch all`",
-        ),
+        ("all", "is not kept in a file; use `sentinelctl kill-switch all`"),
     ],
 };
 
-pub(super) static CATALOG: Table = Table {
-    path: "catalog",
-    keys: &[here("separator"), here("keep_listed_secs")],
-    habits: &[],
-};
+pub(super) static CATALOG: Table =
+    Table { path: "catalog", keys: &[here("separator"), here("keep_listed_secs")], habits: &[] };
 
-pub(super) static SCHEMA: Table = Table {
-    path: "schema",
-    keys: &[here("arguments"), here("report_as")],
-    habits: &[],
-};
+pub(super) static SCHEMA: Table = Table { path: "schema", keys: &[here("arguments"), here("report_as")], habits: &[] };
 
 pub(super) static BACKEND: Table = Table {
     path: "backends",
@@ -304,37 +247,21 @@ pub(super) static RETRY: Table = Table {
 
 pub(super) static HEALTH: Table = Table {
     path: "health",
-    keys: &[
-        here("interval_secs"),
-        here("timeout_secs"),
-        here("unhealthy_after"),
-    ],
+    keys: &[here("interval_secs"), here("timeout_secs"), here("unhealthy_after")],
     habits: &[],
 };
 
 pub(super) static CIRCUIT_BREAKER: Table = Table {
     path: "circuit_breaker",
     keys: &[here("failures"), here("open_secs"), here("half_open_calls")],
-    habits: &[
-        ("failure_threshold", "is called `failures` here"),
-        ("reset_timeout_secs", "is called `open_secs` here"),
-    ],
+    habits: &[("failure_threshold", "is called `failures` here"), ("reset_timeout_secs", "is called `open_secs` here")],
 };
 
 pub(super) static AUDIT: Table = Table {
     path: "audit",
-    keys: &[
-        here("durability"),
-        here("when_full"),
-        here("arguments"),
-        here("redact_keys"),
-        here("retention_days"),
-    ],
+    keys: &[here("durability"), here("when_full"), here("arguments"), here("redact_keys"), here("retention_days")],
     habits: &[
-        (
-            "database_url",
-            "is the environment variable SENTINEL_DATABASE_URL of the control plane here",
-        ),
+        ("database_url", "is the environment variable SENTINEL_DATABASE_URL of the control plane here"),
         ("redact", "is called `redact_keys` here"),
     ],
 };
@@ -364,11 +291,5 @@ pub(super) static ALL: [&Table; 18] = [
 
 /// Keys of a table that comes later are not looked at; it stands here for the documentation.
 #[cfg(test)]
-static PINNING: Table = Table {
-    path: "pinning",
-    keys: &[
-        later("first_use", "backends"),
-        later("on_change", "backends"),
-    ],
-    habits: &[],
-};
+static PINNING: Table =
+    Table { path: "pinning", keys: &[later("first_use", "backends"), later("on_change", "backends")], habits: &[] };

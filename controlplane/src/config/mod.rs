@@ -77,22 +77,9 @@ pub fn load(file: &str, text: &str, built_in: &BuiltInKey) -> Result<Loaded, Pro
     validate::whole(&config, &mut notes);
     let warnings = notes.finish()?;
     let lines = problems::Lines::new(text);
-    let kills = config
-        .kills
-        .iter()
-        .map(|kill| kill.at_line(&lines))
-        .collect();
-    let ops = ControlSettings {
-        audit_retention_days: config.retention_days,
-    };
+    let kills = config.kills.iter().map(|kill| kill.at_line(&lines)).collect();
+    let ops = ControlSettings { audit_retention_days: config.retention_days };
     let snapshot = compile::snapshot(config, built_in);
     let (bytes, digest) = compile::encode(&snapshot);
-    Ok(Loaded {
-        snapshot,
-        bytes,
-        digest,
-        warnings,
-        kills,
-        ops,
-    })
+    Ok(Loaded { snapshot, bytes, digest, warnings, kills, ops })
 }

@@ -24,23 +24,17 @@ pub(super) fn name(text: &str) -> Result<String, String> {
         return Err("a name cannot be empty; give it 1 to 64 characters".to_owned());
     }
     if text.chars().count() > MAX_NAME {
-        return Err(format!(
-            "a name has at most {MAX_NAME} characters; shorten it"
-        ));
+        return Err(format!("a name has at most {MAX_NAME} characters; shorten it"));
     }
     if !printable(text) || text.trim() != text {
-        return Err(
-            "a name is printable, without space at its ends; take the invisible characters out"
-                .to_owned(),
-        );
+        return Err("a name is printable, without space at its ends; take the invisible characters out".to_owned());
     }
     Ok(text.to_owned())
 }
 
 /// Part of an exposed tool name.
 pub(super) fn tool_part(text: &str) -> bool {
-    text.chars()
-        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/'))
+    text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/'))
 }
 
 /// A pattern over tool names: `*` any run of characters, `?` one, nothing else is special.
@@ -49,26 +43,18 @@ pub(super) fn pattern(text: &str) -> Result<String, String> {
         return Err("a pattern cannot be empty; `*` stands for every tool".to_owned());
     }
     if text.chars().count() > MAX_PATTERN || !printable(text) {
-        return Err(format!(
-            "a pattern is printable, with at most {MAX_PATTERN} characters"
-        ));
+        return Err(format!("a pattern is printable, with at most {MAX_PATTERN} characters"));
     }
     for prefix in ["resource:", "prompt:"] {
         if text.starts_with(prefix) {
-            return Err(super::reader::comes_later(
-                &format!("a `{prefix}` pattern"),
-                "protocol",
-            ));
+            return Err(super::reader::comes_later(&format!("a `{prefix}` pattern"), "protocol"));
         }
     }
     Ok(text.to_owned())
 }
 
 /// The candidate that `written` was probably meant to be.
-pub(super) fn nearest<'c>(
-    written: &str,
-    candidates: impl Iterator<Item = &'c str>,
-) -> Option<&'c str> {
+pub(super) fn nearest<'c>(written: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
     let plain = |text: &str| text.to_lowercase().replace('-', "_");
     let written = plain(&written.chars().take(MAX_NAME).collect::<String>());
     let allowed = (written.chars().count() / 3).clamp(1, 3);

@@ -16,11 +16,7 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}:{}:{}: {}",
-            self.file, self.line, self.col, self.message
-        )
+        write!(f, "{}:{}:{}: {}", self.file, self.line, self.col, self.message)
     }
 }
 
@@ -49,32 +45,18 @@ pub(super) struct Lines<'t> {
 
 impl<'t> Lines<'t> {
     pub(super) fn new(text: &'t str) -> Self {
-        let after = text
-            .bytes()
-            .enumerate()
-            .filter(|(_, byte)| *byte == b'\n')
-            .map(|(at, _)| at + 1);
-        Self {
-            text,
-            starts: std::iter::once(0).chain(after).collect(),
-        }
+        let after = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
+        Self { text, starts: std::iter::once(0).chain(after).collect() }
     }
 
     /// Line and column (from 1) of the byte at `offset`; past the end is the end.
     pub(super) fn place(&self, offset: usize) -> (u32, u32) {
         let offset = offset.min(self.text.len());
         let line = self.starts.partition_point(|start| *start <= offset);
-        let start = self
-            .starts
-            .get(line.saturating_sub(1))
-            .copied()
-            .unwrap_or(0);
+        let start = self.starts.get(line.saturating_sub(1)).copied().unwrap_or(0);
         // An offset inside a character cannot come from the parser; it would count as column 1.
         let before = self.text.get(start..offset).unwrap_or_default().chars();
-        (
-            u32::try_from(line).unwrap_or(u32::MAX),
-            u32::try_from(before.count() + 1).unwrap_or(u32::MAX),
-        )
+        (u32::try_from(line).unwrap_or(u32::MAX), u32::try_from(before.count() + 1).unwrap_or(u32::MAX))
     }
 }
 
@@ -110,11 +92,7 @@ pub(super) struct Notes<'t> {
 
 impl<'t> Notes<'t> {
     pub(super) fn new(file: &'t str, text: &'t str) -> Self {
-        Self {
-            file,
-            lines: Lines::new(text),
-            notes: Vec::new(),
-        }
+        Self { file, lines: Lines::new(text), notes: Vec::new() }
     }
 
     fn push(&mut self, at: usize, weight: Weight, syntax: bool, message: String) {
@@ -122,12 +100,7 @@ impl<'t> Notes<'t> {
             Some((end, _)) => format!("{}…", message.get(..end).unwrap_or_default()),
             None => message,
         };
-        self.notes.push(Note {
-            at,
-            weight,
-            syntax,
-            message,
-        });
+        self.notes.push(Note { at, weight, syntax, message });
     }
 
     pub(super) fn syntax(&mut self, at: usize, message: impl Into<String>) {
@@ -157,12 +130,8 @@ impl<'t> Notes<'t> {
     /// What is wrong, without the warnings. A line that cannot be read is reported as that and nothing else:
     /// what the parser guessed of it would be noise.
     pub(super) fn into_problems(self) -> Problems {
-        let broken: BTreeSet<u32> = self
-            .notes
-            .iter()
-            .filter(|note| note.syntax)
-            .map(|note| self.lines.place(note.at).0)
-            .collect();
+        let broken: BTreeSet<u32> =
+            self.notes.iter().filter(|note| note.syntax).map(|note| self.lines.place(note.at).0).collect();
         let whole = broken.is_empty();
         let lines = Lines::new(self.lines.text);
         Problems(self.located(|note| match note.weight {
@@ -173,11 +142,7 @@ impl<'t> Notes<'t> {
     }
 
     fn located(self, keep: impl Fn(&Note) -> bool) -> Vec<Problem> {
-        let Self {
-            file,
-            lines,
-            mut notes,
-        } = self;
+        let Self { file, lines, mut notes } = self;
         notes.retain(|note| keep(note));
         notes.sort_by(|a, b| (a.at, &a.message).cmp(&(b.at, &b.message)));
         notes.dedup_by(|a, b| a.at == b.at && a.message == b.message);
@@ -189,12 +154,7 @@ impl<'t> Notes<'t> {
         }
         let problem = |note: Note| {
             let (line, col) = lines.place(note.at);
-            Problem {
-                file: file.to_owned(),
-                line,
-                col,
-                message: note.message,
-            }
+            Problem { file: file.to_owned(), line, col, message: note.message }
         };
         notes.into_iter().map(problem).collect()
     }

@@ -28,12 +28,7 @@ pub(super) struct Section<'i> {
 
 impl<'i> Section<'i> {
     pub(super) fn new(table: DeTable<'i>, known: &'static Table, path: String, at: usize) -> Self {
-        Self {
-            table,
-            known,
-            path,
-            at,
-        }
+        Self { table, known, path, at }
     }
 
     pub(super) fn at(&self) -> usize {
@@ -46,26 +41,17 @@ impl<'i> Section<'i> {
 
     /// How messages name `key` of this table.
     pub(super) fn name(&self, key: &str) -> String {
-        if self.path.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{}.{key}", self.path)
-        }
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
     /// The value of `key` and the place of the key itself.
     fn remove(&mut self, key: &'static str) -> Option<(usize, Spanned<DeValue<'i>>)> {
         debug_assert!(
-            self.known
-                .keys
-                .iter()
-                .any(|known| known.name == key && known.later.is_none()),
+            self.known.keys.iter().any(|known| known.name == key && known.later.is_none()),
             "{key} is read in [{}] and does not stand in keys.rs",
             self.known.path
         );
-        self.table
-            .remove_entry(key)
-            .map(|(key, value)| (key.span().start, value))
+        self.table.remove_entry(key).map(|(key, value)| (key.span().start, value))
     }
 
     /// Whether `key` is written, right or wrong.
@@ -160,20 +146,10 @@ impl<'i> Section<'i> {
         parse: impl Fn(&str, &DeValue<'_>) -> Result<T, String>,
     ) -> Vec<Placed<(String, T)>> {
         let mut all = Vec::new();
-        for Placed {
-            at,
-            value: (name, value),
-        } in self.entries(notes, key)
-        {
+        for Placed { at, value: (name, value) } in self.entries(notes, key) {
             match parse(&name, value.get_ref()) {
-                Ok(value) => all.push(Placed {
-                    at,
-                    value: (name, value),
-                }),
-                Err(why) => notes.error(
-                    value.span().start,
-                    format!("{}.{}: {why}", self.name(key), shown(&name)),
-                ),
+                Ok(value) => all.push(Placed { at, value: (name, value) }),
+                Err(why) => notes.error(value.span().start, format!("{}.{}: {why}", self.name(key), shown(&name))),
             }
         }
         all
@@ -190,33 +166,19 @@ impl<'i> Section<'i> {
         };
         let at = value.span().start;
         let DeValue::Table(table) = value.into_inner() else {
-            notes.error(
-                at,
-                format!(
-                    "{}: a table is wanted; write {{ name = value }}",
-                    self.name(key)
-                ),
-            );
+            notes.error(at, format!("{}: a table is wanted; write {{ name = value }}", self.name(key)));
             return Vec::new();
         };
         let mut all: Vec<_> = table
             .into_iter()
-            .map(|(name, value)| Placed {
-                at: name.span().start,
-                value: (name.into_inner().into_owned(), value),
-            })
+            .map(|(name, value)| Placed { at: name.span().start, value: (name.into_inner().into_owned(), value) })
             .collect();
         all.sort_by_key(|entry| entry.at);
         all
     }
 
     /// A table with fixed keys; an empty one where it is not written.
-    pub(super) fn section(
-        &mut self,
-        notes: &mut Notes<'_>,
-        key: &'static str,
-        known: &'static Table,
-    ) -> Section<'i> {
+    pub(super) fn section(&mut self, notes: &mut Notes<'_>, key: &'static str, known: &'static Table) -> Section<'i> {
         let path = self.name(key);
         let Some((key_at, value)) = self.remove(key) else {
             return Section::new(DeTable::new(), known, path, self.at);
@@ -225,10 +187,7 @@ impl<'i> Section<'i> {
         match value.into_inner() {
             DeValue::Table(table) => Section::new(table, known, path, key_at),
             DeValue::Array(_) => {
-                notes.error(
-                    at,
-                    format!("{path}: one table is wanted; write [{path}], not [[{path}]]"),
-                );
+                notes.error(at, format!("{path}: one table is wanted; write [{path}], not [[{path}]]"));
                 Section::new(DeTable::new(), known, path, key_at)
             }
             _ => {
@@ -251,23 +210,15 @@ impl<'i> Section<'i> {
         };
         let at = value.span().start;
         let DeValue::Array(items) = value.into_inner() else {
-            notes.error(
-                at,
-                format!("{path}: a list of tables is wanted; write [[{path}]] before each"),
-            );
+            notes.error(at, format!("{path}: a list of tables is wanted; write [[{path}]] before each"));
             return Vec::new();
         };
         let mut all = Vec::with_capacity(items.len());
         for (index, item) in items.into_iter().enumerate() {
             let at = item.span().start;
             match item.into_inner() {
-                DeValue::Table(table) => {
-                    all.push(Section::new(table, known, format!("{path}[{index}]"), at))
-                }
-                _ => notes.error(
-                    at,
-                    format!("{path}[{index}]: a table is wanted; write [[{path}]] before each"),
-                ),
+                DeValue::Table(table) => all.push(Section::new(table, known, format!("{path}[{index}]"), at)),
+                _ => notes.error(at, format!("{path}[{index}]: a table is wanted; write [[{path}]] before each")),
             }
         }
         all
@@ -277,10 +228,7 @@ impl<'i> Section<'i> {
     pub(super) fn finish(self, notes: &mut Notes<'_>) {
         for key in self.table.keys() {
             let (at, written) = (key.span().start, key.get_ref().as_ref());
-            notes.error(
-                at,
-                refusal(self.known, written, &self.name(&shown(written))),
-            );
+            notes.error(at, refusal(self.known, written, &self.name(&shown(written))));
         }
     }
 }
@@ -301,11 +249,7 @@ fn refusal(known: &Table, written: &str, name: &str) -> String {
     if let Some((_, advice)) = known.habits.iter().find(|(habit, _)| *habit == written) {
         return format!("{name} {advice}");
     }
-    let candidates = known
-        .keys
-        .iter()
-        .filter(|key| key.later.is_none())
-        .map(|key| key.name);
+    let candidates = known.keys.iter().filter(|key| key.later.is_none()).map(|key| key.name);
     match nearest(written, candidates.clone()) {
         Some(near) => format!("unknown key {name}; did you mean `{near}`?"),
         None => {

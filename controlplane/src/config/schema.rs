@@ -28,18 +28,12 @@ const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
 /// schema (members by name).
 pub(super) fn rule(value: &DeValue<'_>) -> Result<String, String> {
     if !value.is_table() {
-        return Err(format!(
-            "a JSON Schema is wanted, not {}; write {{ properties = {{ … }} }}",
-            a(value)
-        ));
+        return Err(format!("a JSON Schema is wanted, not {}; write {{ properties = {{ … }} }}", a(value)));
     }
     let schema = json(value, 0)?;
     let text = schema.to_string();
     if text.len() > MOST_BYTES {
-        return Err(format!(
-            "the schema has {} bytes; at most {MOST_BYTES} are taken, so split the rule",
-            text.len()
-        ));
+        return Err(format!("the schema has {} bytes; at most {MOST_BYTES} are taken, so split the rule", text.len()));
     }
     let mut patterns = 0;
     judge(&schema, &mut patterns)?;
@@ -48,27 +42,18 @@ pub(super) fn rule(value: &DeValue<'_>) -> Result<String, String> {
             "the schema has {patterns} patterns; at most {MOST_PATTERNS} are taken, so split the rule"
         ));
     }
-    let expanded = Expansion {
-        root: &schema,
-        known: BTreeMap::new(),
-    }
-    .of(&schema, 0);
+    let expanded = Expansion { root: &schema, known: BTreeMap::new() }.of(&schema, 0);
     if expanded > MOST_EXPANDED {
-        return Err(format!(
-            "the schema grows past {MOST_EXPANDED} nodes when its $ref are followed; make it flatter"
-        ));
+        return Err(format!("the schema grows past {MOST_EXPANDED} nodes when its $ref are followed; make it flatter"));
     }
-    compile(&schema).map_err(|why| {
-        format!("the schema does not compile: {why}; see json-schema.org, draft 2020-12")
-    })?;
+    compile(&schema)
+        .map_err(|why| format!("the schema does not compile: {why}; see json-schema.org, draft 2020-12"))?;
     Ok(text)
 }
 
 fn json(value: &DeValue<'_>, depth: usize) -> Result<Value, String> {
     if depth > MOST_DEPTH {
-        return Err(format!(
-            "the schema is deeper than {MOST_DEPTH} levels; make it flatter"
-        ));
+        return Err(format!("the schema is deeper than {MOST_DEPTH} levels; make it flatter"));
     }
     Ok(match value {
         DeValue::String(text) => Value::String(text.to_string()),
@@ -78,26 +63,17 @@ fn json(value: &DeValue<'_>, depth: usize) -> Result<Value, String> {
             Value::from(number.map_err(|_| format!("{integer} is too large a number"))?)
         }
         DeValue::Float(float) => {
-            let number = float
-                .as_str()
-                .parse::<f64>()
-                .ok()
-                .and_then(serde_json::Number::from_f64);
+            let number = float.as_str().parse::<f64>().ok().and_then(serde_json::Number::from_f64);
             Value::Number(number.ok_or_else(|| format!("{float} is no number in JSON"))?)
         }
         DeValue::Datetime(_) => return Err("a date is no JSON; put it in quotes".to_owned()),
-        DeValue::Array(items) => Value::Array(
-            items
-                .iter()
-                .map(|item| json(item.get_ref(), depth + 1))
-                .collect::<Result<_, _>>()?,
-        ),
+        DeValue::Array(items) => {
+            Value::Array(items.iter().map(|item| json(item.get_ref(), depth + 1)).collect::<Result<_, _>>()?)
+        }
         DeValue::Table(table) => {
             let mut members = table
                 .iter()
-                .map(|(key, value)| {
-                    Ok((key.get_ref().to_string(), json(value.get_ref(), depth + 1)?))
-                })
+                .map(|(key, value)| Ok((key.get_ref().to_string(), json(value.get_ref(), depth + 1)?)))
                 .collect::<Result<Vec<_>, String>>()?;
             members.sort_by(|a, b| a.0.cmp(&b.0));
             Value::Object(members.into_iter().collect::<Map<_, _>>())
@@ -118,7 +94,8 @@ fn judge(node: &Value, patterns: &mut usize) -> Result<(), String> {
                     return Err(format!("{key} is not taken in a rule; use $defs and $ref = \"#/$defs/NAME\""));
                 }
                 ("$ref", Value::String(target)) if target != "#" && !target.starts_with("#/") => {
-                    return Err("$ref leads out of the schema, and nothing is fetched; use $defs and \"#/$defs/NAME\"".to_owned());
+                    return Err("$ref leads out of the schema, and nothing is fetched; use $defs and \"#/$defs/NAME\""
+                        .to_owned());
                 }
                 ("pattern", Value::String(_)) => *patterns += 1,
                 ("patternProperties", Value::Object(all)) => *patterns += all.len(),
@@ -140,9 +117,7 @@ struct Expansion<'s> {
 impl<'s> Expansion<'s> {
     fn of(&mut self, node: &'s Value, hops: usize) -> u64 {
         match node {
-            Value::Array(items) => items
-                .iter()
-                .fold(1, |sum, item| self.of(item, hops).saturating_add(sum)),
+            Value::Array(items) => items.iter().fold(1, |sum, item| self.of(item, hops).saturating_add(sum)),
             Value::Object(members) => members.iter().fold(1u64, |sum, (key, value)| {
                 let size = match (key.as_str(), value) {
                     ("$ref", Value::String(target)) => self.referred(target, hops + 1),
@@ -164,10 +139,7 @@ impl<'s> Expansion<'s> {
             None => {}
         }
         let root = self.root;
-        let Some(node) = target
-            .strip_prefix('#')
-            .and_then(|pointer| root.pointer(pointer))
-        else {
+        let Some(node) = target.strip_prefix('#').and_then(|pointer| root.pointer(pointer)) else {
             return 1;
         };
         self.known.insert(target, None);
@@ -179,30 +151,14 @@ impl<'s> Expansion<'s> {
 
 /// Compiles as a plane does: linear patterns, else such with bounded backtracking; nothing is fetched.
 fn compile(schema: &Value) -> Result<(), String> {
-    let options = || {
-        jsonschema::options()
-            .with_draft(jsonschema::Draft::Draft202012)
-            .should_validate_formats(false)
-    };
-    let linear = options()
-        .with_pattern_options(PatternOptions::regex().size_limit(PATTERN_BYTES))
-        .build(schema);
+    let options = || jsonschema::options().with_draft(jsonschema::Draft::Draft202012).should_validate_formats(false);
+    let linear = options().with_pattern_options(PatternOptions::regex().size_limit(PATTERN_BYTES)).build(schema);
     if linear.is_ok() {
         return Ok(());
     }
-    let bounded = PatternOptions::fancy_regex()
-        .size_limit(PATTERN_BYTES)
-        .backtrack_limit(BACKTRACK);
-    options()
-        .with_pattern_options(bounded)
-        .build(schema)
-        .map(|_| ())
-        .map_err(|why| {
-            let place = why.instance_path().to_string();
-            if place.is_empty() {
-                why.to_string()
-            } else {
-                format!("{why} (at {place})")
-            }
-        })
+    let bounded = PatternOptions::fancy_regex().size_limit(PATTERN_BYTES).backtrack_limit(BACKTRACK);
+    options().with_pattern_options(bounded).build(schema).map(|_| ()).map_err(|why| {
+        let place = why.instance_path().to_string();
+        if place.is_empty() { why.to_string() } else { format!("{why} (at {place})") }
+    })
 }

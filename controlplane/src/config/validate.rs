@@ -31,9 +31,7 @@ fn keys(config: &Config, notes: &mut Notes<'_>) {
                     format!("auth.keys: kid {kid:?} stands twice; each key has its own")
                 }
                 (None, algorithm) => {
-                    format!(
-                        "auth.keys: two {algorithm} keys without `kid`; give each the id that its tokens carry"
-                    )
+                    format!("auth.keys: two {algorithm} keys without `kid`; give each the id that its tokens carry")
                 }
             };
             notes.error(key.at, message);
@@ -55,15 +53,15 @@ fn roles(config: &Config, notes: &mut Notes<'_>) {
             );
         }
         None if config.auth.anonymous => {
-            notes.warn(config.auth.at, "auth: mode = \"none\" without default_role: everyone comes in and sees nothing; set default_role");
+            notes.warn(
+                config.auth.at,
+                "auth: mode = \"none\" without default_role: everyone comes in and sees nothing; set default_role",
+            );
         }
         Some(_) | None => {}
     }
     if config.roles.is_empty() {
-        notes.warn(
-            0,
-            "there is no role, so nobody sees a tool; write [roles.operator] with allow = [\"*\"]",
-        );
+        notes.warn(0, "there is no role, so nobody sees a tool; write [roles.operator] with allow = [\"*\"]");
     }
 }
 
@@ -76,15 +74,18 @@ fn backends(config: &Config, notes: &mut Notes<'_>) {
         if let Some(first) = names.insert(backend.name.as_str(), index) {
             notes.error(
                 placed.at,
-                format!(
-                    "{path}: the name {:?} is already that of backends[{first}]; choose another",
-                    backend.name
-                ),
+                format!("{path}: the name {:?} is already that of backends[{first}]; choose another", backend.name),
             );
         } else if !backend.prefix.is_empty()
             && let Some(first) = prefixes.insert(backend.prefix.as_str(), index)
         {
-            notes.error(placed.at, format!("{path}: the prefix {:?} is already that of backends[{first}]; set prefix = \"…\"", backend.prefix));
+            notes.error(
+                placed.at,
+                format!(
+                    "{path}: the prefix {:?} is already that of backends[{first}]; set prefix = \"…\"",
+                    backend.prefix
+                ),
+            );
         }
         lengths(backend, &path, &config.catalog.separator, placed.at, notes);
     }
@@ -92,11 +93,7 @@ fn backends(config: &Config, notes: &mut Notes<'_>) {
 
 /// Exposed names are `<prefix><separator><tool>`; what the backend will offer is not known here, renames are.
 fn lengths(backend: &v1::Backend, path: &str, separator: &str, at: usize, notes: &mut Notes<'_>) {
-    let before = if backend.prefix.is_empty() {
-        0
-    } else {
-        backend.prefix.len() + separator.len()
-    };
+    let before = if backend.prefix.is_empty() { 0 } else { backend.prefix.len() + separator.len() };
     if before >= MAX_EXPOSED {
         notes.error(at, format!("{path}: prefix and separator have {before} characters, so no tool name fits into {MAX_EXPOSED}; set a shorter prefix"));
     } else if before >= WARN_EXPOSED {
@@ -114,16 +111,8 @@ fn lengths(backend: &v1::Backend, path: &str, separator: &str, at: usize, notes:
 
 /// An entry for what does not exist is kept (it may be about to come), and said.
 fn kills(config: &Config, notes: &mut Notes<'_>) {
-    let backends: Vec<&str> = config
-        .backends
-        .iter()
-        .map(|backend| backend.value.name.as_str())
-        .collect();
-    let roles: Vec<&str> = config
-        .roles
-        .iter()
-        .map(|role| role.value.name.as_str())
-        .collect();
+    let backends: Vec<&str> = config.backends.iter().map(|backend| backend.value.name.as_str()).collect();
+    let roles: Vec<&str> = config.roles.iter().map(|role| role.value.name.as_str()).collect();
     for kill in &config.kills {
         let (what, known) = match kill.scope {
             Scope::Backend => ("backend", &backends),
@@ -132,22 +121,12 @@ fn kills(config: &Config, notes: &mut Notes<'_>) {
         };
         let name = kill.name.value.as_str();
         if !known.contains(&name) {
-            let advice = meant(
-                name,
-                known.iter().copied(),
-                "take it out if it is not to come",
-            );
-            notes.warn(
-                kill.name.at,
-                format!("kill_switch: there is no {what} {name:?}; {advice}"),
-            );
+            let advice = meant(name, known.iter().copied(), "take it out if it is not to come");
+            notes.warn(kill.name.at, format!("kill_switch: there is no {what} {name:?}; {advice}"));
         }
     }
 }
 
 fn meant<'c>(written: &str, known: impl Iterator<Item = &'c str>, otherwise: &str) -> String {
-    nearest(written, known).map_or_else(
-        || otherwise.to_owned(),
-        |near| format!("did you mean {near:?}?"),
-    )
+    nearest(written, known).map_or_else(|| otherwise.to_owned(), |near| format!("did you mean {near:?}?"))
 }

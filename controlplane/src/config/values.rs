@@ -9,22 +9,20 @@ use toml::de::DeValue;
 pub(super) fn text(value: &DeValue<'_>) -> Result<String, String> {
     let text = any_text(value)?;
     if text.contains("${") {
-        return Err("`${VAR}` is not resolved here, only in env, headers, args and url; write the value itself".to_owned());
+        return Err(
+            "`${VAR}` is not resolved here, only in env, headers, args and url; write the value itself".to_owned()
+        );
     }
     Ok(text.to_owned())
 }
 
 /// A string that is one of those that have a meaning.
 pub(super) fn any_text<'v>(value: &'v DeValue<'_>) -> Result<&'v str, String> {
-    value
-        .as_str()
-        .ok_or_else(|| format!("a string is wanted, not {}; put it in quotes", a(value)))
+    value.as_str().ok_or_else(|| format!("a string is wanted, not {}; put it in quotes", a(value)))
 }
 
 pub(super) fn flag(value: &DeValue<'_>) -> Result<bool, String> {
-    value
-        .as_bool()
-        .ok_or_else(|| format!("true or false is wanted, not {}", a(value)))
+    value.as_bool().ok_or_else(|| format!("true or false is wanted, not {}", a(value)))
 }
 
 /// A whole number within `range`.
@@ -32,11 +30,7 @@ pub(super) fn number(range: RangeInclusive<u32>) -> impl Fn(&DeValue<'_>) -> Res
     move |value| {
         let wanted = || format!("must be {} to {}", range.start(), range.end());
         let Some(integer) = value.as_integer() else {
-            return Err(format!(
-                "a whole number is wanted, not {}; it {}",
-                a(value),
-                wanted()
-            ));
+            return Err(format!("a whole number is wanted, not {}; it {}", a(value), wanted()));
         };
         i128::from_str_radix(integer.as_str(), integer.radix())
             .ok()
@@ -49,18 +43,10 @@ pub(super) fn number(range: RangeInclusive<u32>) -> impl Fn(&DeValue<'_>) -> Res
 /// A size: `"4MiB"`, `"512KiB"`, `"1GiB"`, `"100B"`, or a number of bytes.
 pub(super) fn bytes(range: RangeInclusive<u64>) -> impl Fn(&DeValue<'_>) -> Result<u64, String> {
     move |value| {
-        let wanted = || {
-            format!(
-                "write it like \"4MiB\", from {} to {}",
-                size(*range.start()),
-                size(*range.end())
-            )
-        };
+        let wanted = || format!("write it like \"4MiB\", from {} to {}", size(*range.start()), size(*range.end()));
         let number = match value {
             DeValue::String(text) => parse_size(text),
-            DeValue::Integer(integer) => {
-                u64::from_str_radix(integer.as_str(), integer.radix()).ok()
-            }
+            DeValue::Integer(integer) => u64::from_str_radix(integer.as_str(), integer.radix()).ok(),
             _ => None,
         };
         let number = number.ok_or_else(|| format!("a size is wanted; {}", wanted()))?;
@@ -73,9 +59,7 @@ pub(super) fn bytes(range: RangeInclusive<u64>) -> impl Fn(&DeValue<'_>) -> Resu
 }
 
 fn parse_size(text: &str) -> Option<u64> {
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at_checked(digits)?;
     let factor: u64 = match unit.trim_start() {
         "" | "B" => 1,
@@ -112,14 +96,8 @@ pub(super) fn word<T: Copy>(
         if let Some((word, issue)) = later.iter().find(|(word, _)| *word == written) {
             return Err(super::reader::comes_later(&format!("\"{word}\""), issue));
         }
-        let words: Vec<String> = known
-            .iter()
-            .map(|(word, _)| format!("\"{word}\""))
-            .collect();
-        Err(format!(
-            "{written:?} is not known; write {}",
-            words.join(" or ")
-        ))
+        let words: Vec<String> = known.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+        Err(format!("{written:?} is not known; write {}", words.join(" or ")))
     }
 }
 
@@ -151,11 +129,9 @@ pub(super) fn refs(text: &str) -> Result<Refs, String> {
             .ok_or_else(|| "`${` has no `}`; write ${NAME}, or $${ for a literal ${".to_owned())?;
         let (name, default) = inside.split_once(":-").unwrap_or((inside, ""));
         if !variable(name) {
-            return Err(
-                "the name in `${…}` is not one of a variable; write ${NAME} or ${NAME:-default} \
+            return Err("the name in `${…}` is not one of a variable; write ${NAME} or ${NAME:-default} \
                  with letters, digits and _"
-                    .to_owned(),
-            );
+                .to_owned());
         }
         if default.contains("${") {
             return Err("a default cannot hold `${`; write the default itself".to_owned());
@@ -181,9 +157,7 @@ pub(super) fn template(value: &DeValue<'_>) -> Result<(String, Refs), String> {
 /// The name of an environment variable.
 pub(super) fn variable(name: &str) -> bool {
     let mut chars = name.chars();
-    chars
-        .next()
-        .is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
+    chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
         && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 

@@ -38,28 +38,15 @@ impl Fleet {
                     plane.problem = String::new();
                     Hears::Commit(Commit { revision, digest })
                 } else {
-                    plane.problem = format!(
-                        "can't run revision {revision}: {}",
-                        shown::problems(&said.problems)
-                    );
+                    plane.problem = format!("can't run revision {revision}: {}", shown::problems(&said.problems));
                     let reason = "you can't run it".to_owned();
-                    Hears::Abort(Abort {
-                        revision,
-                        digest,
-                        reason,
-                    })
+                    Hears::Abort(Abort { revision, digest, reason })
                 };
                 if link.outbox.send(next).is_err() {
-                    plane.problem = format!(
-                        "does not take revision {revision}: it reads nothing from its stream"
-                    );
+                    plane.problem = format!("does not take revision {revision}: it reads nothing from its stream");
                 }
             }
-            asked.answer = Some(Answer {
-                problems: said.problems,
-                degraded: said.degraded,
-                took,
-            });
+            asked.answer = Some(Answer { problems: said.problems, degraded: said.degraded, took });
         });
     }
 

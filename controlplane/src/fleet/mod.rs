@@ -99,11 +99,7 @@ impl Fleet {
     }
 
     /// Waits until `ask` has an answer, looking again after each change; `None` when `deadline` came first.
-    pub async fn until<T>(
-        &self,
-        deadline: Instant,
-        mut ask: impl FnMut(&Planes) -> Option<T>,
-    ) -> Option<T> {
+    pub async fn until<T>(&self, deadline: Instant, mut ask: impl FnMut(&Planes) -> Option<T>) -> Option<T> {
         let mut changed = self.0.changed.subscribe();
         loop {
             changed.mark_unchanged();
@@ -128,13 +124,11 @@ impl Fleet {
     }
 
     pub fn proof(&self, id: &str, secret: &[u8]) -> Proof {
-        self.see(
-            |all| match all.get(id).and_then(|plane| plane.secret.as_ref()) {
-                None => Proof::AskStore,
-                Some(known) if known.fits(secret) => Proof::Known,
-                Some(_) => Proof::Wrong,
-            },
-        )
+        self.see(|all| match all.get(id).and_then(|plane| plane.secret.as_ref()) {
+            None => Proof::AskStore,
+            Some(known) if known.fits(secret) => Proof::Known,
+            Some(_) => Proof::Wrong,
+        })
     }
 
     /// The store has said that this is the plane's secret.
@@ -166,9 +160,9 @@ impl Fleet {
         let now = self.0.clock.unix_ms();
         self.change(|all| {
             admit(all, hello, peer)?;
-            let plane = all.entry(hello.plane_id.clone()).or_insert_with(|| {
-                Plane::known(hello.plane_id.clone(), hello.name.clone(), now, now)
-            });
+            let plane = all
+                .entry(hello.plane_id.clone())
+                .or_insert_with(|| Plane::known(hello.plane_id.clone(), hello.name.clone(), now, now));
             plane.secret = Some(Fingerprint::of(&hello.secret));
             if plane.boot != hello.boot {
                 plane.report = None;
@@ -195,28 +189,20 @@ impl Fleet {
                 commands: VecDeque::new(),
             };
             if let Some(old) = plane.link.replace(fresh) {
-                old.outbox.close(tonic::Status::aborted(
-                    "a newer stream of this plane took over",
-                ));
+                old.outbox.close(tonic::Status::aborted("a newer stream of this plane took over"));
             }
             // Under the same lock: no publish may ask in between, and find its question overwritten.
             if let Some(prepare) = welcome {
                 sent::ask(plane, prepare, true);
             }
-            Ok(LinkId {
-                plane: hello.plane_id.clone(),
-                link,
-            })
+            Ok(LinkId { plane: hello.plane_id.clone(), link })
         })
     }
 
     /// The stream has ended; the plane is lost unless it said goodbye.
     pub fn detach(&self, link: &LinkId) {
         self.change(|all| {
-            if let Some(plane) = all
-                .get_mut(&link.plane)
-                .filter(|plane| is_current(plane, link))
-            {
+            if let Some(plane) = all.get_mut(&link.plane).filter(|plane| is_current(plane, link)) {
                 plane.link = None;
             }
         });
@@ -226,11 +212,7 @@ impl Fleet {
     pub fn forget_before(&self, unix_ms: i64) -> Vec<String> {
         self.change(|all| {
             let gone = |plane: &Plane| plane.link.is_none() && plane.last_seen_ms < unix_ms;
-            let ids: Vec<_> = all
-                .values()
-                .filter(|plane| gone(plane))
-                .map(|plane| plane.id.clone())
-                .collect();
+            let ids: Vec<_> = all.values().filter(|plane| gone(plane)).map(|plane| plane.id.clone()).collect();
             all.retain(|_, plane| !gone(plane));
             ids
         })
@@ -240,8 +222,7 @@ impl Fleet {
     pub fn close_all(&self, why: &str) {
         self.see(|all| {
             for link in all.values().filter_map(|plane| plane.link.as_ref()) {
-                link.outbox
-                    .close(tonic::Status::unavailable(why.to_owned()));
+                link.outbox.close(tonic::Status::unavailable(why.to_owned()));
             }
         });
     }
@@ -253,10 +234,7 @@ impl Fleet {
 }
 
 pub fn is_current(plane: &Plane, link: &LinkId) -> bool {
-    plane
-        .link
-        .as_ref()
-        .is_some_and(|current| current.id == link.link)
+    plane.link.as_ref().is_some_and(|current| current.id == link.link)
 }
 
 fn admit(all: &mut Planes, hello: &Hello, peer: &str) -> Result<(), Taken> {
@@ -270,13 +248,6 @@ fn admit(all: &mut Planes, hello: &Hello, peer: &str) -> Result<(), Taken> {
     if plane.boot == hello.boot || quiet >= LEASE {
         return Ok(());
     }
-    plane.rival = format!(
-        "a second process came with this identity from {peer}; the first is at {}",
-        link.peer
-    );
-    Err(Taken {
-        id: hello.plane_id.clone(),
-        first: link.peer.clone(),
-        secs: quiet.as_secs(),
-    })
+    plane.rival = format!("a second process came with this identity from {peer}; the first is at {}", link.peer);
+    Err(Taken { id: hello.plane_id.clone(), first: link.peer.clone(), secs: quiet.as_secs() })
 }

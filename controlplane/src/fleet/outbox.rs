@@ -55,10 +55,7 @@ impl Outbox {
                     let mut both = Kills::default();
                     both.merge(&waiting);
                     both.merge(&set);
-                    KillSet {
-                        whole,
-                        ..both.whole()
-                    }
+                    KillSet { whole, ..both.whole() }
                 }
             };
             lanes.kills = Some(merged);
@@ -70,9 +67,7 @@ impl Outbox {
     pub fn send(&self, message: Hears) -> Result<(), Full> {
         self.lanes(|lanes| {
             if matches!(message, Hears::Prepare(_)) {
-                lanes
-                    .rest
-                    .retain(|waiting| !matches!(waiting, Hears::Prepare(_)));
+                lanes.rest.retain(|waiting| !matches!(waiting, Hears::Prepare(_)));
             }
             if lanes.rest.len() >= WAITING {
                 return Err(Full);
@@ -124,13 +119,7 @@ impl Outbox {
     }
 
     fn take(&self) -> Option<Hears> {
-        self.lanes(|lanes| {
-            lanes
-                .kills
-                .take()
-                .map(Hears::KillSet)
-                .or_else(|| lanes.rest.pop_front())
-        })
+        self.lanes(|lanes| lanes.kills.take().map(Hears::KillSet).or_else(|| lanes.rest.pop_front()))
     }
 
     fn lanes<T>(&self, with: impl FnOnce(&mut Lanes) -> T) -> T {
@@ -152,28 +141,12 @@ mod tests {
     use super::*;
 
     fn kill(name: &str, epoch: u64) -> KillSet {
-        let entry = KillEntry {
-            scope: Scope::Tool.into(),
-            name: name.into(),
-            epoch,
-            on: true,
-            ..KillEntry::default()
-        };
-        KillSet {
-            epoch,
-            entries: vec![entry],
-            ..KillSet::default()
-        }
+        let entry = KillEntry { scope: Scope::Tool.into(), name: name.into(), epoch, on: true, ..KillEntry::default() };
+        KillSet { epoch, entries: vec![entry], ..KillSet::default() }
     }
 
     async fn next(outbox: &Outbox) -> Hears {
-        Box::pin(outbox.stream())
-            .next()
-            .await
-            .unwrap()
-            .unwrap()
-            .hears
-            .unwrap()
+        Box::pin(outbox.stream()).next().await.unwrap().unwrap().hears.unwrap()
     }
 
     #[tokio::test]
@@ -182,9 +155,7 @@ mod tests {
         outbox.send(Hears::Prepare(Prepare::default())).unwrap();
         outbox.kill(kill("a", 1));
         outbox.kill(kill("b", 2));
-        let Hears::KillSet(set) = next(&outbox).await else {
-            panic!("kills come first")
-        };
+        let Hears::KillSet(set) = next(&outbox).await else { panic!("kills come first") };
         assert_eq!((set.epoch, set.entries.len(), set.whole), (2, 2, false));
         assert!(matches!(next(&outbox).await, Hears::Prepare(_)));
     }

@@ -5,9 +5,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use sentinel_proto::v1::{
-    BackendHealth, CatalogueTool, CommandDone, KillAck, PlaneProblem, PlaneState, Report,
-};
+use sentinel_proto::v1::{BackendHealth, CatalogueTool, CommandDone, KillAck, PlaneProblem, PlaneState, Report};
 use tokio::time::Instant;
 
 use super::outbox::Outbox;
@@ -119,9 +117,7 @@ impl Plane {
     }
 
     pub fn backlog(&self) -> u64 {
-        self.report
-            .as_ref()
-            .map_or(0, |report| report.audit_backlog)
+        self.report.as_ref().map_or(0, |report| report.audit_backlog)
     }
 
     /// Notes that kills up to `epoch` are in force there.
@@ -142,11 +138,7 @@ impl Plane {
             plane_name: self.name.clone(),
             acked,
             took_ms: if acked { millis(took) } else { 0 },
-            cut: if acked {
-                covered.map_or(0, |(_, cut)| *cut)
-            } else {
-                0
-            },
+            cut: if acked { covered.map_or(0, |(_, cut)| *cut) } else { 0 },
             last_seen_unix_ms: self.last_seen_ms,
             state: self.state_word().to_owned(),
         }
@@ -169,10 +161,7 @@ impl Plane {
             audit_backlog: self.backlog(),
             in_flight: self.report.as_ref().map_or(0, |report| report.in_flight),
             listen: self.listen.clone(),
-            source: self
-                .report
-                .as_ref()
-                .map_or_else(String::new, |report| report.source.clone()),
+            source: self.report.as_ref().map_or_else(String::new, |report| report.source.clone()),
             problem,
         }
     }

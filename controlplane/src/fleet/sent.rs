@@ -23,25 +23,16 @@ impl Fleet {
 
     /// Sends `prepare` to every connected plane and notes that it was asked; gives the links.
     pub fn ask_all(&self, prepare: &Prepare) -> Vec<LinkId> {
-        self.change(|all| {
-            all.values_mut()
-                .filter_map(|plane| ask(plane, prepare, false))
-                .collect()
-        })
+        self.change(|all| all.values_mut().filter_map(|plane| ask(plane, prepare, false)).collect())
     }
 
     /// Sends the revision in force to each connected plane that neither runs it nor was asked already.
     pub fn catch_up(&self, prepare: &Prepare) {
         self.change(|all| {
-            for plane in all
-                .values_mut()
-                .filter(|plane| !plane.runs(prepare.revision, &prepare.digest))
-            {
+            for plane in all.values_mut().filter(|plane| !plane.runs(prepare.revision, &prepare.digest)) {
                 let asked = plane.link.as_ref().and_then(|link| link.asked.as_ref());
                 let underway = asked.is_some_and(|asked| {
-                    asked.catching_up
-                        && asked.revision == prepare.revision
-                        && asked.digest == prepare.digest
+                    asked.catching_up && asked.revision == prepare.revision && asked.digest == prepare.digest
                 });
                 if !underway {
                     ask(plane, prepare, true);
@@ -76,41 +67,19 @@ impl Fleet {
     }
 
     /// Asks one plane to do something, and waits for its word. Errors: `Unheard`.
-    pub async fn command(
-        &self,
-        plane: &str,
-        what: What,
-        deadline: Instant,
-    ) -> Result<CommandDone, Unheard> {
+    pub async fn command(&self, plane: &str, what: What, deadline: Instant) -> Result<CommandDone, Unheard> {
         let id = self.0.commands.fetch_add(1, Ordering::Relaxed);
-        let message = Hears::Command(Command {
-            id,
-            what: Some(what),
-        });
+        let message = Hears::Command(Command { id, what: Some(what) });
         let link = self.see(|all| {
-            let link = all
-                .get(plane)
-                .and_then(|plane| plane.link.as_ref())
-                .ok_or(Unheard::Away)?;
+            let link = all.get(plane).and_then(|plane| plane.link.as_ref()).ok_or(Unheard::Away)?;
             link.outbox.send(message).map_err(|_| Unheard::Full)?;
-            Ok(LinkId {
-                plane: plane.to_owned(),
-                link: link.id,
-            })
+            Ok(LinkId { plane: plane.to_owned(), link: link.id })
         })?;
         let answer = self.until(deadline, |all| {
-            let Some(plane) = all
-                .get(&link.plane)
-                .filter(|plane| is_current(plane, &link))
-            else {
+            let Some(plane) = all.get(&link.plane).filter(|plane| is_current(plane, &link)) else {
                 return Some(Err(Unheard::Away));
             };
-            let done = plane
-                .link
-                .as_ref()?
-                .commands
-                .iter()
-                .find(|done| done.id == id)?;
+            let done = plane.link.as_ref()?.commands.iter().find(|done| done.id == id)?;
             Some(Ok(done.clone()))
         });
         answer.await.unwrap_or(Err(Unheard::Silent))
@@ -128,10 +97,7 @@ pub(super) fn ask(plane: &mut Plane, prepare: &Prepare, catching_up: bool) -> Op
             && asked.at.elapsed() < SILENCE
     }) {
         asked.catching_up = catching_up;
-        return Some(LinkId {
-            plane: plane.id.clone(),
-            link: link.id,
-        });
+        return Some(LinkId { plane: plane.id.clone(), link: link.id });
     }
     let mut message = prepare.clone();
     if catching_up {
@@ -147,8 +113,5 @@ pub(super) fn ask(plane: &mut Plane, prepare: &Prepare, catching_up: bool) -> Op
     });
     // A full queue shows as silence: there will be no answer.
     link.outbox.send(Hears::Prepare(message)).ok();
-    Some(LinkId {
-        plane: plane.id.clone(),
-        link: link.id,
-    })
+    Some(LinkId { plane: plane.id.clone(), link: link.id })
 }

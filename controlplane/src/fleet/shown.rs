@@ -32,16 +32,11 @@ impl Fleet {
     /// The tools that planes last reported, by exposed name and backend, each with the names of its planes.
     pub fn tools(&self) -> Vec<(CatalogueTool, Vec<String>)> {
         self.see(|all| {
-            let mut tools: BTreeMap<(String, String), (CatalogueTool, Vec<String>)> =
-                BTreeMap::new();
+            let mut tools: BTreeMap<(String, String), (CatalogueTool, Vec<String>)> = BTreeMap::new();
             for plane in all.values() {
                 for tool in &plane.catalogue {
                     let key = (tool.exposed.clone(), tool.backend.clone());
-                    tools
-                        .entry(key)
-                        .or_insert_with(|| (tool.clone(), Vec::new()))
-                        .1
-                        .push(plane.name.clone());
+                    tools.entry(key).or_insert_with(|| (tool.clone(), Vec::new())).1.push(plane.name.clone());
                 }
             }
             tools.into_values().collect()
@@ -51,10 +46,7 @@ impl Fleet {
     /// The reported tool of this exposed name; one that is listed before one that was refused the name.
     pub fn tool(&self, exposed: &str) -> Option<CatalogueTool> {
         self.see(|all| {
-            let named = all
-                .values()
-                .flat_map(|plane| &plane.catalogue)
-                .filter(|tool| tool.exposed == exposed);
+            let named = all.values().flat_map(|plane| &plane.catalogue).filter(|tool| tool.exposed == exposed);
             named.min_by_key(|tool| tool.status == "refused").cloned()
         })
     }
@@ -86,12 +78,7 @@ impl Fleet {
 pub(super) fn problems(problems: &[PlaneProblem]) -> String {
     let each = problems.iter().map(|problem| {
         let parts = [&problem.backend, &problem.key, &problem.message];
-        parts
-            .into_iter()
-            .filter(|part| !part.is_empty())
-            .cloned()
-            .collect::<Vec<_>>()
-            .join(": ")
+        parts.into_iter().filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join(": ")
     });
     each.collect::<Vec<_>>().join("; ")
 }

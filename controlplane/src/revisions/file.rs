@@ -25,11 +25,9 @@ impl FileState {
             Self::Bad(problems) => match problems.as_slice() {
                 [] => "the file can't be published".to_owned(),
                 [one] => sentence(one),
-                [first, rest @ ..] => format!(
-                    "{} (and {} more: `sentinelctl config check`)",
-                    sentence(first),
-                    rest.len()
-                ),
+                [first, rest @ ..] => {
+                    format!("{} (and {} more: `sentinelctl config check`)", sentence(first), rest.len())
+                }
             },
             Self::Differs(sentence) => sentence.clone(),
             Self::Good => "ok".to_owned(),
@@ -42,26 +40,14 @@ pub fn sentence(problem: &ConfigProblem) -> String {
     if problem.line == 0 {
         format!("{}: {}", problem.file, problem.message)
     } else {
-        format!(
-            "{}:{}:{}: {}",
-            problem.file, problem.line, problem.col, problem.message
-        )
+        format!("{}:{}:{}: {}", problem.file, problem.line, problem.col, problem.message)
     }
 }
 
 /// Reads and judges the file. Errors: all its problems; one without a line where it can't be read.
-pub async fn read(
-    path: &Path,
-    built_in: &BuiltInKey,
-) -> Result<(String, Loaded), Vec<ConfigProblem>> {
+pub async fn read(path: &Path, built_in: &BuiltInKey) -> Result<(String, Loaded), Vec<ConfigProblem>> {
     let name = path.display().to_string();
-    let whole = |message: String| {
-        vec![ConfigProblem {
-            file: name.clone(),
-            message,
-            ..ConfigProblem::default()
-        }]
-    };
+    let whole = |message: String| vec![ConfigProblem { file: name.clone(), message, ..ConfigProblem::default() }];
     let mut text = Vec::new();
     let opened = tokio::fs::File::open(path).await;
     let most = u64::try_from(MAX_FILE_BYTES).unwrap_or(u64::MAX) + 1;
@@ -70,14 +56,10 @@ pub async fn read(
         Err(why) => Err(why),
     };
     if let Err(why) = read {
-        return Err(whole(format!(
-            "can't be read: {why}; give the right file with --config"
-        )));
+        return Err(whole(format!("can't be read: {why}; give the right file with --config")));
     }
     if text.len() > MAX_FILE_BYTES {
-        return Err(whole(format!(
-            "is larger than {MAX_FILE_BYTES} bytes; that is no configuration"
-        )));
+        return Err(whole(format!("is larger than {MAX_FILE_BYTES} bytes; that is no configuration")));
     }
     let Ok(text) = String::from_utf8(text) else {
         return Err(whole("is not UTF-8 text; save it as such".to_owned()));

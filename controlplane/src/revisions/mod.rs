@@ -50,10 +50,7 @@ impl Current {
 
 /// How a publish is asked for.
 #[derive(Clone, Debug, Default)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "four flags of a command, independent and named at each use"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "four flags of a command, independent and named at each use")]
 pub struct Options {
     /// Who asks, for the history.
     pub by: String,
@@ -105,16 +102,7 @@ impl Revisions {
         acks: Histogram,
     ) -> Self {
         let turn = tokio::sync::Mutex::default();
-        Self(Arc::new(Inner {
-            path,
-            built_in,
-            fleet,
-            keeper,
-            clock,
-            acks,
-            turn,
-            now: Mutex::default(),
-        }))
+        Self(Arc::new(Inner { path, built_in, fleet, keeper, clock, acks, turn, now: Mutex::default() }))
     }
 
     pub fn path(&self) -> &Path {
@@ -163,21 +151,9 @@ impl Revisions {
             if !options.dry_run {
                 self.now(|now| now.file = FileState::Differs(sentence.clone()));
             }
-            return Err(Refusal::state(format!(
-                "{sentence}; mend the file, or publish it with `reload --from-file`"
-            )));
+            return Err(Refusal::state(format!("{sentence}; mend the file, or publish it with `reload --from-file`")));
         }
-        let reply = self
-            .publish(
-                Draft {
-                    text,
-                    loaded,
-                    note: String::new(),
-                    away_from: None,
-                },
-                options,
-            )
-            .await?;
+        let reply = self.publish(Draft { text, loaded, note: String::new(), away_from: None }, options).await?;
         if reply.published || reply.unchanged {
             self.now(|now| now.file = FileState::Good);
         }
@@ -188,22 +164,15 @@ impl Revisions {
     async fn publish(&self, draft: Draft, options: &Options) -> Result<PublishReply, Refusal> {
         let store = self.0.keeper.store()?;
         let before = self.current();
-        let unchanged = before
-            .as_ref()
-            .filter(|current| current.revision.digest == draft.loaded.digest)
-            .cloned();
+        let unchanged = before.as_ref().filter(|current| current.revision.digest == draft.loaded.digest).cloned();
         let digest = draft.loaded.digest;
         let base = before.as_ref().map_or(0, |current| current.revision.number);
         let number = match (&unchanged, options.dry_run) {
             (Some(current), _) => current.revision.number,
             (None, true) => base.max(self.0.fleet.highest_revision()) + 1,
             (None, false) => {
-                store
-                    .raise_revision_to(self.0.fleet.highest_revision())
-                    .await?;
-                store
-                    .append_revision(self.new_revision(&draft, &options.by))
-                    .await?
+                store.raise_revision_to(self.0.fleet.highest_revision()).await?;
+                store.append_revision(self.new_revision(&draft, &options.by)).await?
             }
         };
         let candidate = Candidate {
@@ -212,31 +181,24 @@ impl Revisions {
             bytes: draft.loaded.bytes.clone(),
             allow_degraded: options.allow_degraded,
         };
-        let mut reply = PublishReply {
-            digest: hex(&digest),
-            warnings: told(&draft.loaded.warnings),
-            ..PublishReply::default()
+        let mut reply =
+            PublishReply { digest: hex(&digest), warnings: told(&draft.loaded.warnings), ..PublishReply::default() };
+        let ready = match publish::prepare(&self.0.fleet, candidate, options.skip_unresponsive).await {
+            Ok(ready) => ready,
+            Err(refused) => {
+                reply.revision = base;
+                reply.planes = refused.outcomes;
+                reply.note = refused.why;
+                self.catch_up();
+                return Ok(reply);
+            }
         };
-        let ready =
-            match publish::prepare(&self.0.fleet, candidate, options.skip_unresponsive).await {
-                Ok(ready) => ready,
-                Err(refused) => {
-                    reply.revision = base;
-                    reply.planes = refused.outcomes;
-                    reply.note = refused.why;
-                    self.catch_up();
-                    return Ok(reply);
-                }
-            };
         if options.dry_run {
             reply.revision = base;
             reply.unchanged = unchanged.is_some();
             reply.planes = ready.drop_it(&self.0.fleet, "this was a trial");
             reply.note = match &unchanged {
-                Some(current) => format!(
-                    "a trial: revision {} is this content already",
-                    current.revision.number
-                ),
+                Some(current) => format!("a trial: revision {} is this content already", current.revision.number),
                 None => {
                     format!("a trial: this would become revision {number}; nothing was changed")
                 }
@@ -261,12 +223,7 @@ impl Revisions {
         reply.published = unchanged.is_none();
         reply.unchanged = unchanged.is_some();
         reply.note = after(&reply);
-        tracing::info!(
-            revision = number,
-            unchanged = reply.unchanged,
-            planes = reply.planes.len(),
-            "published"
-        );
+        tracing::info!(revision = number, unchanged = reply.unchanged, planes = reply.planes.len(), "published");
         Ok(reply)
     }
 
@@ -288,17 +245,8 @@ impl Revisions {
     }
 
     fn differs(&self, current: &Current) -> String {
-        let name = self
-            .0
-            .path
-            .file_name()
-            .unwrap_or(self.0.path.as_os_str())
-            .to_string_lossy()
-            .into_owned();
-        format!(
-            "revision {} is a {}; {name} differs",
-            current.revision.number, current.revision.note
-        )
+        let name = self.0.path.file_name().unwrap_or(self.0.path.as_os_str()).to_string_lossy().into_owned();
+        format!("revision {} is a {}; {name} differs", current.revision.number, current.revision.note)
     }
 
     fn new_revision(&self, draft: &Draft, by: &str) -> NewRevision {
@@ -339,12 +287,8 @@ fn current_of(revision: Revision, loaded: Loaded, allow_degraded: bool) -> Curre
 }
 
 fn after(reply: &PublishReply) -> String {
-    let behind: Vec<_> = reply
-        .planes
-        .iter()
-        .filter(|plane| plane.outcome != "applied")
-        .map(|plane| plane.name.as_str())
-        .collect();
+    let behind: Vec<_> =
+        reply.planes.iter().filter(|plane| plane.outcome != "applied").map(|plane| plane.name.as_str()).collect();
     let what = if reply.unchanged {
         format!(
             "revision {} is this content already; it was prepared anew, so rotated secret files are read",
@@ -356,9 +300,6 @@ fn after(reply: &PublishReply) -> String {
     match (reply.planes.len(), behind.as_slice()) {
         (0, _) => format!("{what}; no plane is connected, each takes it when it comes"),
         (_, []) => what,
-        (_, names) => format!(
-            "{what}; not yet on {}, which catch up when they answer",
-            names.join(", ")
-        ),
+        (_, names) => format!("{what}; not yet on {}, which catch up when they answer", names.join(", ")),
     }
 }

@@ -38,10 +38,7 @@ impl Revisions {
                     tracing::error!("{}", file::sentence(problem));
                 }
                 let number = stored.revision.number;
-                tracing::error!(
-                    revision = number,
-                    "the file can't be published; running on the stored revision"
-                );
+                tracing::error!(revision = number, "the file can't be published; running on the stored revision");
                 self.now(|now| now.file = FileState::Bad(problems));
                 self.catch_up();
                 return Ok(Start::Runs);
@@ -56,29 +53,14 @@ impl Revisions {
         for warning in file::told(&loaded.warnings) {
             tracing::warn!("{}", file::sentence(&warning));
         }
-        let same = self
-            .current()
-            .is_some_and(|current| current.revision.digest == loaded.digest);
+        let same = self.current().is_some_and(|current| current.revision.digest == loaded.digest);
         if same {
             self.catch_up();
             return Ok(Start::Runs);
         }
         // Planes may have connected while the store was away; one that refuses keeps the stored revision in force.
-        let options = Options {
-            by: "sentinel-controlplane (start)".to_owned(),
-            ..Options::default()
-        };
-        let reply = self
-            .publish(
-                Draft {
-                    text,
-                    loaded,
-                    note: String::new(),
-                    away_from: None,
-                },
-                &options,
-            )
-            .await?;
+        let options = Options { by: "sentinel-controlplane (start)".to_owned(), ..Options::default() };
+        let reply = self.publish(Draft { text, loaded, note: String::new(), away_from: None }, &options).await?;
         if !reply.published {
             tracing::error!("{}", reply.note);
             self.now(|now| now.file = FileState::Differs(reply.note));
@@ -88,36 +70,20 @@ impl Revisions {
 
     fn restored(&self, stored: &StoredRevision) -> Result<Current, Refusal> {
         let number = stored.revision.number;
-        let snapshot =
-            Snapshot::decode(stored.snapshot.as_slice()).map_err(|why| StoreError::Damaged {
-                place: format!("revision {number}"),
-                problem: format!("its snapshot can't be decoded ({why})"),
-            })?;
+        let snapshot = Snapshot::decode(stored.snapshot.as_slice()).map_err(|why| StoreError::Damaged {
+            place: format!("revision {number}"),
+            problem: format!("its snapshot can't be decoded ({why})"),
+        })?;
         // The text says what is not in the snapshot; a newer version may read it otherwise, the bytes stay.
-        let loaded = config::load(
-            &format!("revision {number}"),
-            &stored.text,
-            &self.0.built_in,
-        )
-        .ok();
+        let loaded = config::load(&format!("revision {number}"), &stored.text, &self.0.built_in).ok();
         let name = self.0.path.display().to_string();
-        let warnings = loaded
-            .as_ref()
-            .map_or_else(Vec::new, |loaded| file::told(&loaded.warnings));
-        let warnings = warnings
-            .into_iter()
-            .map(|warning| ConfigProblem {
-                file: name.clone(),
-                ..warning
-            })
-            .collect();
+        let warnings = loaded.as_ref().map_or_else(Vec::new, |loaded| file::told(&loaded.warnings));
+        let warnings = warnings.into_iter().map(|warning| ConfigProblem { file: name.clone(), ..warning }).collect();
         Ok(Current {
             revision: stored.revision.clone(),
             snapshot,
             warnings,
-            retention_days: loaded
-                .as_ref()
-                .map_or(30, |loaded| loaded.ops.audit_retention_days),
+            retention_days: loaded.as_ref().map_or(30, |loaded| loaded.ops.audit_retention_days),
             kills: loaded.map(|loaded| loaded.kills).unwrap_or_default(),
             bytes: stored.snapshot.clone(),
             allow_degraded: false,

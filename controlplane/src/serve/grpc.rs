@@ -27,15 +27,8 @@ pub(super) fn tls(flags: &Serve) -> Result<Option<ServerTlsConfig>, Error> {
     let (Some(cert), Some(key)) = (&flags.grpc_tls_cert, &flags.grpc_tls_key) else {
         return Ok(None);
     };
-    let read = |path: &std::path::Path| {
-        std::fs::read(path).map_err(|why| Error::Tls {
-            path: path.to_owned(),
-            why,
-        })
-    };
-    Ok(Some(
-        ServerTlsConfig::new().identity(Identity::from_pem(read(cert)?, read(key)?)),
-    ))
+    let read = |path: &std::path::Path| std::fs::read(path).map_err(|why| Error::Tls { path: path.to_owned(), why });
+    Ok(Some(ServerTlsConfig::new().identity(Identity::from_pem(read(cert)?, read(key)?))))
 }
 
 /// Runs the servers as parts of the spine. Errors: certificate and key don't fit.
@@ -48,29 +41,21 @@ pub(super) fn run(
     let local = services(core, None)?;
     let stop = core.spine.stop().clone();
     core.spine.run("grpc over the Unix socket", async move {
-        let ended = local
-            .serve_with_incoming_shutdown(listen::ours(unix), stop.clone().cancelled_owned())
-            .await;
+        let ended = local.serve_with_incoming_shutdown(listen::ours(unix), stop.clone().cancelled_owned()).await;
         end("the Unix socket", ended, &stop);
     });
     if let Some(tcp) = tcp {
         let remote = services(core, tls)?;
         let stop = core.spine.stop().clone();
         core.spine.run("grpc over TCP", async move {
-            let ended = remote
-                .serve_with_incoming_shutdown(listen::all(tcp), stop.clone().cancelled_owned())
-                .await;
+            let ended = remote.serve_with_incoming_shutdown(listen::all(tcp), stop.clone().cancelled_owned()).await;
             end("TCP", ended, &stop);
         });
     }
     Ok(())
 }
 
-fn end(
-    what: &str,
-    ended: Result<(), tonic::transport::Error>,
-    stop: &tokio_util::sync::CancellationToken,
-) {
+fn end(what: &str, ended: Result<(), tonic::transport::Error>, stop: &tokio_util::sync::CancellationToken) {
     if let Err(why) = ended {
         tracing::error!(%why, "gRPC over {what} has ended");
         stop.cancel();
@@ -88,13 +73,9 @@ fn services(core: &Core, tls: Option<ServerTlsConfig>) -> Result<Router, Error> 
     let config = ConfigServiceServer::new(Watch::new(core.clone()))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
-    let audit = AuditServiceServer::new(Ingest::new(core.clone()))
-        .max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let audit = AuditServiceServer::new(Ingest::new(core.clone())).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let admin = AdminServiceServer::new(Admin::new(core.clone()))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
-    Ok(server
-        .add_service(config)
-        .add_service(audit)
-        .add_service(admin))
+    Ok(server.add_service(config).add_service(audit).add_service(admin))
 }

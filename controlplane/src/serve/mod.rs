@@ -57,9 +57,7 @@ pub enum Error {
     Tls { path: PathBuf, why: std::io::Error },
     #[error("the TLS certificate or key can't be used: {0}")]
     TlsContent(tonic::transport::Error),
-    #[error(
-        "an ops listener that other machines reach needs SENTINEL_OPS_TOKEN (or SENTINEL_OPS_TOKEN_FILE)"
-    )]
+    #[error("an ops listener that other machines reach needs SENTINEL_OPS_TOKEN (or SENTINEL_OPS_TOKEN_FILE)")]
     OpsToken,
     #[error("signals can't be received: {0}")]
     Signals(std::io::Error),
@@ -136,14 +134,9 @@ pub async fn serve(flags: Serve, clock: Clock) -> Result<u8, Error> {
     let outcome = tasks::Outcome::default();
     tasks::begin(&core, outcome.clone());
     grpc::run(&core, unix, tcp, tls)?;
-    let (router, stop) = (
-        ops::router(core.clone(), ops_token),
-        core.spine.stop().clone(),
-    );
+    let (router, stop) = (ops::router(core.clone(), ops_token), core.spine.stop().clone());
     core.spine.run("ops", async move {
-        let ended = axum::serve(ops_at, router)
-            .with_graceful_shutdown(stop.clone().cancelled_owned())
-            .await;
+        let ended = axum::serve(ops_at, router).with_graceful_shutdown(stop.clone().cancelled_owned()).await;
         if let Err(why) = ended {
             tracing::error!(%why, "the ops listener has ended");
             stop.cancel();
@@ -154,10 +147,7 @@ pub async fn serve(flags: Serve, clock: Clock) -> Result<u8, Error> {
     let broken = match tokio::time::timeout(LAST, core.spine.ended()).await {
         Ok(broken) => broken,
         Err(_) => {
-            tracing::warn!(
-                "peers did not let go in {} s; ending all the same",
-                LAST.as_secs()
-            );
+            tracing::warn!("peers did not let go in {} s; ending all the same", LAST.as_secs());
             false
         }
     };
@@ -174,18 +164,9 @@ fn build(config: &Path, clock: &Clock, tokens: Tokens, signing: SigningKey) -> R
     let fleet = Fleet::new(clock.clone());
     let keeper = Keeper::new(clock.clone());
     let metrics = Metrics::new()?;
-    let built_in = BuiltInKey {
-        public: signing.public(),
-    };
+    let built_in = BuiltInKey { public: signing.public() };
     let acks = metrics.publish_ack.clone();
-    let revisions = Revisions::new(
-        config.to_owned(),
-        built_in,
-        fleet.clone(),
-        keeper.clone(),
-        clock.clone(),
-        acks,
-    );
+    let revisions = Revisions::new(config.to_owned(), built_in, fleet.clone(), keeper.clone(), clock.clone(), acks);
     Ok(Core {
         kills: KillSwitch::new(fleet.clone(), keeper.clone()),
         revisions,

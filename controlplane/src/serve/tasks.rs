@@ -33,11 +33,7 @@ impl Signals {
     /// Errors: the system gives no handler.
     pub(super) fn take() -> io::Result<Self> {
         let of = |kind| signal(kind);
-        let all = [
-            of(SignalKind::terminate())?,
-            of(SignalKind::interrupt())?,
-            of(SignalKind::hangup())?,
-        ];
+        let all = [of(SignalKind::terminate())?, of(SignalKind::interrupt())?, of(SignalKind::hangup())?];
         Ok(Self(Arc::new(Mutex::new(all))))
     }
 }
@@ -53,8 +49,7 @@ impl Outcome {
 }
 
 pub(super) fn run(core: &Core, signals: &Signals, place: Place) {
-    core.spine
-        .run("signals", heed(core.clone(), signals.clone()));
+    core.spine.run("signals", heed(core.clone(), signals.clone()));
     core.spine.run("store", keep(core.clone(), place));
     core.spine.run("housekeeping", housekeeping(core.clone()));
 }
@@ -105,9 +100,7 @@ pub(super) fn begin(core: &Core, outcome: Outcome) {
                     for problem in &problems {
                         tracing::error!("{}", sentence(problem));
                     }
-                    tracing::error!(
-                        "no configuration can be put in force, and none is stored; ending"
-                    );
+                    tracing::error!("no configuration can be put in force, and none is stored; ending");
                     outcome.0.store(2, Ordering::SeqCst);
                     return parts.spine.stop().cancel();
                 }
@@ -125,12 +118,7 @@ async fn restore(core: &Core) -> Result<Start, Refusal> {
     let store = core.keeper.store()?;
     core.kills.load(&store.kill_set().await?);
     let planes = store.planes().await?.into_iter().map(|known| {
-        let mut plane = Plane::known(
-            known.id,
-            known.name,
-            known.first_seen_unix_ms,
-            known.last_seen_unix_ms,
-        );
+        let mut plane = Plane::known(known.id, known.name, known.first_seen_unix_ms, known.last_seen_unix_ms);
         plane.version = known.version;
         plane.stopped = known.stopped;
         plane.revision = known.revision;
@@ -181,10 +169,7 @@ async fn tidy(core: &Core, hourly: bool) -> Result<(), Refusal> {
     }
     if hourly {
         store.forget_revocations(core.clock.unix_secs()).await?;
-        let days = core
-            .revisions
-            .current()
-            .map_or(30, |current| current.retention_days);
+        let days = core.revisions.current().map_or(30, |current| current.retention_days);
         retention::tend(&store, core.clock.unix_ms().saturating_mul(1000), days).await?;
     }
     Ok(())

@@ -63,10 +63,7 @@ impl Store {
             "UPDATE audit_actions SET outcome = $2 WHERE id = $1",
             [Arg::count("an action", id)?, Arg::from(outcome)],
         );
-        self.engine
-            .write("note an action's end", vec![statement])
-            .await
-            .map(drop)
+        self.engine.write("note an action's end", vec![statement]).await.map(drop)
     }
 
     /// The newest `limit` actions, newest first.
@@ -74,16 +71,9 @@ impl Store {
     /// # Errors
     /// Those of the database.
     pub async fn actions(&self, limit: u32) -> Result<Vec<Action>, StoreError> {
-        let statement = Statement::new(
-            "SELECT * FROM audit_actions ORDER BY id DESC LIMIT $1",
-            [Arg::from(i64::from(limit))],
-        );
-        self.engine
-            .read("list the actions", statement)
-            .await?
-            .iter()
-            .map(action)
-            .collect()
+        let statement =
+            Statement::new("SELECT * FROM audit_actions ORDER BY id DESC LIMIT $1", [Arg::from(i64::from(limit))]);
+        self.engine.read("list the actions", statement).await?.iter().map(action).collect()
     }
 }
 

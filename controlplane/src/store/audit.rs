@@ -44,11 +44,7 @@ pub struct AuditInsert<'a> {
 
 impl std::fmt::Debug for AuditInsert<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "AuditInsert({} {} {})",
-            self.plane_id, self.epoch, self.seq
-        )
+        write!(f, "AuditInsert({} {} {})", self.plane_id, self.epoch, self.seq)
     }
 }
 
@@ -67,11 +63,7 @@ pub struct Quarantined<'a> {
 
 impl std::fmt::Debug for Quarantined<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "Quarantined({} {} {}: {})",
-            self.plane_id, self.epoch, self.seq, self.reason
-        )
+        write!(f, "Quarantined({} {} {}: {})", self.plane_id, self.epoch, self.seq, self.reason)
     }
 }
 
@@ -96,11 +88,7 @@ impl Store {
     /// # Errors
     /// Those of the database; with `Fault::Poison` none of `rows` is in.
     pub async fn insert_audit(&self, rows: &[AuditInsert<'_>]) -> Result<u64, StoreError> {
-        if rows.is_empty() {
-            Ok(0)
-        } else {
-            self.engine.insert_audit(rows).await
-        }
+        if rows.is_empty() { Ok(0) } else { self.engine.insert_audit(rows).await }
     }
 
     /// Keeps records that cannot be rows, in one autocommit statement, repeatable. Gives how many were new.
@@ -108,29 +96,16 @@ impl Store {
     /// # Errors
     /// Those of the database.
     pub async fn insert_quarantine(&self, rows: &[Quarantined<'_>]) -> Result<u64, StoreError> {
-        if rows.is_empty() {
-            Ok(0)
-        } else {
-            self.engine.insert_quarantine(rows).await
-        }
+        if rows.is_empty() { Ok(0) } else { self.engine.insert_quarantine(rows).await }
     }
 
     /// At most `limit` rows that pass `filter` (its own limit is not read), newest first.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn list_audit(
-        &self,
-        filter: &AuditListRequest,
-        limit: u32,
-    ) -> Result<Vec<AuditRow>, StoreError> {
+    pub async fn list_audit(&self, filter: &AuditListRequest, limit: u32) -> Result<Vec<AuditRow>, StoreError> {
         let statement = listing::statement(self.engine.words(), filter, limit);
-        self.engine
-            .read("list the audit rows", statement)
-            .await?
-            .iter()
-            .map(listing::row)
-            .collect()
+        self.engine.read("list the audit rows", statement).await?.iter().map(listing::row).collect()
     }
 
     /// How much there is: counted up to a million rows, beyond that the database's own estimate.
@@ -146,10 +121,7 @@ impl Store {
         );
         let rows = self.engine.read(WHAT, counted).await?;
         let row = first(Some(&rows), WHAT)?;
-        let mut counts = AuditCounts {
-            rows: row.count("kept")?,
-            quarantined: row.count("quarantined")?,
-        };
+        let mut counts = AuditCounts { rows: row.count("kept")?, quarantined: row.count("quarantined")? };
         if counts.rows >= COUNTED {
             let about = Statement::new(self.engine.words().about_kept, []);
             let rows = self.engine.read(WHAT, about).await?;
@@ -162,24 +134,14 @@ impl Store {
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn quarantine(
-        &self,
-        limit: u32,
-    ) -> Result<Vec<(String, u64, u64, String)>, StoreError> {
+    pub async fn quarantine(&self, limit: u32) -> Result<Vec<(String, u64, u64, String)>, StoreError> {
         let statement = Statement::new(
             "SELECT plane_id, epoch, seq, reason FROM audit_quarantine ORDER BY at_unix_ms DESC, seq DESC LIMIT $1",
             [Arg::from(i64::from(limit))],
         );
         let rows = self.engine.read("list the quarantine", statement).await?;
         rows.iter()
-            .map(|row| {
-                Ok((
-                    row.value("plane_id")?,
-                    row.count("epoch")?,
-                    row.count("seq")?,
-                    row.value("reason")?,
-                ))
-            })
+            .map(|row| Ok((row.value("plane_id")?, row.count("epoch")?, row.count("seq")?, row.value("reason")?)))
             .collect()
     }
 

@@ -67,10 +67,7 @@ pub(crate) struct Statement {
 
 impl Statement {
     pub(crate) fn new(sql: impl SqlSafeStr, args: impl Into<Vec<Arg>>) -> Self {
-        Self {
-            sql: sql.into_sql_str(),
-            args: args.into(),
-        }
+        Self { sql: sql.into_sql_str(), args: args.into() }
     }
 }
 
@@ -97,9 +94,7 @@ impl fmt::Debug for Arg {
 impl Arg {
     /// A count as the databases hold it. Errors: beyond 63 bits.
     pub(crate) fn count(what: &'static str, value: u64) -> Result<Self, StoreError> {
-        i64::try_from(value)
-            .map(Self::from)
-            .map_err(|_| StoreError::OutOfRange { what, value })
+        i64::try_from(value).map(Self::from).map_err(|_| StoreError::OutOfRange { what, value })
     }
 }
 
@@ -157,11 +152,9 @@ impl Row {
 
     /// A SHA-256. Errors: other length, the store is damaged.
     pub(crate) fn digest(&self, column: &'static str) -> Result<[u8; 32], StoreError> {
-        self.value::<Vec<u8>>(column)?
-            .try_into()
-            .map_err(|found: Vec<u8>| StoreError::Damaged {
-                place: format!("column {column}"),
-                problem: format!("a digest of {} bytes", found.len()),
-            })
+        self.value::<Vec<u8>>(column)?.try_into().map_err(|found: Vec<u8>| StoreError::Damaged {
+            place: format!("column {column}"),
+            problem: format!("a digest of {} bytes", found.len()),
+        })
     }
 }

@@ -25,13 +25,9 @@ pub enum StoreError {
         #[source]
         source: sqlx::Error,
     },
-    #[error(
-        "revision {base} is no longer the current one ({current} is): look at it, then publish again"
-    )]
+    #[error("revision {base} is no longer the current one ({current} is): look at it, then publish again")]
     Conflict { base: u64, current: u64 },
-    #[error(
-        "the store has no revision {revision}: `sentinelctl config history` shows what there is"
-    )]
+    #[error("the store has no revision {revision}: `sentinelctl config history` shows what there is")]
     NoSuchRevision { revision: u64 },
     #[error("the store knows no plane {id}: it has to say hello first")]
     UnknownPlane { id: String },
@@ -49,33 +45,19 @@ pub enum StoreError {
         "{place} has schema version {found}, this program knows up to {known}: \
          run the version of Sentinel that made it, or a newer one"
     )]
-    Newer {
-        place: String,
-        found: u64,
-        known: u64,
-    },
+    Newer { place: String, found: u64, known: u64 },
     #[error("{place} is damaged: {problem}; stop Sentinel, keep a copy, restore a backup")]
     Damaged { place: String, problem: String },
     #[error("{what} is {value}, beyond what the store can count")]
     OutOfRange { what: &'static str, value: u64 },
     #[error("cannot open the store at {place}: {problem}; {advice}")]
-    Place {
-        place: String,
-        problem: String,
-        advice: &'static str,
-    },
-    #[error(
-        "the task that had to {what} ended before its time: see the log; the operation may or may not be done"
-    )]
+    Place { place: String, problem: String, advice: &'static str },
+    #[error("the task that had to {what} ended before its time: see the log; the operation may or may not be done")]
     TaskLost { what: &'static str },
 }
 
 fn coded(code: &str) -> String {
-    if code.is_empty() {
-        String::new()
-    } else {
-        format!(" ({code})")
-    }
+    if code.is_empty() { String::new() } else { format!(" ({code})") }
 }
 
 impl StoreError {
@@ -108,10 +90,7 @@ impl StoreError {
 
     /// Judges an error of a database by what `what` ("list the planes") wanted.
     pub(crate) fn of(what: &'static str, source: sqlx::Error) -> Self {
-        let code = source
-            .as_database_error()
-            .and_then(DatabaseError::code)
-            .map(String::from);
+        let code = source.as_database_error().and_then(DatabaseError::code).map(String::from);
         let fault = match &source {
             sqlx::Error::Database(database) if is_postgres(&**database) => {
                 fault_of_sqlstate(code.as_deref().unwrap_or_default())
@@ -126,19 +105,12 @@ impl StoreError {
             sqlx::Error::Encode(_) => Fault::Poison,
             _ => Fault::Final,
         };
-        Self::Database {
-            what,
-            fault,
-            code: code.unwrap_or_default(),
-            source,
-        }
+        Self::Database { what, fault, code: code.unwrap_or_default(), source }
     }
 }
 
 fn is_postgres(error: &dyn DatabaseError) -> bool {
-    error
-        .try_downcast_ref::<sqlx::postgres::PgDatabaseError>()
-        .is_some()
+    error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some()
 }
 
 /// By class: what comes from connections, conflicts, exhaustion and operators passes; what comes from values stays.
@@ -167,9 +139,7 @@ fn fault_of_sqlite(code: &str) -> Fault {
     const CONSTRAINT: i64 = 19;
     const MISMATCH: i64 = 20;
     match code.parse::<i64>().map(|code| code & 0xff) {
-        Ok(BUSY | LOCKED | NOMEM | READONLY | INTERRUPT | IOERR | FULL | CANTOPEN | PROTOCOL) => {
-            Fault::Passing
-        }
+        Ok(BUSY | LOCKED | NOMEM | READONLY | INTERRUPT | IOERR | FULL | CANTOPEN | PROTOCOL) => Fault::Passing,
         Ok(TOOBIG | CONSTRAINT | MISMATCH) => Fault::Poison,
         _ => Fault::Final,
     }
@@ -196,12 +166,9 @@ mod tests {
         ] {
             assert_eq!(fault_of_sqlstate(code), fault, "{code}");
         }
-        for (code, fault) in [
-            ("5", Fault::Passing),
-            ("261", Fault::Passing),
-            ("2067", Fault::Poison),
-            ("11", Fault::Final),
-        ] {
+        for (code, fault) in
+            [("5", Fault::Passing), ("261", Fault::Passing), ("2067", Fault::Poison), ("11", Fault::Final)]
+        {
             assert_eq!(fault_of_sqlite(code), fault, "{code}");
         }
     }

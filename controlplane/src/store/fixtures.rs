@@ -59,9 +59,7 @@ impl Ground {
                 other.close().await.unwrap();
             }
             Place::Sqlite(path) => {
-                let options = SqliteConnectOptions::new()
-                    .filename(path)
-                    .create_if_missing(true);
+                let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
                 let mut other = SqliteConnection::connect_with(&options).await.unwrap();
                 sql.execute(&mut other).await.unwrap();
                 other.close().await.unwrap();
@@ -73,10 +71,7 @@ impl Ground {
 #[expect(clippy::unused_async, reason = "the contract awaits either ground")]
 pub(crate) async fn sqlite() -> Ground {
     let folder = tempfile::tempdir().unwrap();
-    Ground {
-        place: Place::Sqlite(folder.path().join("sentinel.db")),
-        _folder: Some(folder),
-    }
+    Ground { place: Place::Sqlite(folder.path().join("sentinel.db")), _folder: Some(folder) }
 }
 
 pub(crate) async fn postgres() -> Ground {
@@ -86,21 +81,11 @@ pub(crate) async fn postgres() -> Ground {
     };
     let mut server = connected(&base).await;
     let name = format!("t_{}", uuid::Uuid::new_v4().simple());
-    sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}")))
-        .execute(&mut server)
-        .await
-        .unwrap();
+    sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut server).await.unwrap();
     server.close().await.unwrap();
-    let (address, parameters) = base
-        .split_once('?')
-        .map_or((base.as_str(), ""), |(a, p)| (a, p));
-    let server = address
-        .rsplit_once('/')
-        .map_or(address, |(server, _)| server);
-    Ground {
-        place: Place::Postgres(SecretString::from(format!("{server}/{name}?{parameters}"))),
-        _folder: None,
-    }
+    let (address, parameters) = base.split_once('?').map_or((base.as_str(), ""), |(a, p)| (a, p));
+    let server = address.rsplit_once('/').map_or(address, |(server, _)| server);
+    Ground { place: Place::Postgres(SecretString::from(format!("{server}/{name}?{parameters}"))), _folder: None }
 }
 
 /// Waits until the server takes connections, at most a minute.
@@ -124,9 +109,7 @@ struct Cluster {
 
 fn cluster() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-    CLUSTER.get_or_init(|| {
-        start().unwrap_or_else(|problem| panic!("Postgres could not be started: {problem}"))
-    })
+    CLUSTER.get_or_init(|| start().unwrap_or_else(|problem| panic!("Postgres could not be started: {problem}")))
 }
 
 fn start() -> Result<Cluster, String> {
@@ -134,34 +117,20 @@ fn start() -> Result<Cluster, String> {
         "no initdb and postgres in PATH or /usr/lib/postgresql/*/bin; install postgresql, or name a cluster in \
          SENTINEL_TEST_POSTGRES_URL",
     )?;
-    let folder = tempfile::Builder::new()
-        .prefix("sentinel-pg-")
-        .tempdir_in("/tmp")
-        .map_err(|e| e.to_string())?;
+    let folder = tempfile::Builder::new().prefix("sentinel-pg-").tempdir_in("/tmp").map_err(|e| e.to_string())?;
     // the keeper removes it, after the server
     let folder = folder.keep();
     let mut keeper = Command::new("sh");
-    keeper
-        .arg("-c")
-        .arg(KEEPER)
-        .arg("keeper")
-        .arg(&programs)
-        .arg(&folder)
-        .current_dir("/");
+    keeper.arg("-c").arg(KEEPER).arg("keeper").arg(&programs).arg(&folder).current_dir("/");
     keeper.stdin(Stdio::piped()).stdout(Stdio::piped());
     if nix::unistd::geteuid().is_root() {
         // Postgres refuses root
-        let user = ["postgres", "nobody"]
-            .iter()
-            .find_map(|name| nix::unistd::User::from_name(name).ok().flatten());
-        let user =
-            user.ok_or("running as root, and there is no user postgres or nobody to become")?;
-        chown(&folder, Some(user.uid.as_raw()), Some(user.gid.as_raw()))
-            .map_err(|e| e.to_string())?;
+        let user = ["postgres", "nobody"].iter().find_map(|name| nix::unistd::User::from_name(name).ok().flatten());
+        let user = user.ok_or("running as root, and there is no user postgres or nobody to become")?;
+        chown(&folder, Some(user.uid.as_raw()), Some(user.gid.as_raw())).map_err(|e| e.to_string())?;
         keeper.uid(user.uid.as_raw()).gid(user.gid.as_raw());
     }
-    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700))
-        .map_err(|e| e.to_string())?;
+    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700)).map_err(|e| e.to_string())?;
     // ctrl-C ends us, and then it: not both at once, in any order
     keeper.process_group(0);
     let mut keeper = keeper.spawn().map_err(|e| e.to_string())?;
@@ -169,14 +138,8 @@ fn start() -> Result<Cluster, String> {
     let mut out = BufReader::new(keeper.stdout.take().ok_or("the keeper has no output")?);
     while out.read_line(&mut said).map_err(|e| e.to_string())? > 0 {
         if said.ends_with("started\n") {
-            let url = format!(
-                "postgres://postgres@localhost:5432/postgres?host={}",
-                folder.display()
-            );
-            return Ok(Cluster {
-                url,
-                _keeper: keeper,
-            });
+            let url = format!("postgres://postgres@localhost:5432/postgres?host={}", folder.display());
+            return Ok(Cluster { url, _keeper: keeper });
         }
     }
     Err(said)
@@ -189,7 +152,5 @@ fn programs() -> Option<PathBuf> {
         folders.extend(versions.flatten().map(|version| version.path().join("bin")));
     }
     let has = |folder: &Path, program: &str| folder.join(program).is_file();
-    folders
-        .into_iter()
-        .find(|folder| has(folder, "initdb") && has(folder, "postgres"))
+    folders.into_iter().find(|folder| has(folder, "initdb") && has(folder, "postgres"))
 }

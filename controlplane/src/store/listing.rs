@@ -11,21 +11,12 @@ use super::error::StoreError;
 
 /// Values go in as parameters; the text is ours alone.
 pub(crate) fn statement(words: Words, filter: &AuditListRequest, limit: u32) -> Statement {
-    let Words {
-        ts_as_us,
-        us_as_ts: (before, after),
-        as_uuid,
-        uuid_as_text,
-        about_kept: _,
-    } = words;
+    let Words { ts_as_us, us_as_ts: (before, after), as_uuid, uuid_as_text, about_kept: _ } = words;
     let mut args: Vec<Arg> = Vec::new();
     let mut conditions: Vec<String> = Vec::new();
-    for (column, value) in [
-        ("client", &filter.client),
-        ("tool", &filter.tool),
-        ("backend", &filter.backend),
-        ("status", &filter.status),
-    ] {
+    for (column, value) in
+        [("client", &filter.client), ("tool", &filter.tool), ("backend", &filter.backend), ("status", &filter.status)]
+    {
         if !value.is_empty() {
             args.push(Arg::from(value.as_str()));
             conditions.push(format!("{column} = ${}", args.len()));
@@ -41,11 +32,7 @@ pub(crate) fn statement(words: Words, filter: &AuditListRequest, limit: u32) -> 
             conditions.push(format!("ts {operator} {before}${}{after}", args.len()));
         }
     }
-    let condition = if conditions.is_empty() {
-        String::new()
-    } else {
-        format!("WHERE {}", conditions.join(" AND "))
-    };
+    let condition = if conditions.is_empty() { String::new() } else { format!("WHERE {}", conditions.join(" AND ")) };
     args.push(Arg::from(i64::from(limit)));
     let limit = args.len();
     Statement::new(
@@ -95,11 +82,7 @@ impl Event<'_> {
         .iter()
         .filter_map(|(name, value)| value.map(|value| format!("\"{name}\":{}", value.get())))
         .collect();
-        if members.is_empty() {
-            String::new()
-        } else {
-            format!("{{{}}}", members.join(","))
-        }
+        if members.is_empty() { String::new() } else { format!("{{{}}}", members.join(",")) }
     }
 }
 
@@ -117,10 +100,7 @@ pub(crate) fn row(row: &Row) -> Result<AuditRow, StoreError> {
         tool: row.value("tool")?,
         backend: row.value("backend")?,
         method: row.value("method")?,
-        arguments: event
-            .arguments
-            .map(|raw| raw.get().to_owned())
-            .unwrap_or_default(),
+        arguments: event.arguments.map(|raw| raw.get().to_owned()).unwrap_or_default(),
         status: row.value("status")?,
         kind: row.value("kind")?,
         count: row.count("count")?,

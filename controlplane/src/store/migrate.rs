@@ -9,14 +9,10 @@ pub(crate) struct Migration {
     pub(crate) sql: &'static str,
 }
 
-pub(crate) const SQLITE: &[Migration] = &[Migration {
-    name: "first",
-    sql: include_str!("../../../migrations/sqlite/0001_first.sql"),
-}];
-pub(crate) const POSTGRES: &[Migration] = &[Migration {
-    name: "first",
-    sql: include_str!("../../../migrations/postgres/0001_first.sql"),
-}];
+pub(crate) const SQLITE: &[Migration] =
+    &[Migration { name: "first", sql: include_str!("../../../migrations/sqlite/0001_first.sql") }];
+pub(crate) const POSTGRES: &[Migration] =
+    &[Migration { name: "first", sql: include_str!("../../../migrations/postgres/0001_first.sql") }];
 
 /// Who wrote a `schema_version`: other programs have tables of that name.
 pub(crate) const PRODUCT: &str = "sentinel";
@@ -42,19 +38,12 @@ pub(crate) fn missing(
         (Some(version), _) => *version,
         (None, None) => 0,
         (None, Some(table)) => {
-            return Err(StoreError::Foreign {
-                place: place.to_owned(),
-                found: table.clone(),
-            });
+            return Err(StoreError::Foreign { place: place.to_owned(), found: table.clone() });
         }
     };
     let newest = known.len() as u64;
     if version > newest {
-        return Err(StoreError::Newer {
-            place: place.to_owned(),
-            found: version,
-            known: newest,
-        });
+        return Err(StoreError::Newer { place: place.to_owned(), found: version, known: newest });
     }
     Ok((1_i64..)
         .zip(known.iter().copied())

@@ -49,9 +49,7 @@ impl Store {
     /// With `Fault::Passing` the database is away: try again. All others need the operator.
     pub async fn open(place: &Place, now_unix_ms: i64) -> Result<Self, StoreError> {
         let engine: Arc<dyn Engine> = match place {
-            Place::Postgres(url) => {
-                Arc::new(postgres::PostgresEngine::open(url, now_unix_ms).await?)
-            }
+            Place::Postgres(url) => Arc::new(postgres::PostgresEngine::open(url, now_unix_ms).await?),
             Place::Sqlite(path) => Arc::new(sqlite::SqliteEngine::open(path, now_unix_ms).await?),
         };
         Ok(Self { engine })
@@ -68,10 +66,7 @@ impl Store {
     /// # Errors
     /// Those of the database.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        self.engine
-            .read("answer", Statement::new("SELECT 1 AS one", []))
-            .await
-            .map(drop)
+        self.engine.read("answer", Statement::new("SELECT 1 AS one", [])).await.map(drop)
     }
 
     /// Waits for what is under way and closes the connections; the last thing a process does with it.
@@ -80,10 +75,7 @@ impl Store {
     }
 
     async fn counter(&self, name: &'static str) -> Result<u64, StoreError> {
-        let statement = Statement::new(
-            "SELECT value FROM counters WHERE name = $1",
-            [Arg::from(name)],
-        );
+        let statement = Statement::new("SELECT value FROM counters WHERE name = $1", [Arg::from(name)]);
         let rows = self.engine.read("read a counter", statement).await?;
         first(Some(&rows), "read a counter")?.count("value")
     }
@@ -91,9 +83,8 @@ impl Store {
 
 /// The one row that a statement gives by its own words. Errors: none came, so a row of ours is missing.
 fn first<'a>(rows: Option<&'a Vec<Row>>, what: &'static str) -> Result<&'a Row, StoreError> {
-    rows.and_then(|rows| rows.first())
-        .ok_or_else(|| StoreError::Damaged {
-            place: "the store".to_owned(),
-            problem: format!("a row that is always there was not found (to {what})"),
-        })
+    rows.and_then(|rows| rows.first()).ok_or_else(|| StoreError::Damaged {
+        place: "the store".to_owned(),
+        problem: format!("a row that is always there was not found (to {what})"),
+    })
 }

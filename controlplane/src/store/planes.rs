@@ -60,10 +60,7 @@ impl Store {
                 Arg::from(false),
             ],
         );
-        let rows = self
-            .engine
-            .write("take a plane's hello", vec![statement])
-            .await?;
+        let rows = self.engine.write("take a plane's hello", vec![statement]).await?;
         if rows.first().is_some_and(|rows| !rows.is_empty()) {
             return Ok(());
         }
@@ -79,10 +76,7 @@ impl Store {
                 Arg::from(false),
             ],
         );
-        self.engine
-            .write("take a plane's hello", vec![statement])
-            .await
-            .map(drop)
+        self.engine.write("take a plane's hello", vec![statement]).await.map(drop)
     }
 
     /// Whether `secret_hash` is that of plane `id`; changes nothing.
@@ -90,10 +84,7 @@ impl Store {
     /// # Errors
     /// `UnknownPlane` before its first hello; `WrongPlaneSecret`; those of the database.
     pub async fn plane_proves(&self, id: &str, secret_hash: &[u8; 32]) -> Result<(), StoreError> {
-        let statement = Statement::new(
-            "SELECT secret_hash FROM planes WHERE id = $1",
-            [Arg::from(id)],
-        );
+        let statement = Statement::new("SELECT secret_hash FROM planes WHERE id = $1", [Arg::from(id)]);
         let rows = self.engine.read("read a plane's secret", statement).await?;
         let Some(row) = rows.first() else {
             return Err(StoreError::UnknownPlane { id: id.to_owned() });
@@ -110,9 +101,7 @@ impl Store {
     /// # Errors
     /// `UnknownPlane`; those of the database.
     pub async fn plane_seen(&self, seen: &PlaneSeen) -> Result<(), StoreError> {
-        let number = |what, value: Option<u64>| {
-            value.map_or(Ok(Arg::Int(None)), |value| Arg::count(what, value))
-        };
+        let number = |what, value: Option<u64>| value.map_or(Ok(Arg::Int(None)), |value| Arg::count(what, value));
         let statement = Statement::new(
             "UPDATE planes SET last_seen_unix_ms = $2, stopped = $5, revision = COALESCE($3, revision), \
              epoch = COALESCE($4, epoch) WHERE id = $1 RETURNING id",
@@ -145,19 +134,11 @@ impl Store {
     /// Those of the database.
     pub async fn planes(&self) -> Result<Vec<Plane>, StoreError> {
         let statement = Statement::new("SELECT * FROM planes ORDER BY name, id", []);
-        self.engine
-            .read("list the planes", statement)
-            .await?
-            .iter()
-            .map(plane)
-            .collect()
+        self.engine.read("list the planes", statement).await?.iter().map(plane).collect()
     }
 
     async fn change_plane(&self, id: &str, statement: Statement) -> Result<(), StoreError> {
-        let rows = self
-            .engine
-            .write("note what a plane does", vec![statement])
-            .await?;
+        let rows = self.engine.write("note what a plane does", vec![statement]).await?;
         if rows.first().is_none_or(Vec::is_empty) {
             return Err(StoreError::UnknownPlane { id: id.to_owned() });
         }

@@ -62,13 +62,12 @@ impl PostgresEngine {
     ///
     /// Errors: `Place` for an address that is none, `Foreign`, `Newer`; those of the database.
     pub(crate) async fn open(url: &SecretString, now_unix_ms: i64) -> Result<Self, StoreError> {
-        let options =
-            PgConnectOptions::from_str(url.expose_secret()).map_err(|_| StoreError::Place {
-                place: "SENTINEL_DATABASE_URL".to_owned(),
-                // the parser's own sentence may quote what stands there
-                problem: "this is no address of a Postgres database".to_owned(),
-                advice: "write postgres://USER:PASSWORD@HOST:PORT/DATABASE",
-            })?;
+        let options = PgConnectOptions::from_str(url.expose_secret()).map_err(|_| StoreError::Place {
+            place: "SENTINEL_DATABASE_URL".to_owned(),
+            // the parser's own sentence may quote what stands there
+            problem: "this is no address of a Postgres database".to_owned(),
+            advice: "write postgres://USER:PASSWORD@HOST:PORT/DATABASE",
+        })?;
         let options = options.application_name("sentinel-controlplane").options([
             ("search_path", "sentinel"),
             ("synchronous_commit", "on"),
@@ -78,24 +77,17 @@ impl PostgresEngine {
         ]);
         let place = format!(
             "postgres database {} at {}:{}",
-            options
-                .get_database()
-                .unwrap_or("(that of the user's name)"),
+            options.get_database().unwrap_or("(that of the user's name)"),
             options.get_host(),
             options.get_port()
         );
         let connecting = |source| StoreError::of("connect to Postgres", source);
         // its own connection: dropped midway it ends, and the server rolls back
-        let mut first = PgConnection::connect_with(&options)
-            .await
-            .map_err(connecting)?;
+        let mut first = PgConnection::connect_with(&options).await.map_err(connecting)?;
         migrate_up(&place, &mut first, now_unix_ms).await?;
         first.close().await.map_err(connecting)?;
 
-        let retired = Arc::new(Retired {
-            start: Instant::now(),
-            until_ms: AtomicU64::new(0),
-        });
+        let retired = Arc::new(Retired { start: Instant::now(), until_ms: AtomicU64::new(0) });
         let before = Arc::clone(&retired);
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS)
@@ -116,30 +108,20 @@ impl PostgresEngine {
             .connect_with(options)
             .await
             .map_err(connecting)?;
-        Ok(Self {
-            pool,
-            tasks: TaskTracker::new(),
-            retired,
-        })
+        Ok(Self { pool, tasks: TaskTracker::new(), retired })
     }
 
     /// Judges an error; after one that shows a server which only reads, today's sessions are not used again.
     fn failed(&self, what: &'static str, source: sqlx::Error) -> StoreError {
         let error = StoreError::of(what, source);
         if error.code() == Some(READ_ONLY) {
-            self.retired
-                .until_ms
-                .store(self.retired.now_ms().saturating_add(1), Ordering::Relaxed);
+            self.retired.until_ms.store(self.retired.now_ms().saturating_add(1), Ordering::Relaxed);
         }
         error
     }
 
     /// Runs `statements` as one transaction, in a task of its own, to its end.
-    async fn transaction(
-        &self,
-        what: &'static str,
-        statements: Vec<Statement>,
-    ) -> Result<Vec<Vec<Row>>, StoreError> {
+    async fn transaction(&self, what: &'static str, statements: Vec<Statement>) -> Result<Vec<Vec<Row>>, StoreError> {
         let pool = self.pool.clone();
         let task = self.tasks.spawn(async move {
             let mut transaction = pool.begin().await?;
@@ -150,29 +132,19 @@ impl PostgresEngine {
             transaction.commit().await?;
             Ok(all)
         });
-        task.await
-            .map_err(|_| StoreError::TaskLost { what })?
-            .map_err(|source| self.failed(what, source))
+        task.await.map_err(|_| StoreError::TaskLost { what })?.map_err(|source| self.failed(what, source))
     }
 }
 
 /// In one transaction under the advisory lock: two programs that start together follow each other.
-async fn migrate_up(
-    place: &str,
-    connection: &mut PgConnection,
-    now_unix_ms: i64,
-) -> Result<(), StoreError> {
+async fn migrate_up(place: &str, connection: &mut PgConnection, now_unix_ms: i64) -> Result<(), StoreError> {
     let failed = |source| StoreError::of("bring the schema up to date", source);
     let mut transaction = connection.begin().await.map_err(failed)?;
     sqlx::raw_sql("SET LOCAL lock_timeout = '60s'; SET LOCAL statement_timeout = '10min'")
         .execute(&mut *transaction)
         .await
         .map_err(failed)?;
-    sqlx::query("SELECT pg_advisory_xact_lock($1)")
-        .bind(LOCK)
-        .execute(&mut *transaction)
-        .await
-        .map_err(failed)?;
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *transaction).await.map_err(failed)?;
     let found = found(&mut transaction).await.map_err(failed)?;
     for (version, migration) in migrate::missing(place, &found, migrate::POSTGRES)? {
         if version == 1 {
@@ -185,10 +157,7 @@ async fn migrate_up(
             .await
             .map_err(failed)?;
         }
-        sqlx::raw_sql(migration.sql)
-            .execute(&mut *transaction)
-            .await
-            .map_err(failed)?;
+        sqlx::raw_sql(migration.sql).execute(&mut *transaction).await.map_err(failed)?;
         sqlx::query("INSERT INTO schema_version (version, name, product, applied_unix_ms) VALUES ($1, $2, $3, $4)")
             .bind(version)
             .bind(migration.name)
@@ -218,31 +187,23 @@ async fn found(connection: &mut PgConnection) -> Result<Found, sqlx::Error> {
     .await?;
     let version: Option<i64> = match ours {
         Some(_) => {
-            sqlx::query_scalar(
-                "SELECT MAX(version) FROM sentinel.schema_version WHERE product = $1",
-            )
-            .bind(migrate::PRODUCT)
-            .fetch_one(connection)
-            .await?
+            sqlx::query_scalar("SELECT MAX(version) FROM sentinel.schema_version WHERE product = $1")
+                .bind(migrate::PRODUCT)
+                .fetch_one(connection)
+                .await?
         }
         None => None,
     };
-    Ok(Found {
-        table,
-        version: version.and_then(|version| u64::try_from(version).ok()),
-    })
+    Ok(Found { table, version: version.and_then(|version| u64::try_from(version).ok()) })
 }
 
 fn query(statement: Statement) -> Query<'static, Postgres, PgArguments> {
-    statement
-        .args
-        .into_iter()
-        .fold(sqlx::query(statement.sql), |query, arg| match arg {
-            Arg::Bytes(value) => query.bind(value),
-            Arg::Flag(value) => query.bind(value),
-            Arg::Int(value) => query.bind(value),
-            Arg::Text(value) => query.bind(value),
-        })
+    statement.args.into_iter().fold(sqlx::query(statement.sql), |query, arg| match arg {
+        Arg::Bytes(value) => query.bind(value),
+        Arg::Flag(value) => query.bind(value),
+        Arg::Int(value) => query.bind(value),
+        Arg::Text(value) => query.bind(value),
+    })
 }
 
 fn rows(found: Vec<PgRow>) -> Vec<Row> {
@@ -273,11 +234,7 @@ impl Engine for PostgresEngine {
         })
     }
 
-    fn write(
-        &self,
-        what: &'static str,
-        mut statements: Vec<Statement>,
-    ) -> Answer<'_, Vec<Vec<Row>>> {
+    fn write(&self, what: &'static str, mut statements: Vec<Statement>) -> Answer<'_, Vec<Vec<Row>>> {
         Box::pin(async move {
             if statements.len() > 1 {
                 return self.transaction(what, statements).await;
@@ -286,9 +243,7 @@ impl Engine for PostgresEngine {
                 return Ok(Vec::new());
             };
             let found = query(only).fetch_all(&self.pool).await;
-            Ok(vec![rows(
-                found.map_err(|source| self.failed(what, source))?,
-            )])
+            Ok(vec![rows(found.map_err(|source| self.failed(what, source))?)])
         })
     }
 

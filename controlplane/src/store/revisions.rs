@@ -26,10 +26,7 @@ pub struct NewRevision {
 
 impl std::fmt::Debug for NewRevision {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NewRevision")
-            .field("by", &self.by)
-            .field("note", &self.note)
-            .finish_non_exhaustive()
+        f.debug_struct("NewRevision").field("by", &self.by).field("note", &self.note).finish_non_exhaustive()
     }
 }
 
@@ -56,9 +53,7 @@ pub struct StoredRevision {
 
 impl std::fmt::Debug for StoredRevision {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StoredRevision")
-            .field("revision", &self.revision)
-            .finish_non_exhaustive()
+        f.debug_struct("StoredRevision").field("revision", &self.revision).finish_non_exhaustive()
     }
 }
 
@@ -70,10 +65,7 @@ impl Store {
     pub async fn append_revision(&self, new: NewRevision) -> Result<u64, StoreError> {
         // the counter's row is locked by the first statement: two writers follow each other
         let statements = vec![
-            Statement::new(
-                "UPDATE counters SET value = value + 1 WHERE name = 'last_revision' RETURNING value",
-                [],
-            ),
+            Statement::new("UPDATE counters SET value = value + 1 WHERE name = 'last_revision' RETURNING value", []),
             Statement::new(
                 "INSERT INTO revisions (revision, digest, text, snapshot, made_by, note, at_unix_ms, away_from) \
                  SELECT value, $1, $2, $3, $4, $5, $6, $7 FROM counters WHERE name = 'last_revision' \
@@ -102,10 +94,7 @@ impl Store {
             "UPDATE counters SET value = $1 WHERE name = 'last_revision' AND value < $1 RETURNING value",
             [Arg::count("a revision", number)?],
         );
-        self.engine
-            .write("raise the revision", vec![statement])
-            .await
-            .map(drop)
+        self.engine.write("raise the revision", vec![statement]).await.map(drop)
     }
 
     /// Makes `number` the current revision if `base` (0: none) still is.
@@ -115,10 +104,7 @@ impl Store {
     /// # Errors
     /// `Conflict` when another is current; `NoSuchRevision`; those of the database.
     pub async fn make_current(&self, base: u64, number: u64) -> Result<(), StoreError> {
-        let (base_arg, number_arg) = (
-            Arg::count("a revision", base)?,
-            Arg::count("a revision", number)?,
-        );
+        let (base_arg, number_arg) = (Arg::count("a revision", base)?, Arg::count("a revision", number)?);
         let statements = vec![
             Statement::new(
                 "UPDATE counters SET value = $2 WHERE name = 'current_revision' AND value IN ($1, $2) \
@@ -131,20 +117,14 @@ impl Store {
                 [number_arg, Arg::from(true)],
             ),
         ];
-        let rows = self
-            .engine
-            .write("make a revision current", statements)
-            .await?;
+        let rows = self.engine.write("make a revision current", statements).await?;
         if rows.first().is_some_and(|swapped| !swapped.is_empty()) {
             return Ok(());
         }
         if self.revision(number).await?.is_none() {
             return Err(StoreError::NoSuchRevision { revision: number });
         }
-        Err(StoreError::Conflict {
-            base,
-            current: self.counter("current_revision").await?,
-        })
+        Err(StoreError::Conflict { base, current: self.counter("current_revision").await? })
     }
 
     /// The revision in force, if there is one.
@@ -157,10 +137,7 @@ impl Store {
              WHERE c.name = 'current_revision'",
             [],
         );
-        let rows = self
-            .engine
-            .read("read the current revision", statement)
-            .await?;
+        let rows = self.engine.read("read the current revision", statement).await?;
         rows.first().map(stored).transpose()
     }
 
@@ -189,12 +166,7 @@ impl Store {
              ORDER BY r.revision DESC LIMIT $1",
             [Arg::from(i64::from(limit))],
         );
-        self.engine
-            .read("read the history", statement)
-            .await?
-            .iter()
-            .map(revision)
-            .collect()
+        self.engine.read("read the history", statement).await?.iter().map(revision).collect()
     }
 }
 
@@ -215,9 +187,5 @@ fn revision(row: &Row) -> Result<Revision, StoreError> {
 }
 
 fn stored(row: &Row) -> Result<StoredRevision, StoreError> {
-    Ok(StoredRevision {
-        revision: revision(row)?,
-        text: row.value("text")?,
-        snapshot: row.value("snapshot")?,
-    })
+    Ok(StoredRevision { revision: revision(row)?, text: row.value("text")?, snapshot: row.value("snapshot")? })
 }

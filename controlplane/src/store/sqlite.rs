@@ -11,8 +11,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use sqlx::query::Query;
 use sqlx::sqlite::{
-    Sqlite, SqliteArguments, SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool,
-    SqlitePoolOptions, SqliteSynchronous,
+    Sqlite, SqliteArguments, SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
 };
 use sqlx::{Connection as _, QueryBuilder, SqliteConnection};
 use tokio_util::task::TaskTracker;
@@ -40,16 +40,11 @@ impl SqliteEngine {
     pub(crate) async fn open(path: &Path, now_unix_ms: i64) -> Result<Self, StoreError> {
         let place = path.display().to_string();
         // SQLite gives its -wal and -shm the mode of the file, so that is made first
-        OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(|error| StoreError::Place {
-                place: place.clone(),
-                problem: error.to_string(),
-                advice: "see that its directory is there and ours to write",
-            })?;
+        OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(|error| StoreError::Place {
+            place: place.clone(),
+            problem: error.to_string(),
+            advice: "see that its directory is there and ours to write",
+        })?;
         let options = SqliteConnectOptions::new()
             .filename(path)
             .auto_vacuum(SqliteAutoVacuum::Incremental)
@@ -58,24 +53,15 @@ impl SqliteEngine {
             .busy_timeout(Duration::from_secs(5))
             .foreign_keys(true);
         // the modes above are written into the file, which a reader may not
-        let reading = SqliteConnectOptions::new()
-            .filename(path)
-            .read_only(true)
-            .busy_timeout(Duration::from_secs(5));
+        let reading = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(Duration::from_secs(5));
         let opening = |source| opening(&place, source);
-        let mut first = SqliteConnection::connect_with(&options)
-            .await
-            .map_err(opening)?;
+        let mut first = SqliteConnection::connect_with(&options).await.map_err(opening)?;
         check(&place, &mut first).await?;
         migrate_up(&place, &mut first, now_unix_ms).await?;
         first.close().await.map_err(opening)?;
 
-        let pool = || {
-            SqlitePoolOptions::new()
-                .acquire_timeout(Duration::from_secs(10))
-                .idle_timeout(None)
-                .max_lifetime(None)
-        };
+        let pool =
+            || SqlitePoolOptions::new().acquire_timeout(Duration::from_secs(10)).idle_timeout(None).max_lifetime(None);
         let writer = pool()
             .max_connections(1)
             .after_release(|connection, _| {
@@ -88,16 +74,8 @@ impl SqliteEngine {
             .connect_with(options)
             .await
             .map_err(opening)?;
-        let readers = pool()
-            .max_connections(READERS)
-            .connect_with(reading)
-            .await
-            .map_err(opening)?;
-        Ok(Self {
-            writer,
-            readers,
-            tasks: TaskTracker::new(),
-        })
+        let readers = pool().max_connections(READERS).connect_with(reading).await.map_err(opening)?;
+        Ok(Self { writer, readers, tasks: TaskTracker::new() })
     }
 }
 
@@ -107,10 +85,7 @@ fn opening(place: &str, source: sqlx::Error) -> StoreError {
     const CORRUPT: &str = "11";
     let error = StoreError::of("open the database", source);
     match error.code() {
-        Some(NOT_A_DATABASE | CORRUPT) => StoreError::Damaged {
-            place: place.to_owned(),
-            problem: error.to_string(),
-        },
+        Some(NOT_A_DATABASE | CORRUPT) => StoreError::Damaged { place: place.to_owned(), problem: error.to_string() },
         _ => error,
     }
 }
@@ -120,27 +95,13 @@ async fn check(place: &str, connection: &mut SqliteConnection) -> Result<(), Sto
         .fetch_one(connection)
         .await
         .map_err(|source| opening(place, source))?;
-    if problem == "ok" {
-        Ok(())
-    } else {
-        Err(StoreError::Damaged {
-            place: place.to_owned(),
-            problem,
-        })
-    }
+    if problem == "ok" { Ok(()) } else { Err(StoreError::Damaged { place: place.to_owned(), problem }) }
 }
 
 /// In one transaction that holds the write lock from its start: two processes follow each other.
-async fn migrate_up(
-    place: &str,
-    connection: &mut SqliteConnection,
-    now_unix_ms: i64,
-) -> Result<(), StoreError> {
+async fn migrate_up(place: &str, connection: &mut SqliteConnection, now_unix_ms: i64) -> Result<(), StoreError> {
     let failed = |source| StoreError::of("bring the schema up to date", source);
-    let mut transaction = connection
-        .begin_with("BEGIN IMMEDIATE")
-        .await
-        .map_err(failed)?;
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
     let found = found(&mut transaction).await.map_err(failed)?;
     for (version, migration) in migrate::missing(place, &found, migrate::SQLITE)? {
         if version == 1 {
@@ -152,10 +113,7 @@ async fn migrate_up(
             .await
             .map_err(failed)?;
         }
-        sqlx::raw_sql(migration.sql)
-            .execute(&mut *transaction)
-            .await
-            .map_err(failed)?;
+        sqlx::raw_sql(migration.sql).execute(&mut *transaction).await.map_err(failed)?;
         sqlx::query("INSERT INTO schema_version (version, name, product, applied_unix_ms) VALUES ($1, $2, $3, $4)")
             .bind(version)
             .bind(migration.name)
@@ -175,11 +133,10 @@ async fn found(connection: &mut SqliteConnection) -> Result<Found, sqlx::Error> 
     )
     .fetch_optional(&mut *connection)
     .await?;
-    let ours: Option<i64> = sqlx::query_scalar(
-        "SELECT 1 FROM pragma_table_info('schema_version') WHERE name = 'product'",
-    )
-    .fetch_optional(&mut *connection)
-    .await?;
+    let ours: Option<i64> =
+        sqlx::query_scalar("SELECT 1 FROM pragma_table_info('schema_version') WHERE name = 'product'")
+            .fetch_optional(&mut *connection)
+            .await?;
     let version: Option<i64> = match ours {
         Some(_) => {
             sqlx::query_scalar("SELECT MAX(version) FROM schema_version WHERE product = $1")
@@ -189,22 +146,16 @@ async fn found(connection: &mut SqliteConnection) -> Result<Found, sqlx::Error> 
         }
         None => None,
     };
-    Ok(Found {
-        table,
-        version: version.and_then(|version| u64::try_from(version).ok()),
-    })
+    Ok(Found { table, version: version.and_then(|version| u64::try_from(version).ok()) })
 }
 
 fn query(statement: Statement) -> Query<'static, Sqlite, SqliteArguments> {
-    statement
-        .args
-        .into_iter()
-        .fold(sqlx::query(statement.sql), |query, arg| match arg {
-            Arg::Bytes(value) => query.bind(value),
-            Arg::Flag(value) => query.bind(value),
-            Arg::Int(value) => query.bind(value),
-            Arg::Text(value) => query.bind(value),
-        })
+    statement.args.into_iter().fold(sqlx::query(statement.sql), |query, arg| match arg {
+        Arg::Bytes(value) => query.bind(value),
+        Arg::Flag(value) => query.bind(value),
+        Arg::Int(value) => query.bind(value),
+        Arg::Text(value) => query.bind(value),
+    })
 }
 
 fn rows(found: Vec<sqlx::sqlite::SqliteRow>) -> Vec<Row> {
@@ -230,26 +181,18 @@ impl Engine for SqliteEngine {
     fn read(&self, what: &'static str, statement: Statement) -> Answer<'_, Vec<Row>> {
         Box::pin(async move {
             let found = query(statement).fetch_all(&self.readers).await;
-            found
-                .map(rows)
-                .map_err(|source| StoreError::of(what, source))
+            found.map(rows).map_err(|source| StoreError::of(what, source))
         })
     }
 
-    fn write(
-        &self,
-        what: &'static str,
-        mut statements: Vec<Statement>,
-    ) -> Answer<'_, Vec<Vec<Row>>> {
+    fn write(&self, what: &'static str, mut statements: Vec<Statement>) -> Answer<'_, Vec<Vec<Row>>> {
         let failed = move |source| StoreError::of(what, source);
         Box::pin(async move {
             if statements.len() < 2 {
                 let Some(only) = statements.pop() else {
                     return Ok(Vec::new());
                 };
-                return Ok(vec![rows(
-                    query(only).fetch_all(&self.writer).await.map_err(failed)?,
-                )]);
+                return Ok(vec![rows(query(only).fetch_all(&self.writer).await.map_err(failed)?)]);
             }
             let pool = self.writer.clone();
             let task = self.tasks.spawn(async move {
@@ -261,9 +204,7 @@ impl Engine for SqliteEngine {
                 transaction.commit().await?;
                 Ok(all)
             });
-            task.await
-                .map_err(|_| StoreError::TaskLost { what })?
-                .map_err(failed)
+            task.await.map_err(|_| StoreError::TaskLost { what })?.map_err(failed)
         })
     }
 
@@ -339,26 +280,14 @@ impl Engine for SqliteEngine {
                     before_unix_us.div_euclid(1000),
                 ),
             ] {
-                let done = sqlx::query(sql)
-                    .bind(before)
-                    .bind(PIECE)
-                    .execute(&self.writer)
-                    .await;
-                forgotten += done
-                    .map_err(|source| StoreError::of(WHAT, source))?
-                    .rows_affected();
+                let done = sqlx::query(sql).bind(before).bind(PIECE).execute(&self.writer).await;
+                forgotten += done.map_err(|source| StoreError::of(WHAT, source))?.rows_affected();
             }
             if forgotten > 0 {
-                let freed = sqlx::raw_sql("PRAGMA incremental_vacuum(2000)")
-                    .execute(&self.writer)
-                    .await;
-                freed
-                    .map_err(|source| StoreError::of("give back the space of old rows", source))?;
+                let freed = sqlx::raw_sql("PRAGMA incremental_vacuum(2000)").execute(&self.writer).await;
+                freed.map_err(|source| StoreError::of("give back the space of old rows", source))?;
             }
-            Ok(Forgotten {
-                rows: forgotten,
-                partitions: 0,
-            })
+            Ok(Forgotten { rows: forgotten, partitions: 0 })
         })
     }
 
@@ -385,9 +314,7 @@ impl SqliteEngine {
     fn insert(&self, what: &'static str, mut insert: QueryBuilder<Sqlite>) -> Answer<'_, u64> {
         Box::pin(async move {
             let done = insert.build().persistent(false).execute(&self.writer).await;
-            Ok(done
-                .map_err(|source| StoreError::of(what, source))?
-                .rows_affected())
+            Ok(done.map_err(|source| StoreError::of(what, source))?.rows_affected())
         })
     }
 }

@@ -14,10 +14,8 @@ pub const HIGHEST_EPOCH: u64 = 1 << 62;
 /// The most that `[auth] leeway_secs` may be: a token lives so long past its end.
 const LONGEST_LEEWAY_SECS: i64 = 120;
 
-const NEXT_EPOCH: &str =
-    "UPDATE counters SET value = value + 1 WHERE name = 'epoch' RETURNING value";
-const RAISE_EPOCH: &str =
-    "UPDATE counters SET value = $1 WHERE name = 'epoch' AND value < $1 RETURNING value";
+const NEXT_EPOCH: &str = "UPDATE counters SET value = value + 1 WHERE name = 'epoch' RETURNING value";
+const RAISE_EPOCH: &str = "UPDATE counters SET value = $1 WHERE name = 'epoch' AND value < $1 RETURNING value";
 
 const OWN_KILL: &str = "INSERT INTO kill_switches \
     (scope, name, origin, backend, own, epoch, is_on, reason, made_by, since_unix_ms) \
@@ -58,10 +56,7 @@ impl Store {
     /// # Errors
     /// Those of the database.
     pub async fn set_kill(&self, mut entry: KillEntry) -> Result<KillEntry, StoreError> {
-        let statements = vec![
-            Statement::new(NEXT_EPOCH, []),
-            Statement::new(OWN_KILL, kill_args(&entry)),
-        ];
+        let statements = vec![Statement::new(NEXT_EPOCH, []), Statement::new(OWN_KILL, kill_args(&entry))];
         let rows = self.engine.write("write a kill switch", statements).await?;
         entry.epoch = first(rows.last(), "write a kill switch")?.count("epoch")?;
         Ok(entry)
@@ -72,10 +67,7 @@ impl Store {
     /// # Errors
     /// Those of the database.
     pub async fn revoke_token(&self, mut entry: Revocation) -> Result<Revocation, StoreError> {
-        let statements = vec![
-            Statement::new(NEXT_EPOCH, []),
-            Statement::new(OWN_REVOCATION, revocation_args(&entry)),
-        ];
+        let statements = vec![Statement::new(NEXT_EPOCH, []), Statement::new(OWN_REVOCATION, revocation_args(&entry))];
         let rows = self.engine.write("revoke a token", statements).await?;
         entry.epoch = first(rows.last(), "revoke a token")?.count("epoch")?;
         Ok(entry)
@@ -87,10 +79,7 @@ impl Store {
     /// `OutOfRange` above [`HIGHEST_EPOCH`]; those of the database.
     pub async fn raise_epoch_to(&self, epoch: u64) -> Result<u64, StoreError> {
         let statement = Statement::new(RAISE_EPOCH, [bounded(epoch)?]);
-        let rows = self
-            .engine
-            .write("raise the epoch", vec![statement])
-            .await?;
+        let rows = self.engine.write("raise the epoch", vec![statement]).await?;
         match rows.first().and_then(|rows| rows.first()) {
             Some(row) => row.count("value"),
             None => self.epoch().await,
@@ -103,11 +92,7 @@ impl Store {
     /// # Errors
     /// `OutOfRange`, and then nothing is merged, when an epoch is above [`HIGHEST_EPOCH`]; those of the database.
     pub async fn adopt(&self, set: &KillSet) -> Result<usize, StoreError> {
-        let epochs = set
-            .entries
-            .iter()
-            .map(|e| e.epoch)
-            .chain(set.revocations.iter().map(|r| r.epoch));
+        let epochs = set.entries.iter().map(|e| e.epoch).chain(set.revocations.iter().map(|r| r.epoch));
         let highest = epochs.fold(set.epoch, u64::max);
         let mut statements = vec![Statement::new(RAISE_EPOCH, [bounded(highest)?])];
         for entry in &set.entries {
@@ -120,10 +105,7 @@ impl Store {
             args.push(bounded(entry.epoch)?);
             statements.push(Statement::new(MERGED_REVOCATION, args));
         }
-        let rows = self
-            .engine
-            .write("adopt a plane's kill set", statements)
-            .await?;
+        let rows = self.engine.write("adopt a plane's kill set", statements).await?;
         Ok(rows.iter().skip(1).map(Vec::len).sum())
     }
 
@@ -135,27 +117,15 @@ impl Store {
     /// Those of the database.
     pub async fn kill_set(&self) -> Result<KillSet, StoreError> {
         let epoch = self.epoch().await?;
-        let entries = Statement::new(
-            "SELECT * FROM kill_switches ORDER BY epoch, scope, name, origin",
-            [],
-        );
+        let entries = Statement::new("SELECT * FROM kill_switches ORDER BY epoch, scope, name, origin", []);
         let entries = self.engine.read("list the kill switches", entries).await?;
-        let revocations = Statement::new(
-            "SELECT * FROM revoked_tokens ORDER BY epoch, jti, issuer",
-            [],
-        );
-        let revocations = self
-            .engine
-            .read("list the revoked tokens", revocations)
-            .await?;
+        let revocations = Statement::new("SELECT * FROM revoked_tokens ORDER BY epoch, jti, issuer", []);
+        let revocations = self.engine.read("list the revoked tokens", revocations).await?;
         Ok(KillSet {
             whole: true,
             epoch,
             entries: entries.iter().map(kill).collect::<Result<_, _>>()?,
-            revocations: revocations
-                .iter()
-                .map(revocation)
-                .collect::<Result<_, _>>()?,
+            revocations: revocations.iter().map(revocation).collect::<Result<_, _>>()?,
         })
     }
 
@@ -169,20 +139,14 @@ impl Store {
             "DELETE FROM revoked_tokens WHERE until_unix <> 0 AND until_unix < $1 RETURNING epoch",
             [Arg::from(now_unix.saturating_sub(LONGEST_LEEWAY_SECS))],
         );
-        let rows = self
-            .engine
-            .write("forget old revocations", vec![statement])
-            .await?;
+        let rows = self.engine.write("forget old revocations", vec![statement]).await?;
         Ok(rows.first().map_or(0, Vec::len))
     }
 }
 
 fn bounded(epoch: u64) -> Result<Arg, StoreError> {
     if epoch > HIGHEST_EPOCH {
-        return Err(StoreError::OutOfRange {
-            what: "the epoch of a kill switch",
-            value: epoch,
-        });
+        return Err(StoreError::OutOfRange { what: "the epoch of a kill switch", value: epoch });
     }
     Arg::count("the epoch of a kill switch", epoch)
 }

@@ -74,10 +74,7 @@ impl Aggregates {
     /// `records`: how many the spool takes.
     #[must_use]
     pub fn new(records: u64) -> Self {
-        Self {
-            share: records / 10,
-            table: Mutex::default(),
-        }
+        Self { share: records / 10, table: Mutex::default() }
     }
 
     /// Decides for one refusal at `now` (unix microseconds), and counts it.
@@ -93,15 +90,9 @@ impl Aggregates {
         }
         let crowded = key.1 == OTHERS;
         let waiting = table.waiting.get(who).copied().unwrap_or(0);
-        let entry = table.entries.entry(key).or_insert_with(|| Entry {
-            began: now,
-            ..Entry::default()
-        });
+        let entry = table.entries.entry(key).or_insert_with(|| Entry { began: now, ..Entry::default() });
         if entry.folded == 0 && now.saturating_sub(entry.began) >= MINUTE {
-            *entry = Entry {
-                began: now,
-                ..Entry::default()
-            };
+            *entry = Entry { began: now, ..Entry::default() };
         }
         if client && !crowded && entry.own < OWN && waiting < self.share {
             entry.own = entry.own.saturating_add(1);
@@ -139,20 +130,8 @@ impl Aggregates {
             .extract_if(|_, entry| over(entry))
             .filter(|(_, entry)| entry.folded > 0)
             .map(|((client, who, kind), entry)| {
-                let Entry {
-                    folded,
-                    first,
-                    last,
-                    ..
-                } = entry;
-                Aggregate {
-                    who,
-                    client,
-                    kind,
-                    count: folded,
-                    first,
-                    last,
-                }
+                let Entry { folded, first, last, .. } = entry;
+                Aggregate { who, client, kind, count: folded, first, last }
             })
             .collect();
         due.sort_by(|a, b| (a.first, &a.who, a.kind).cmp(&(b.first, &b.who, b.kind)));
@@ -160,9 +139,7 @@ impl Aggregates {
     }
 
     fn table(&self) -> std::sync::MutexGuard<'_, Table> {
-        self.table
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.table.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -170,40 +147,26 @@ impl Aggregates {
 mod tests {
     use super::*;
 
-    const EMPTY: Backlog = Backlog {
-        records: 0,
-        bytes: 0,
-    };
+    const EMPTY: Backlog = Backlog { records: 0, bytes: 0 };
 
     #[test]
     fn past_a_hundred_a_minute_refusals_are_one_row_with_a_count() {
         let table = Aggregates::new(1_000_000);
-        let rows: Vec<Row> = (0..250)
-            .map(|n| table.decide(Of::Client("a"), "rate_limited", n))
-            .collect();
+        let rows: Vec<Row> = (0..250).map(|n| table.decide(Of::Client("a"), "rate_limited", n)).collect();
         assert_eq!(rows.iter().filter(|row| **row == Row::Own).count(), 100);
         assert_eq!(table.decide(Of::Client("a"), "disabled", 1), Row::Own);
         assert_eq!(table.decide(Of::Client("b"), "rate_limited", 1), Row::Own);
         assert_eq!(table.due(MINUTE - 1, EMPTY), []);
         let due = table.due(MINUTE + 2, EMPTY);
         assert_eq!(due.len(), 1);
-        assert_eq!(
-            (due[0].who.as_str(), due[0].count, due[0].first, due[0].last),
-            ("a", 150, 100, 249)
-        );
-        assert_eq!(
-            table.decide(Of::Client("a"), "rate_limited", MINUTE + 3),
-            Row::Own
-        );
+        assert_eq!((due[0].who.as_str(), due[0].count, due[0].first, due[0].last), ("a", 150, 100, 249));
+        assert_eq!(table.decide(Of::Client("a"), "rate_limited", MINUTE + 3), Row::Own);
     }
 
     #[test]
     fn who_is_not_authenticated_never_gets_a_row_of_his_own() {
         let table = Aggregates::new(1_000_000);
-        assert_eq!(
-            table.decide(Of::Peer("127.0.0.1"), "unauthenticated", 5),
-            Row::Folded
-        );
+        assert_eq!(table.decide(Of::Peer("127.0.0.1"), "unauthenticated", 5), Row::Folded);
         let due = table.rest(EMPTY);
         assert_eq!((due[0].client, due[0].count), (false, 1));
     }
@@ -212,17 +175,10 @@ mod tests {
     fn one_clients_refusals_fill_a_tenth_of_the_spool_at_most() {
         let table = Aggregates::new(500);
         let kinds = ["a", "b", "c"];
-        let own = kinds
-            .iter()
-            .flat_map(|kind| (0..100).map(|_| table.decide(Of::Client("x"), kind, 1)));
+        let own = kinds.iter().flat_map(|kind| (0..100).map(|_| table.decide(Of::Client("x"), kind, 1)));
         assert_eq!(own.filter(|row| *row == Row::Own).count(), 50);
-        table.rest(Backlog {
-            records: 20,
-            bytes: 0,
-        });
-        let again = (0..100)
-            .filter(|_| table.decide(Of::Client("x"), "a", 2) == Row::Own)
-            .count();
+        table.rest(Backlog { records: 20, bytes: 0 });
+        let again = (0..100).filter(|_| table.decide(Of::Client("x"), "a", 2) == Row::Own).count();
         assert_eq!(again, 30);
     }
 
@@ -234,9 +190,6 @@ mod tests {
         }
         let due = table.rest(EMPTY);
         assert_eq!(due.len(), ENTRIES + 1);
-        assert_eq!(
-            due.iter().map(|row| row.count).sum::<u64>(),
-            ENTRIES as u64 * 2
-        );
+        assert_eq!(due.iter().map(|row| row.count).sum::<u64>(), ENTRIES as u64 * 2);
     }
 }

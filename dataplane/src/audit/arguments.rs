@@ -52,11 +52,7 @@ impl Arguments {
             }
             Show::Full | Show::Redacted => {}
         }
-        let mut walk = Walk {
-            raw,
-            at: 0,
-            keys: &self.keys,
-        };
+        let mut walk = Walk { raw, at: 0, keys: &self.keys };
         let whole = std::str::from_utf8(raw).ok().and_then(|_| {
             walk.value(out, 0)?;
             walk.space();
@@ -92,10 +88,7 @@ fn digest_of(raw: &[u8], beginning: Option<&[u8]>, out: &mut Vec<u8>) {
 
 /// A key as it is compared.
 fn plain(key: &str) -> String {
-    key.chars()
-        .filter(|char| !matches!(char, '-' | '_'))
-        .flat_map(char::to_lowercase)
-        .collect()
+    key.chars().filter(|char| !matches!(char, '-' | '_')).flat_map(char::to_lowercase).collect()
 }
 
 /// Copies one JSON value. `None`: it is not JSON.
@@ -196,15 +189,11 @@ impl<'a> Walk<'a> {
     /// A number or a literal.
     fn scalar(&mut self) -> Option<&'a [u8]> {
         let from = self.at;
-        while let Some(b'0'..=b'9' | b'a'..=b'z' | b'E' | b'+' | b'-' | b'.') =
-            self.raw.get(self.at)
-        {
+        while let Some(b'0'..=b'9' | b'a'..=b'z' | b'E' | b'+' | b'-' | b'.') = self.raw.get(self.at) {
             self.at = self.at.saturating_add(1);
         }
         let text = self.raw.get(from..self.at)?;
-        serde_json::from_slice::<&serde_json::value::RawValue>(text)
-            .ok()
-            .map(|_| text)
+        serde_json::from_slice::<&serde_json::value::RawValue>(text).ok().map(|_| text)
     }
 
     /// Is `key` (with quotes) one whose value is not shown?
@@ -244,80 +233,36 @@ mod tests {
     fn redaction_by_example() {
         for (raw, expected) in [
             (r#"{"a":1}"#, r#"{"a":1}"#),
-            (
-                r#"{ "password" : "x" , "b":[ 1, 2 ] }"#,
-                r#"{"password":"[redacted]","b":[1,2]}"#,
-            ),
-            (
-                r#"{"PASS-word":{"deep":[1]}}"#,
-                r#"{"PASS-word":"[redacted]"}"#,
-            ),
-            (
-                r#"{"x":[{"Api_Key":null}]}"#,
-                r#"{"x":[{"Api_Key":"[redacted]"}]}"#,
-            ),
-            (
-                r#"{"apikey":1,"ApiKey":2}"#,
-                r#"{"apikey":"[redacted]","ApiKey":"[redacted]"}"#,
-            ),
-            (
-                r#"{"my_password":"kept: not the whole key"}"#,
-                r#"{"my_password":"kept: not the whole key"}"#,
-            ),
-            (
-                r#"{"q":"password=x is not searched"}"#,
-                r#"{"q":"password=x is not searched"}"#,
-            ),
-            (
-                r#"{"p\u0061ssword":"escaped"}"#,
-                r#"{"p\u0061ssword":"[redacted]"}"#,
-            ),
+            (r#"{ "password" : "x" , "b":[ 1, 2 ] }"#, r#"{"password":"[redacted]","b":[1,2]}"#),
+            (r#"{"PASS-word":{"deep":[1]}}"#, r#"{"PASS-word":"[redacted]"}"#),
+            (r#"{"x":[{"Api_Key":null}]}"#, r#"{"x":[{"Api_Key":"[redacted]"}]}"#),
+            (r#"{"apikey":1,"ApiKey":2}"#, r#"{"apikey":"[redacted]","ApiKey":"[redacted]"}"#),
+            (r#"{"my_password":"kept: not the whole key"}"#, r#"{"my_password":"kept: not the whole key"}"#),
+            (r#"{"q":"password=x is not searched"}"#, r#"{"q":"password=x is not searched"}"#),
+            (r#"{"p\u0061ssword":"escaped"}"#, r#"{"p\u0061ssword":"[redacted]"}"#),
             (r#"{"STRAßE":1}"#, r#"{"STRAßE":"[redacted]"}"#),
-            (
-                r#"{"\ud800password":1}"#,
-                r#"{"\ud800password":"[redacted]"}"#,
-            ),
+            (r#"{"\ud800password":1}"#, r#"{"\ud800password":"[redacted]"}"#),
             (r#""password""#, r#""password""#),
             ("[]", "[]"),
             ("{ }", "{}"),
             ("-1.5e+3", "-1.5e+3"),
         ] {
-            assert_eq!(
-                shown(Show::Redacted, raw),
-                (expected.to_owned(), ""),
-                "{raw}"
-            );
+            assert_eq!(shown(Show::Redacted, raw), (expected.to_owned(), ""), "{raw}");
         }
     }
 
     #[test]
     fn the_other_choices() {
-        assert_eq!(
-            shown(Show::Full, "{ \"password\":\n\"x\" }").0,
-            r#"{"password":"x"}"#
-        );
+        assert_eq!(shown(Show::Full, "{ \"password\":\n\"x\" }").0, r#"{"password":"x"}"#);
         assert_eq!(shown(Show::Nothing, r#"{"a":1}"#), (String::new(), ""));
         let (hash, note) = shown(Show::Hash, "{}");
         let expected = hex(digest(&SHA256, b"{}").as_ref());
-        assert_eq!(
-            (hash, note),
-            (format!(r#"{{"sha256":"{expected}","bytes":2}}"#), "hash")
-        );
+        assert_eq!((hash, note), (format!(r#"{{"sha256":"{expected}","bytes":2}}"#), "hash"));
     }
 
     #[test]
     fn what_is_not_json_shows_nothing_of_itself() {
-        for raw in [
-            "{",
-            "{\"a\"}",
-            "{a:1}",
-            "[1,]",
-            "tru",
-            "01",
-            "{\"password\":\"hush",
-            "1 2",
-            "\"a\nb\"",
-        ] {
+        for raw in ["{", "{\"a\"}", "{a:1}", "[1,]", "tru", "01", "{\"password\":\"hush", "1 2", "\"a\nb\""] {
             let (text, note) = shown(Show::Redacted, raw);
             assert_eq!(note, "hash: not JSON", "{raw}");
             assert!(!text.contains("hush") && serde_json::from_str::<Value>(&text).is_ok());
@@ -328,20 +273,12 @@ mod tests {
 
     #[test]
     fn long_arguments_become_hash_length_and_a_beginning_without_what_is_hidden() {
-        let raw = format!(
-            r#"{{"password":"hush","text":"{}"}}"#,
-            "ü".repeat(MAX_ARGUMENTS)
-        );
+        let raw = format!(r#"{{"password":"hush","text":"{}"}}"#, "ü".repeat(MAX_ARGUMENTS));
         let (text, note) = shown(Show::Redacted, &raw);
         assert_eq!(note, "truncated");
         let read: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(read["bytes"], json!(raw.len()));
-        assert!(
-            read["first"]
-                .as_str()
-                .unwrap()
-                .starts_with(r#"{"password":"[redacted]","text":"ü"#)
-        );
+        assert!(read["first"].as_str().unwrap().starts_with(r#"{"password":"[redacted]","text":"ü"#));
         assert!(!text.contains("hush") && text.len() < 2 * BEGINNING && !text.contains('\u{fffd}'));
     }
 

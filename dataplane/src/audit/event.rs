@@ -125,12 +125,7 @@ impl<'a> Event<'a> {
         if out.len() <= MAX_EVENT {
             return;
         }
-        let shorter = Self {
-            arguments: b"",
-            detail: b"",
-            arguments_note: "dropped: too long",
-            ..*self
-        };
+        let shorter = Self { arguments: b"", detail: b"", arguments_note: "dropped: too long", ..*self };
         shorter.write_cut(out, usize::MAX);
         if out.len() > MAX_EVENT {
             let roles = self.roles.get(..16).unwrap_or(self.roles);
@@ -187,9 +182,7 @@ impl<'a> Event<'a> {
 #[must_use]
 pub fn new_id(clock: &Clock) -> Uuid {
     let micros = clock.now_micros();
-    let nanos = u32::try_from(micros % 1_000_000)
-        .unwrap_or(0)
-        .saturating_mul(1000);
+    let nanos = u32::try_from(micros % 1_000_000).unwrap_or(0).saturating_mul(1000);
     Uuid::new_v7(Timestamp::from_unix(NoContext, micros / 1_000_000, nanos))
 }
 
@@ -197,17 +190,10 @@ pub fn new_id(clock: &Clock) -> Uuid {
 #[must_use]
 pub fn start(clock: &Clock, before: Option<(u64, Hash)>) -> Vec<u8> {
     let (epoch, hash) = before.unwrap_or_default();
-    let detail = format!(
-        "{{\"previous_epoch\":{epoch},\"previous_hash\":\"{}\"}}",
-        hex(&hash)
-    );
+    let detail = format!("{{\"previous_epoch\":{epoch},\"previous_hash\":\"{}\"}}", hex(&hash));
     let mut out = Vec::new();
     let event = Event::new(new_id(clock), clock.now_micros(), "plane/start", Status::Ok);
-    Event {
-        detail: detail.as_bytes(),
-        ..event
-    }
-    .write(&mut out);
+    Event { detail: detail.as_bytes(), ..event }.write(&mut out);
     out
 }
 
@@ -218,19 +204,8 @@ pub fn gap(clock: &Clock, count: u64, reason: &str) -> Vec<u8> {
     push_text(&mut detail, reason, CUT);
     detail.push(b'}');
     let mut out = Vec::new();
-    let event = Event::new(
-        new_id(clock),
-        clock.now_micros(),
-        "plane/gap",
-        Status::Error,
-    );
-    Event {
-        kind: "audit_gap",
-        count,
-        detail: &detail,
-        ..event
-    }
-    .write(&mut out);
+    let event = Event::new(new_id(clock), clock.now_micros(), "plane/gap", Status::Error);
+    Event { kind: "audit_gap", count, detail: &detail, ..event }.write(&mut out);
     out
 }
 
@@ -238,10 +213,7 @@ pub fn gap(clock: &Clock, count: u64, reason: &str) -> Vec<u8> {
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
-    bytes
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
-        .collect()
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 fn text(out: &mut Vec<u8>, name: &str, value: &str, cut: usize) {

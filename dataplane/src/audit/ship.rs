@@ -96,11 +96,7 @@ where
         match stream.run(&connect).await {
             Ok(()) => return,
             Err(ended) => {
-                tries = if stream.acked {
-                    0
-                } else {
-                    tries.saturating_add(1)
-                };
+                tries = if stream.acked { 0 } else { tries.saturating_add(1) };
                 tracing::warn!(error = %ended, backlog = spool.backlog().records, "audit records wait");
             }
         }
@@ -111,18 +107,13 @@ where
     }
     let mut last = Stream::new(&spool, &stop);
     if !matches!(timeout(LAST_FLUSH, last.run(&connect)).await, Ok(Ok(()))) {
-        tracing::warn!(
-            backlog = spool.backlog().records,
-            "audit records stay in the spool until the next start"
-        );
+        tracing::warn!(backlog = spool.backlog().records, "audit records stay in the spool until the next start");
     }
 }
 
 /// Full jitter: anything up to the doubled pause.
 fn pause(tries: u32) -> Duration {
-    let most = BACKOFF
-        .saturating_mul(1_u32.checked_shl(tries.min(16)).unwrap_or(u32::MAX))
-        .min(BACKOFF_CAP);
+    let most = BACKOFF.saturating_mul(1_u32.checked_shl(tries.min(16)).unwrap_or(u32::MAX)).min(BACKOFF_CAP);
     let mut random = [0; 4];
     if aws_lc_rs::rand::fill(&mut random).is_err() {
         return most;
@@ -144,14 +135,7 @@ struct Stream<'a> {
 impl<'a> Stream<'a> {
     fn new(spool: &'a Spool, stop: &'a CancellationToken) -> Self {
         let from = spool.first_unacked();
-        Self {
-            spool,
-            stop,
-            from,
-            sent: VecDeque::new(),
-            heard: Instant::now(),
-            acked: false,
-        }
+        Self { spool, stop, from, sent: VecDeque::new(), heard: Instant::now(), acked: false }
     }
 
     /// `Ok`: stopped, and everything is stored (or the time for that is over).
@@ -185,11 +169,7 @@ impl<'a> Stream<'a> {
         self.exchange(&up, &mut acks).await
     }
 
-    async fn exchange(
-        &mut self,
-        up: &mpsc::Sender<AuditBatch>,
-        acks: &mut Streaming<IngestAck>,
-    ) -> Result<(), Ended> {
+    async fn exchange(&mut self, up: &mpsc::Sender<AuditBatch>, acks: &mut Streaming<IngestAck>) -> Result<(), Ended> {
         let mut give_up = None;
         let mut look = Instant::now();
         loop {
@@ -206,11 +186,7 @@ impl<'a> Stream<'a> {
                 return Ok(());
             }
             let dead = (!self.sent.is_empty()).then(|| self.heard + NO_ACK);
-            let wake = if self.sent.len() < IN_FLIGHT {
-                look
-            } else {
-                Instant::now() + EVERY
-            };
+            let wake = if self.sent.len() < IN_FLIGHT { look } else { Instant::now() + EVERY };
             tokio::select! {
                 ack = acks.message() => self.take(&ack?.ok_or(Ended::Closed)?).await?,
                 () = sleep_until(wake) => {}
@@ -226,17 +202,10 @@ impl<'a> Stream<'a> {
     async fn send_next(&mut self, up: &mpsc::Sender<AuditBatch>) -> Result<bool, Ended> {
         let (spool, from) = (self.spool.clone(), self.from);
         let read = tokio::task::spawn_blocking(move || spool.next_batch(from)).await?;
-        let Some(Batch {
-            epoch,
-            records,
-            last,
-        }) = read?
-        else {
+        let Some(Batch { epoch, records, last }) = read? else {
             return Ok(false);
         };
-        up.send(AuditBatch { epoch, records })
-            .await
-            .map_err(|_| Ended::Closed)?;
+        up.send(AuditBatch { epoch, records }).await.map_err(|_| Ended::Closed)?;
         if self.sent.is_empty() {
             self.heard = Instant::now();
         }
@@ -249,17 +218,10 @@ impl<'a> Stream<'a> {
     /// forgets has no holes.
     async fn take(&mut self, ack: &IngestAck) -> Result<(), Ended> {
         if ack.quarantined > 0 {
-            tracing::warn!(
-                records = ack.quarantined,
-                "the control plane put audit records into quarantine"
-            );
+            tracing::warn!(records = ack.quarantined, "the control plane put audit records into quarantine");
         }
         let mut done = Vec::new();
-        while self
-            .sent
-            .front()
-            .is_some_and(|mark| mark.epoch == ack.epoch && mark.seq <= ack.seq)
-        {
+        while self.sent.front().is_some_and(|mark| mark.epoch == ack.epoch && mark.seq <= ack.seq) {
             done.extend(self.sent.pop_front());
         }
         if done.is_empty() {
@@ -268,8 +230,7 @@ impl<'a> Stream<'a> {
         self.heard = Instant::now();
         self.acked = true;
         let spool = self.spool.clone();
-        let forgotten =
-            tokio::task::spawn_blocking(move || done.iter().try_for_each(|mark| spool.acked(mark)));
+        let forgotten = tokio::task::spawn_blocking(move || done.iter().try_for_each(|mark| spool.acked(mark)));
         Ok(forgotten.await??)
     }
 }

@@ -15,8 +15,8 @@ use std::{
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 
-pub use self::task::ViewMessage;
 use self::policy::{Access, Policy, Revision};
+pub use self::task::ViewMessage;
 use crate::{call::Principal, catalogue::Catalogue};
 
 /// Ordered: a newer revision wins, then a newer catalogue under the same revision.

@@ -78,25 +78,12 @@ pub enum End {
     /// It was told to.
     Asked,
     /// It dies again and again, cannot be started, or says that its configuration is wrong.
-    GaveUp {
-        exit_code: u8,
-        why: String,
-        last_lines: Vec<String>,
-    },
+    GaveUp { exit_code: u8, why: String, last_lines: Vec<String> },
 }
 
 /// Keeps the daemon running until told otherwise. Dropped: the child is killed.
-pub async fn keep(
-    daemon: Daemon,
-    mut orders: watch::Receiver<Order>,
-    events: mpsc::Sender<Event>,
-) -> End {
-    if orders
-        .wait_for(|order| order.phase != Phase::Hold)
-        .await
-        .is_err()
-        || orders.borrow().phase != Phase::Run
-    {
+pub async fn keep(daemon: Daemon, mut orders: watch::Receiver<Order>, events: mpsc::Sender<Event>) -> End {
+    if orders.wait_for(|order| order.phase != Phase::Hold).await.is_err() || orders.borrow().phase != Phase::Run {
         return End::Asked;
     }
     let mut last = VecDeque::new();
@@ -108,11 +95,7 @@ pub async fn keep(
         let status = match start(&daemon) {
             Ok(child) => attend(child, &mut orders, &events, &mut last).await,
             Err(error) => {
-                return gave_up(
-                    1,
-                    format!("{} cannot be started: {error}", daemon.program.display()),
-                    last,
-                );
+                return gave_up(1, format!("{} cannot be started: {error}", daemon.program.display()), last);
             }
         };
         if orders.borrow().phase != Phase::Run {
@@ -130,12 +113,7 @@ pub async fn keep(
             pause = FIRST_PAUSE;
         }
         if deaths.len() >= DEATHS {
-            match daemon
-                .spool
-                .as_ref()
-                .filter(|_| !set_aside && blames_spool(&last))
-                .map(put_aside)
-            {
+            match daemon.spool.as_ref().filter(|_| !set_aside && blames_spool(&last)).map(put_aside) {
                 Some(Ok(aside)) => {
                     set_aside = true;
                     deaths.clear();
@@ -149,20 +127,13 @@ pub async fn keep(
                 _ => {
                     return gave_up(
                         1,
-                        format!(
-                            "the {} died {DEATHS} times within a minute ({how})",
-                            daemon.name
-                        ),
+                        format!("the {} died {DEATHS} times within a minute ({how})", daemon.name),
                         last,
                     );
                 }
             }
         }
-        let note = format!(
-            "the {} died ({how}); it is started again in {} ms",
-            daemon.name,
-            pause.as_millis()
-        );
+        let note = format!("the {} died ({how}); it is started again in {} ms", daemon.name, pause.as_millis());
         let _unheard = events.send(Event::Note(note)).await.is_err();
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
@@ -173,20 +144,13 @@ pub async fn keep(
 }
 
 fn gave_up(exit_code: u8, why: String, last: VecDeque<String>) -> End {
-    End::GaveUp {
-        exit_code,
-        why,
-        last_lines: last.into(),
-    }
+    End::GaveUp { exit_code, why, last_lines: last.into() }
 }
 
 fn blames_spool(last: &VecDeque<String>) -> bool {
     last.iter().any(|line| {
         let line = line.to_lowercase();
-        line.contains("spool")
-            && ["error", "panic", "corrupt", "cannot"]
-                .iter()
-                .any(|sign| line.contains(sign))
+        line.contains("spool") && ["error", "panic", "corrupt", "cannot"].iter().any(|sign| line.contains(sign))
     })
 }
 
@@ -201,18 +165,12 @@ fn start(daemon: &Daemon) -> std::io::Result<Child> {
     let mut command = match &daemon.setpriv {
         Some(setpriv) => {
             let mut command = Command::new(setpriv);
-            command
-                .args(["--pdeathsig", "TERM", "--"])
-                .arg(&daemon.program);
+            command.args(["--pdeathsig", "TERM", "--"]).arg(&daemon.program);
             command
         }
         None => Command::new(&daemon.program),
     };
-    command
-        .args(&daemon.args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
+    command.args(&daemon.args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     command.process_group(0).kill_on_drop(true);
     for name in daemon.unset {
         command.env_remove(name);
@@ -228,10 +186,7 @@ async fn attend(
     events: &mpsc::Sender<Event>,
     last: &mut VecDeque<String>,
 ) -> std::io::Result<ExitStatus> {
-    let mut lines = Lines {
-        from: child.stderr.take(),
-        held: Vec::new(),
-    };
+    let mut lines = Lines { from: child.stderr.take(), held: Vec::new() };
     let mut obeyed = *orders.borrow_and_update();
     obeyed.phase = Phase::Run;
     loop {
@@ -262,11 +217,7 @@ async fn remember(line: Option<String>, events: &mpsc::Sender<Event>, last: &mut
 }
 
 fn obey(child: &Child, before: Order, now: Order) {
-    let Some(pid) = child
-        .id()
-        .and_then(|pid| i32::try_from(pid).ok())
-        .map(Pid::from_raw)
-    else {
+    let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw) else {
         return;
     };
     let wanted = match now.phase {
@@ -291,9 +242,9 @@ impl Lines {
     async fn next(&mut self) -> Option<String> {
         loop {
             let end = self.held.iter().position(|byte| *byte == b'\n');
-            if let Some(length) = end.or_else(|| {
-                (self.held.len() >= LONGEST_LINE).then_some(LONGEST_LINE.saturating_sub(1))
-            }) {
+            if let Some(length) =
+                end.or_else(|| (self.held.len() >= LONGEST_LINE).then_some(LONGEST_LINE.saturating_sub(1)))
+            {
                 let line: Vec<u8> = self.held.drain(..=length).collect();
                 return Some(String::from_utf8_lossy(&line).trim_end().to_owned());
             }
@@ -307,8 +258,7 @@ impl Lines {
                 let rest = std::mem::take(&mut self.held);
                 return (!rest.is_empty()).then(|| String::from_utf8_lossy(&rest).into_owned());
             }
-            self.held
-                .extend_from_slice(chunk.get(..read).unwrap_or_default());
+            self.held.extend_from_slice(chunk.get(..read).unwrap_or_default());
         }
     }
 }

@@ -24,40 +24,25 @@ pub struct Glimpse {
 
 /// `--config`, else the first of the usual places that exists; absolute. Errors: `Usage`, naming each place.
 pub fn find(named: Option<&Path>, world: &World) -> Result<PathBuf, Fault> {
-    let absolute = |path: &Path| {
-        std::path::absolute(path)
-            .map_err(|error| Fault::Usage(format!("{}: {error}", path.display())))
-    };
+    let absolute =
+        |path: &Path| std::path::absolute(path).map_err(|error| Fault::Usage(format!("{}: {error}", path.display())));
     if let Some(path) = named {
         let path = absolute(path)?;
         return match std::fs::File::open(&path) {
             Ok(_) => Ok(path),
-            Err(error) => Err(Fault::Usage(format!(
-                "--config {}: {error}",
-                path.display()
-            ))),
+            Err(error) => Err(Fault::Usage(format!("--config {}: {error}", path.display()))),
         };
     }
     let config_home = world.var("XDG_CONFIG_HOME").map(PathBuf::from);
-    let config_home = config_home.or_else(|| {
-        world
-            .var("HOME")
-            .map(|home| Path::new(home).join(".config"))
-    });
+    let config_home = config_home.or_else(|| world.var("HOME").map(|home| Path::new(home).join(".config")));
     let mut places = vec![PathBuf::from("sentinel.toml")];
     places.extend(config_home.map(|dir| dir.join("sentinel/sentinel.toml")));
     places.push(PathBuf::from("/etc/sentinel/sentinel.toml"));
     if let Some(found) = places.iter().find(|path| path.is_file()) {
         return absolute(found);
     }
-    let tried: Vec<String> = places
-        .iter()
-        .map(|path| path.display().to_string())
-        .collect();
-    Err(Fault::Usage(format!(
-        "no configuration file: looked for {}; name one with --config",
-        tried.join(", ")
-    )))
+    let tried: Vec<String> = places.iter().map(|path| path.display().to_string()).collect();
+    Err(Fault::Usage(format!("no configuration file: looked for {}; name one with --config", tried.join(", "))))
 }
 
 /// Reads what can be read of it.
@@ -72,23 +57,13 @@ pub fn glimpse(text: &str) -> Glimpse {
         value.get_ref().as_str().map(str::to_owned)
     };
     let mut roles: Vec<(usize, String, bool)> = Vec::new();
-    if let Some(named) = table
-        .get("roles")
-        .and_then(|roles| roles.get_ref().as_table())
-    {
+    if let Some(named) = table.get("roles").and_then(|roles| roles.get_ref().as_table()) {
         for (name, role) in named {
-            roles.push((
-                name.span().start,
-                name.get_ref().to_string(),
-                allows_everything(role.get_ref()),
-            ));
+            roles.push((name.span().start, name.get_ref().to_string(), allows_everything(role.get_ref())));
         }
     }
     roles.sort_unstable();
-    let first = roles
-        .iter()
-        .find(|(_, _, all)| *all)
-        .or_else(|| roles.first());
+    let first = roles.iter().find(|(_, _, all)| *all).or_else(|| roles.first());
     Glimpse {
         listen: text_of("gateway", "listen"),
         first_role: first.map(|(_, name, _)| name.clone()),
@@ -102,11 +77,7 @@ fn allows_everything(role: &DeValue<'_>) -> bool {
         return false;
     };
     let list = |key: &str| role.get(key).and_then(|value| value.get_ref().as_array());
-    let all = list("allow").is_some_and(|allow| {
-        allow
-            .iter()
-            .any(|glob| glob.get_ref().as_str() == Some("*"))
-    });
+    let all = list("allow").is_some_and(|allow| allow.iter().any(|glob| glob.get_ref().as_str() == Some("*")));
     all && list("deny").is_none_or(|deny| deny.is_empty()) && !role.contains_key("rules")
 }
 
@@ -126,12 +97,7 @@ mod tests {
 
     #[test]
     fn without_such_a_role_it_is_the_files_first() {
-        assert_eq!(
-            glimpse("[roles.b]\nallow = [\"b*\"]\n[roles.a]\nallow = []\n")
-                .first_role
-                .as_deref(),
-            Some("b")
-        );
+        assert_eq!(glimpse("[roles.b]\nallow = [\"b*\"]\n[roles.a]\nallow = []\n").first_role.as_deref(), Some("b"));
         assert_eq!(glimpse("[roles.b\n"), Glimpse::default());
     }
 
@@ -140,11 +106,6 @@ mod tests {
         let world = World::made_of(&[("XDG_CONFIG_HOME", "/nowhere")]);
         let fault = find(None, &world).unwrap_err();
         assert_eq!(fault.exit_code(), 2);
-        assert!(
-            fault
-                .to_string()
-                .contains("/nowhere/sentinel/sentinel.toml"),
-            "{fault}"
-        );
+        assert!(fault.to_string().contains("/nowhere/sentinel/sentinel.toml"), "{fault}");
     }
 }

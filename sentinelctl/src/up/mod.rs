@@ -61,20 +61,10 @@ pub struct Args {
     #[arg(long, value_name = "ADDR", env = "SENTINEL_LISTEN")]
     listen: Option<String>,
     /// The data plane's /health, /ready and /metrics
-    #[arg(
-        long,
-        value_name = "ADDR",
-        env = "SENTINEL_OPS_LISTEN",
-        default_value = "127.0.0.1:9201"
-    )]
+    #[arg(long, value_name = "ADDR", env = "SENTINEL_OPS_LISTEN", default_value = "127.0.0.1:9201")]
     ops_listen: String,
     /// The control plane's
-    #[arg(
-        long,
-        value_name = "ADDR",
-        env = "SENTINEL_CONTROLPLANE_OPS_LISTEN",
-        default_value = "127.0.0.1:9301"
-    )]
+    #[arg(long, value_name = "ADDR", env = "SENTINEL_CONTROLPLANE_OPS_LISTEN", default_value = "127.0.0.1:9301")]
     controlplane_ops_listen: String,
     /// Also speak gRPC on TCP, for planes on other machines (9300 is usual)
     #[arg(long, value_name = "ADDR", env = "SENTINEL_GRPC_LISTEN")]
@@ -102,12 +92,7 @@ pub struct Args {
 }
 
 /// Runs until a signal or until a daemon cannot be kept alive. Errors: one sentence for each thing in the way.
-pub async fn run(
-    args: Args,
-    connection: &Connection,
-    world: &World,
-    output: &mut Output,
-) -> Result<(), Fault> {
+pub async fn run(args: Args, connection: &Connection, world: &World, output: &mut Output) -> Result<(), Fault> {
     if args.import.is_some() {
         return Err(Fault::later("up --import", "operator"));
     }
@@ -115,29 +100,16 @@ pub async fn run(
     let text = std::fs::read_to_string(&config).unwrap_or_default(); // unreadable: the control plane says it best
     let glimpse = file::glimpse(&text);
     let data_dir = connection.data_dir.clone().or_else(|| world.default_data_dir()).ok_or_else(|| {
-        Fault::Usage("no place for the state: neither HOME nor XDG_STATE_HOME is set; name one with --data-dir".to_owned())
+        Fault::Usage(
+            "no place for the state: neither HOME nor XDG_STATE_HOME is set; name one with --data-dir".to_owned(),
+        )
     })?;
-    let programs = (
-        program("sentinel-controlplane", world)?,
-        program("sentinel-dataplane", world)?,
-    );
+    let programs = (program("sentinel-controlplane", world)?, program("sentinel-dataplane", world)?);
     let place = place::take(&data_dir, world, clock::rfc3339_ms(clock::now_ms()))?;
-    let listen = args
-        .listen
-        .clone()
-        .or_else(|| glimpse.listen.clone())
-        .unwrap_or_else(|| "127.0.0.1:9200".to_owned());
+    let listen = args.listen.clone().or_else(|| glimpse.listen.clone()).unwrap_or_else(|| "127.0.0.1:9200".to_owned());
     place::try_port(&listen, "MCP", "--listen")?;
-    place::try_port(
-        &args.ops_listen,
-        "the data plane's ops port",
-        "--ops-listen",
-    )?;
-    place::try_port(
-        &args.controlplane_ops_listen,
-        "the control plane's ops port",
-        "--controlplane-ops-listen",
-    )?;
+    place::try_port(&args.ops_listen, "the data plane's ops port", "--ops-listen")?;
+    place::try_port(&args.controlplane_ops_listen, "the control plane's ops port", "--controlplane-ops-listen")?;
     if let Some(grpc) = &args.grpc_listen {
         place::try_port(grpc, "gRPC", "--grpc-listen")?;
     }
@@ -159,11 +131,7 @@ pub async fn run(
         anonymous: glimpse.anonymous,
         plane_program: plane.program.clone(),
     };
-    output.note(&format!(
-        "starting with {} on {}",
-        config.display(),
-        place.data_dir.display()
-    ));
+    output.note(&format!("starting with {} on {}", config.display(), place.data_dir.display()));
     let outcome = Box::pin(supervise::supervise(control, plane, running, output)).await;
     drop(place);
     outcome
@@ -189,10 +157,7 @@ fn daemons(
         }
     }
     // Their stderr is a pipe to us: what they would choose on our terminal has to be said.
-    let form = args
-        .log_format
-        .clone()
-        .or_else(|| world.stderr_is_terminal().then(|| "human".to_owned()));
+    let form = args.log_format.clone().or_else(|| world.stderr_is_terminal().then(|| "human".to_owned()));
     for (name, value) in [
         ("SENTINEL_LOG", args.log.clone()),
         ("SENTINEL_LOG_FORMAT", form),
@@ -201,27 +166,14 @@ fn daemons(
         envs.extend(value.map(|value| (name, value)));
     }
     let dir: OsString = place.data_dir.clone().into();
-    let mut control: Vec<OsString> = vec![
-        "serve".into(),
-        "--config".into(),
-        config.into(),
-        "--data-dir".into(),
-        dir.clone(),
-    ];
-    control.extend([
-        "--ops-listen".into(),
-        args.controlplane_ops_listen.clone().into(),
-    ]);
+    let mut control: Vec<OsString> =
+        vec!["serve".into(), "--config".into(), config.into(), "--data-dir".into(), dir.clone()];
+    control.extend(["--ops-listen".into(), args.controlplane_ops_listen.clone().into()]);
     if let Some(grpc) = &args.grpc_listen {
         control.extend(["--grpc-listen".into(), grpc.into()]);
     }
-    let mut plane: Vec<OsString> = vec![
-        "serve".into(),
-        "--control-plane".into(),
-        place.endpoint.clone().into(),
-        "--data-dir".into(),
-        dir,
-    ];
+    let mut plane: Vec<OsString> =
+        vec!["serve".into(), "--control-plane".into(), place.endpoint.clone().into(), "--data-dir".into(), dir];
     plane.extend(["--ops-listen".into(), args.ops_listen.clone().into()]);
     // Not said, it follows the file: so a first start moves once to the address that the file names.
     if let Some(listen) = &args.listen {
@@ -253,34 +205,24 @@ fn daemons(
 
 /// From our own folder, else from PATH. Errors: in neither.
 fn program(name: &str, world: &World) -> Result<PathBuf, Fault> {
-    let own = std::env::current_exe()
-        .ok()
-        .and_then(|exe| exe.parent().map(|dir| dir.join(name)));
+    let own = std::env::current_exe().ok().and_then(|exe| exe.parent().map(|dir| dir.join(name)));
     own.filter(|path| path.is_file()).or_else(|| on_path(name, world)).ok_or_else(|| {
-        Fault::Failed(format!("{name} is neither beside this program nor on the PATH; build or install it (cargo build --workspace)"))
+        Fault::Failed(format!(
+            "{name} is neither beside this program nor on the PATH; build or install it (cargo build --workspace)"
+        ))
     })
 }
 
 fn on_path(name: &str, world: &World) -> Option<PathBuf> {
-    std::env::split_paths(world.var("PATH")?)
-        .map(|dir| dir.join(name))
-        .find(|path| path.is_file())
+    std::env::split_paths(world.var("PATH")?).map(|dir| dir.join(name)).find(|path| path.is_file())
 }
 
 /// `setpriv` of util-linux: the one way, without unsafe code here, to have the children told when we are killed.
 async fn setpriv(world: &World) -> Option<PathBuf> {
     let path = on_path("setpriv", world)?;
     let mut tried = tokio::process::Command::new(&path);
-    tried
-        .args(["--pdeathsig", "TERM", "--", "true"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    tried
-        .status()
-        .await
-        .is_ok_and(|status| status.success())
-        .then_some(path)
+    tried.args(["--pdeathsig", "TERM", "--", "true"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    tried.status().await.is_ok_and(|status| status.success()).then_some(path)
 }
 
 /// Where `sentinelctl` finds this control plane again.

@@ -61,9 +61,7 @@ impl Running {
                 Err(fault) => fault,
             };
             if Instant::now() >= deadline {
-                return Err(Fault::Failed(format!(
-                    "the control plane did not answer within a minute: {why}"
-                )));
+                return Err(Fault::Failed(format!("the control plane did not answer within a minute: {why}")));
             }
             tokio::time::sleep(BETWEEN).await;
         }
@@ -74,11 +72,7 @@ impl Running {
         let mut missing = Vec::new();
         let listen = self.plane_listens(&mut missing).await;
         let silent = !missing.is_empty();
-        let token = if self.anonymous {
-            None
-        } else {
-            Box::pin(self.token(&mut missing)).await
-        };
+        let token = if self.anonymous { None } else { Box::pin(self.token(&mut missing)).await };
         let gateway = format!("http://{}/mcp", reachable(&listen));
         let sample = match &token {
             // Without a plane or a token there is nobody to ask, and it was said already.
@@ -95,11 +89,7 @@ impl Running {
 
     async fn status(&self) -> Result<sentinel_proto::v1::StatusReply, Fault> {
         let mut client = self.client().await?;
-        Ok(client
-            .status(StatusRequest {})
-            .await
-            .map_err(|status| Fault::of_status(&status))?
-            .into_inner())
+        Ok(client.status(StatusRequest {}).await.map_err(|status| Fault::of_status(&status))?.into_inner())
     }
 
     async fn plane_listens(&self, missing: &mut Vec<String>) -> String {
@@ -110,15 +100,14 @@ impl Running {
                     plane.state == "connected" && plane.revision == reply.revision
                 };
                 if let Some(plane) = reply.planes.iter().find(current) {
-                    return if plane.listen.is_empty() {
-                        self.listen.clone()
-                    } else {
-                        plane.listen.clone()
-                    };
+                    return if plane.listen.is_empty() { self.listen.clone() } else { plane.listen.clone() };
                 }
             }
             if Instant::now() >= deadline {
-                missing.push("the data plane has not taken the configuration yet; `sentinelctl status` says how far it is".to_owned());
+                missing.push(
+                    "the data plane has not taken the configuration yet; `sentinelctl status` says how far it is"
+                        .to_owned(),
+                );
                 return self.listen.clone();
             }
             tokio::time::sleep(BETWEEN).await;
@@ -130,12 +119,8 @@ impl Running {
             missing.push("no token: the file names no role".to_owned());
             return None;
         };
-        let request = TokenMintRequest {
-            actor: None,
-            client: CLIENT.to_owned(),
-            roles: vec![role],
-            ttl_secs: TOKEN_SECS,
-        };
+        let request =
+            TokenMintRequest { actor: None, client: CLIENT.to_owned(), roles: vec![role], ttl_secs: TOKEN_SECS };
         let minted = match self.client().await {
             Ok(mut client) => token::mint(&mut client, self.world.actor(), request).await,
             Err(fault) => Err(fault),
@@ -152,13 +137,7 @@ impl Running {
         }
     }
 
-    fn steps(
-        &self,
-        gateway: &str,
-        token: Option<&str>,
-        sample: Option<&Sample>,
-        missing: &[String],
-    ) -> Steps {
+    fn steps(&self, gateway: &str, token: Option<&str>, sample: Option<&Sample>, missing: &[String]) -> Steps {
         let ctl = self.sentinelctl();
         let role = self.role.as_deref().unwrap_or_default();
         let mut lines = vec![
@@ -171,43 +150,30 @@ impl Running {
             format!("  state          {}", self.data_dir.display()),
         ];
         lines.extend(missing.iter().map(|why| format!("  ! {why}")));
-        let bearer = token
-            .map(|_| r#" -H "Authorization: Bearer $SENTINEL_TOKEN""#)
-            .unwrap_or_default();
+        let bearer = token.map(|_| r#" -H "Authorization: Bearer $SENTINEL_TOKEN""#).unwrap_or_default();
         if let Some(token) = token {
             lines.push(String::new());
-            lines.push(format!(
-                "A token for client `{CLIENT}`, role `{role}`, 90 days (the lines below use it):"
-            ));
+            lines.push(format!("A token for client `{CLIENT}`, role `{role}`, 90 days (the lines below use it):"));
             lines.push(format!("  export SENTINEL_TOKEN={token}"));
         }
         if token.is_some() || self.anonymous {
-            let header = token
-                .map(|_| r#" --header "Authorization: Bearer $SENTINEL_TOKEN""#)
-                .unwrap_or_default();
-            let env = token
-                .map(|_| r#" -e SENTINEL_TOKEN="$SENTINEL_TOKEN""#)
-                .unwrap_or_default();
+            let header = token.map(|_| r#" --header "Authorization: Bearer $SENTINEL_TOKEN""#).unwrap_or_default();
+            let env = token.map(|_| r#" -e SENTINEL_TOKEN="$SENTINEL_TOKEN""#).unwrap_or_default();
             let plane = quoted(&self.plane_program.display().to_string());
             let socket = quoted(&self.data_dir.join("plane/plane.sock").display().to_string());
             lines.extend([
                 String::new(),
                 "Claude Code, over HTTP or over stdio:".to_owned(),
                 format!("  claude mcp add -s user --transport http sentinel {gateway}{header}"),
-                format!(
-                    "  claude mcp add -s user sentinel{env} -- {plane} stdio --attach {socket}"
-                ),
+                format!("  claude mcp add -s user sentinel{env} -- {plane} stdio --attach {socket}"),
                 String::new(),
                 "By hand, with curl:".to_owned(),
             ]);
             lines.extend(curl(gateway, bearer, sample));
         }
         if let Some(Sample { name, arguments }) = sample {
-            let to = if gateway == "http://127.0.0.1:9200/mcp" {
-                String::new()
-            } else {
-                format!(" --gateway {gateway}")
-            };
+            let to =
+                if gateway == "http://127.0.0.1:9200/mcp" { String::new() } else { format!(" --gateway {gateway}") };
             let role = match &self.role {
                 Some(role) if !self.anonymous => format!(" --role {}", quoted(role)),
                 _ => String::new(),
@@ -220,17 +186,9 @@ impl Running {
                 format!("  {ctl} kill-switch tool {} --lift", quoted(name)),
             ]);
         } else {
-            lines.extend([
-                String::new(),
-                "From the operator's side:".to_owned(),
-                format!("  {ctl} tool list"),
-            ]);
+            lines.extend([String::new(), "From the operator's side:".to_owned(), format!("  {ctl} tool list")]);
         }
-        lines.extend([
-            format!("  {ctl} audit list"),
-            String::new(),
-            "Ctrl-C ends everything.".to_owned(),
-        ]);
+        lines.extend([format!("  {ctl} audit list"), String::new(), "Ctrl-C ends everything.".to_owned()]);
         let json = json!({
             "gateway": gateway, "endpoint": self.endpoint, "data_dir": self.data_dir, "ops": self.ops_listen,
             "controlplane_ops": self.controlplane_ops_listen, "client": CLIENT, "role": self.role, "token": token,
@@ -243,9 +201,7 @@ impl Running {
     fn sentinelctl(&self) -> String {
         let exe = std::env::current_exe().ok();
         let known = super::on_path("sentinelctl", &self.world);
-        let same = known
-            .as_deref()
-            .and_then(|path| Path::canonicalize(path).ok())
+        let same = known.as_deref().and_then(|path| Path::canonicalize(path).ok())
             == exe.as_deref().and_then(|path| path.canonicalize().ok());
         let name = match exe {
             Some(exe) if !same => quoted(&exe.display().to_string()),
@@ -254,10 +210,7 @@ impl Running {
         if self.found_by_itself {
             name
         } else {
-            format!(
-                "{name} --data-dir {}",
-                quoted(&self.data_dir.display().to_string())
-            )
+            format!("{name} --data-dir {}", quoted(&self.data_dir.display().to_string()))
         }
     }
 }
@@ -282,9 +235,8 @@ fn reachable(listen: &str) -> String {
 
 /// Two commands as the legacy era wants them: a session first, then the call in it.
 fn curl(gateway: &str, bearer: &str, sample: Option<&Sample>) -> [String; 2] {
-    let heads = format!(
-        "{bearer} -H 'Content-Type: application/json' -H 'Accept: application/json, text/event-stream'"
-    );
+    let heads =
+        format!("{bearer} -H 'Content-Type: application/json' -H 'Accept: application/json, text/event-stream'");
     let hello = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
         "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "curl", "version": "1" } } });
     let then = match sample {
@@ -299,10 +251,7 @@ fn curl(gateway: &str, bearer: &str, sample: Option<&Sample>) -> [String; 2] {
             "  S=$(curl -sS -o /dev/null -D - {gateway}{heads} -d {} | tr -d '\\r' | sed -n 's/^mcp-session-id: *//Ip')",
             quoted(&hello.to_string())
         ),
-        format!(
-            "  curl -sS {gateway}{heads} -H \"Mcp-Session-Id: $S\" -d {}; echo",
-            quoted(&then.to_string())
-        ),
+        format!("  curl -sS {gateway}{heads} -H \"Mcp-Session-Id: $S\" -d {}; echo", quoted(&then.to_string())),
     ]
 }
 

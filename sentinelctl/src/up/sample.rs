@@ -21,17 +21,16 @@ pub struct Sample {
 }
 
 /// Waits for a first tool. None: there is none yet, and `missing` says why.
-pub(super) async fn sample_tool(
-    gateway: &str,
-    token: Option<&str>,
-    missing: &mut Vec<String>,
-) -> Option<Sample> {
+pub(super) async fn sample_tool(gateway: &str, token: Option<&str>, missing: &mut Vec<String>) -> Option<Sample> {
     let deadline = Instant::now() + TOOLS_WITHIN;
     loop {
         let why = match listed(gateway, token).await {
             Ok(tools) => match choose(&tools) {
                 Some(sample) => return Some(sample),
-                None => "no tool is listed for this role yet; `sentinelctl backend list` shows how far the backends are".to_owned(),
+                None => {
+                    "no tool is listed for this role yet; `sentinelctl backend list` shows how far the backends are"
+                        .to_owned()
+                }
             },
             Err(fault) => fault.to_string(),
         };
@@ -48,39 +47,17 @@ async fn listed(gateway: &str, token: Option<&str>) -> Result<Vec<Value>, Fault>
     let answered = session.ask("tools/list", &json!({}), &mut |_| {}).await;
     session.close().await;
     let result: Value = serde_json::from_str(answered?.result.get()).unwrap_or_default();
-    Ok(result
-        .get("tools")
-        .and_then(Value::as_array)
-        .cloned()
-        .unwrap_or_default())
+    Ok(result.get("tools").and_then(Value::as_array).cloned().unwrap_or_default())
 }
 
 /// An echo if there is one, else a tool that asks for the least.
 fn choose(tools: &[Value]) -> Option<Sample> {
-    let name_of = |tool: &Value| {
-        tool.get("name")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let asks = |tool: &Value| {
-        tool.pointer("/inputSchema/required")
-            .and_then(Value::as_array)
-            .map_or(0, Vec::len)
-    };
-    let chosen = tools
-        .iter()
-        .min_by_key(|tool| (!name_of(tool).ends_with("echo"), asks(tool)))?;
+    let name_of = |tool: &Value| tool.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let asks = |tool: &Value| tool.pointer("/inputSchema/required").and_then(Value::as_array).map_or(0, Vec::len);
+    let chosen = tools.iter().min_by_key(|tool| (!name_of(tool).ends_with("echo"), asks(tool)))?;
     let arguments = sample_of(chosen.get("inputSchema").unwrap_or(&Value::Null), 0);
-    let arguments = if arguments.is_object() {
-        arguments
-    } else {
-        json!({})
-    };
-    Some(Sample {
-        name: name_of(chosen),
-        arguments: arguments.to_string(),
-    })
+    let arguments = if arguments.is_object() { arguments } else { json!({}) };
+    Some(Sample { name: name_of(chosen), arguments: arguments.to_string() })
 }
 
 /// A value that the schema probably takes: what it requires and no more.
@@ -91,11 +68,7 @@ fn sample_of(schema: &Value, depth: u8) -> Value {
         }
     }
     for list in ["enum", "examples"] {
-        if let Some(value) = schema
-            .get(list)
-            .and_then(Value::as_array)
-            .and_then(|values| values.first())
-        {
+        if let Some(value) = schema.get(list).and_then(Value::as_array).and_then(|values| values.first()) {
             return value.clone();
         }
     }
@@ -108,14 +81,9 @@ fn sample_of(schema: &Value, depth: u8) -> Value {
             let required = schema.get("required").and_then(Value::as_array);
             let names = required.into_iter().flatten().filter_map(Value::as_str);
             let member = |name: &str| {
-                let property = schema
-                    .get("properties")
-                    .and_then(|properties| properties.get(name))
-                    .unwrap_or(&Value::Null);
-                (
-                    name.to_owned(),
-                    sample_of(property, depth.saturating_add(1)),
-                )
+                let property =
+                    schema.get("properties").and_then(|properties| properties.get(name)).unwrap_or(&Value::Null);
+                (name.to_owned(), sample_of(property, depth.saturating_add(1)))
             };
             Value::Object(names.map(member).collect())
         }
@@ -135,13 +103,7 @@ mod tests {
                 "properties": { "message": { "type": "string" }, "n": { "type": "integer", "minimum": 3 } } } }),
         ];
         let sample = choose(&tools).unwrap();
-        assert_eq!(
-            sample,
-            Sample {
-                name: "x__echo".to_owned(),
-                arguments: r#"{"message":"hello","n":3}"#.to_owned()
-            }
-        );
+        assert_eq!(sample, Sample { name: "x__echo".to_owned(), arguments: r#"{"message":"hello","n":3}"#.to_owned() });
         assert_eq!(choose(&[]), None);
     }
 }

@@ -30,8 +30,7 @@ enum Said {
 
 impl Signals {
     fn new() -> Result<Self, Fault> {
-        let failed =
-            |error: std::io::Error| Fault::Failed(format!("signals cannot be heard: {error}"));
+        let failed = |error: std::io::Error| Fault::Failed(format!("signals cannot be heard: {error}"));
         Ok(Self {
             term: signal(SignalKind::terminate()).map_err(failed)?,
             int: signal(SignalKind::interrupt()).map_err(failed)?,
@@ -62,16 +61,10 @@ pub(super) async fn supervise(
     output: &mut Output,
 ) -> Result<(), Fault> {
     let (events_tx, mut events) = mpsc::channel(256);
-    let first = Order {
-        phase: Phase::Run,
-        hups: 0,
-    };
+    let first = Order { phase: Phase::Run, hups: 0 };
     let (control_orders, control_seen) = watch::channel(first);
     // The plane wants `plane.token`, which the control plane makes: it waits for its answer.
-    let (plane_orders, plane_seen) = watch::channel(Order {
-        phase: Phase::Hold,
-        ..first
-    });
+    let (plane_orders, plane_seen) = watch::channel(Order { phase: Phase::Hold, ..first });
     let mut control = Box::pin(child::keep(control, control_seen, events_tx.clone())).fuse();
     let mut plane = Box::pin(child::keep(plane, plane_seen, events_tx)).fuse();
     let mut awaiting = Box::pin(running.control_plane()).fuse();
@@ -119,32 +112,20 @@ pub(super) async fn supervise(
                 patience.as_mut().reset(tokio::time::Instant::now() + PATIENCE);
             }
         }
-        if let Some(End::GaveUp {
-            exit_code,
-            why,
-            last_lines,
-        }) = ended
-        {
+        if let Some(End::GaveUp { exit_code, why, last_lines }) = ended {
             ending = true;
-            let last: String = last_lines
-                .iter()
-                .map(|line| format!("\n  {line}"))
-                .collect();
+            let last: String = last_lines.iter().map(|line| format!("\n  {line}")).collect();
             let sentence = format!("{why}; everything is ended. Its last lines:{last}");
-            outcome = Err(if exit_code == 2 {
-                Fault::Usage(sentence)
-            } else {
-                Fault::Failed(sentence)
-            });
+            outcome = Err(if exit_code == 2 { Fault::Usage(sentence) } else { Fault::Failed(sentence) });
         }
         if ending {
             let plane_phase = plane_orders.borrow().phase;
             if matches!(plane_phase, Phase::Hold | Phase::Run) {
                 plane_orders.send_modify(|order| order.phase = Phase::End);
-                patience
-                    .as_mut()
-                    .reset(tokio::time::Instant::now() + PATIENCE);
-                output.note("ending: the data plane answers what is in flight, then the control plane follows (again: at once)");
+                patience.as_mut().reset(tokio::time::Instant::now() + PATIENCE);
+                output.note(
+                    "ending: the data plane answers what is in flight, then the control plane follows (again: at once)",
+                );
             }
             // Last, so that the plane's last records still find it.
             if plane_ended && control_orders.borrow().phase == Phase::Run {

@@ -31,23 +31,12 @@ pub(crate) struct Answers {
 struct Fake(Answers);
 
 impl Fake {
-    fn take<Q: std::fmt::Debug, A>(
-        &self,
-        request: Request<Q>,
-        answer: A,
-    ) -> Result<Response<A>, Status> {
-        let token = request
-            .metadata()
-            .get("authorization")
-            .and_then(|value| value.to_str().ok());
+    fn take<Q: std::fmt::Debug, A>(&self, request: Request<Q>, answer: A) -> Result<Response<A>, Status> {
+        let token = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
         if token != Some(&format!("Bearer {TOKEN}")) {
             return Err(Status::unauthenticated("wrong token"));
         }
-        self.0
-            .asked
-            .lock()
-            .unwrap()
-            .push(format!("{:?}", request.into_inner()));
+        self.0.asked.lock().unwrap().push(format!("{:?}", request.into_inner()));
         match &self.0.refuse {
             Some((code, message)) => Err(Status::new(*code, message.clone())),
             None => Ok(Response::new(answer)),
@@ -109,14 +98,10 @@ impl Home {
             let accepted = listener.accept().await.map(|(stream, _)| stream);
             Some((accepted, listener))
         });
-        let service =
-            tonic::transport::Server::builder().add_service(AdminServiceServer::new(Fake(answers)));
+        let service = tonic::transport::Server::builder().add_service(AdminServiceServer::new(Fake(answers)));
         let mut serving = tokio::task::JoinSet::new();
         serving.spawn(async move { service.serve_with_incoming(incoming).await.unwrap() });
-        Self {
-            dir,
-            _serving: serving,
-        }
+        Self { dir, _serving: serving }
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -48,15 +48,8 @@ pub(super) fn auth(file: &mut Section<'_>, notes: &mut Notes<'_>) -> Auth {
     }
     let mut section = file.section(notes, "auth", &keys::AUTH);
     let at = section.at();
-    let anonymous = section.or(
-        notes,
-        "mode",
-        false,
-        word(&[("jwt", false), ("none", true)], &[]),
-    );
-    let default_role = section.placed(notes, "default_role", |value| {
-        text(value).and_then(|written| name(&written))
-    });
+    let anonymous = section.or(notes, "mode", false, word(&[("jwt", false), ("none", true)], &[]));
+    let default_role = section.placed(notes, "default_role", |value| text(value).and_then(|written| name(&written)));
     let built_in = section.placed(notes, "built_in_key", flag);
     let issuer = section.maybe(notes, "issuer", claim_value);
     let audience = section.or(notes, "audience", "sentinel".to_owned(), claim_value);
@@ -67,33 +60,18 @@ pub(super) fn auth(file: &mut Section<'_>, notes: &mut Notes<'_>) -> Auth {
     section.finish(notes);
 
     let written = tables.len();
-    let keys: Vec<_> = tables
-        .into_iter()
-        .filter_map(|table| key(table, issuer.as_deref(), &audience, notes))
-        .collect();
-    let built_in_key = !anonymous
-        && built_in
-            .as_ref()
-            .map_or(written == 0, |placed| placed.value);
+    let keys: Vec<_> = tables.into_iter().filter_map(|table| key(table, issuer.as_deref(), &audience, notes)).collect();
+    let built_in_key = !anonymous && built_in.as_ref().map_or(written == 0, |placed| placed.value);
     if anonymous && (written > 0 || built_in.is_some_and(|placed| placed.value)) {
-        notes.error(at, "auth: mode = \"none\" lets everyone in, so its keys mean nothing; take out the keys or the mode");
-    }
-    if !anonymous && !built_in_key && written == 0 {
         notes.error(
             at,
-            "auth: no key, so nobody could come in; set built_in_key = true or write [[auth.keys]]",
+            "auth: mode = \"none\" lets everyone in, so its keys mean nothing; take out the keys or the mode",
         );
     }
-    Auth {
-        at,
-        anonymous,
-        default_role,
-        built_in_key,
-        keys,
-        client_claim,
-        roles_claim,
-        leeway_secs,
+    if !anonymous && !built_in_key && written == 0 {
+        notes.error(at, "auth: no key, so nobody could come in; set built_in_key = true or write [[auth.keys]]");
     }
+    Auth { at, anonymous, default_role, built_in_key, keys, client_claim, roles_claim, leeway_secs }
 }
 
 fn key(
@@ -105,58 +83,35 @@ fn key(
     let at = section.at();
     let path = section.path().to_owned();
     let kid = section.or(notes, "kid", String::new(), kid);
-    let algorithm = section.need(
-        notes,
-        "algorithm",
-        "write the algorithm of this key, as in \"ES256\"",
-        word(ALGORITHMS, &[]),
-    );
+    let algorithm =
+        section.need(notes, "algorithm", "write the algorithm of this key, as in \"ES256\"", word(ALGORITHMS, &[]));
     let own_issuer = section.maybe(notes, "issuer", claim_value);
     let written = ["secret_env", "secret_file", "public_key_file"].map(|key| section.has(key));
-    let secret_env = section
-        .maybe(notes, "secret_env", env_name)
-        .map(auth_key::Source::SecretEnv);
-    let secret_file = section
-        .maybe(notes, "secret_file", file_name)
-        .map(auth_key::Source::SecretFile);
-    let public_key = section
-        .maybe(notes, "public_key_file", file_name)
-        .map(auth_key::Source::PublicKeyFile);
+    let secret_env = section.maybe(notes, "secret_env", env_name).map(auth_key::Source::SecretEnv);
+    let secret_file = section.maybe(notes, "secret_file", file_name).map(auth_key::Source::SecretFile);
+    let public_key = section.maybe(notes, "public_key_file", file_name).map(auth_key::Source::PublicKeyFile);
     section.finish(notes);
 
     let issuer = own_issuer.or_else(|| issuer.map(str::to_owned));
     if issuer.is_none() {
-        notes.absent(
-            at,
-            format!("{path}: no issuer; write `issuer` in [auth], or in this key"),
-        );
+        notes.absent(at, format!("{path}: no issuer; write `issuer` in [auth], or in this key"));
     }
     let algorithm = algorithm?;
     let symmetric = algorithm.value.starts_with("HS");
     match written {
         [false, false, false] if symmetric => {
-            notes.absent(
-                at,
-                format!("{path}: no secret; name it with `secret_env` or `secret_file`"),
-            );
+            notes.absent(at, format!("{path}: no secret; name it with `secret_env` or `secret_file`"));
         }
-        [false, false, false] => notes.absent(
-            at,
-            format!("{path}: no key; name it with `public_key_file`"),
-        ),
+        [false, false, false] => notes.absent(at, format!("{path}: no key; name it with `public_key_file`")),
         [.., true] if symmetric => {
-            let why =
-                "is a shared secret, and a public key is none; use `secret_env` or `secret_file`";
+            let why = "is a shared secret, and a public key is none; use `secret_env` or `secret_file`";
             notes.error(algorithm.at, format!("{path}: {} {why}", algorithm.value));
         }
         [true, ..] | [_, true, _] if !symmetric => {
             let why = "is checked with a public key; use `public_key_file`";
             notes.error(algorithm.at, format!("{path}: {} {why}", algorithm.value));
         }
-        [true, true, _] => notes.error(
-            at,
-            format!("{path}: two secrets; keep `secret_env` or `secret_file`"),
-        ),
+        [true, true, _] => notes.error(at, format!("{path}: two secrets; keep `secret_env` or `secret_file`")),
         _ => {}
     }
     let source = secret_env.or(secret_file).or(public_key)?;
@@ -173,15 +128,10 @@ fn key(
 fn kid(value: &DeValue<'_>) -> Result<String, String> {
     let written = text(value)?;
     if written.is_empty() || written.len() > 128 || !printable(&written) {
-        return Err(
-            "a key id is 1 to 128 printable bytes; leave it out if the tokens carry none"
-                .to_owned(),
-        );
+        return Err("a key id is 1 to 128 printable bytes; leave it out if the tokens carry none".to_owned());
     }
     if written == BUILT_IN_KID {
-        return Err(format!(
-            "\"{BUILT_IN_KID}\" is the id of the built-in key; choose another"
-        ));
+        return Err(format!("\"{BUILT_IN_KID}\" is the id of the built-in key; choose another"));
     }
     Ok(written)
 }
@@ -189,7 +139,9 @@ fn kid(value: &DeValue<'_>) -> Result<String, String> {
 fn claim_value(value: &DeValue<'_>) -> Result<String, String> {
     let written = text(value)?;
     if written.is_empty() || written.len() > 1024 || !printable(&written) {
-        return Err("is compared with the token's claim; write it as the token has it, 1 to 1024 printable bytes".to_owned());
+        return Err(
+            "is compared with the token's claim; write it as the token has it, 1 to 1024 printable bytes".to_owned()
+        );
     }
     Ok(written)
 }
@@ -197,10 +149,7 @@ fn claim_value(value: &DeValue<'_>) -> Result<String, String> {
 fn claim_path(value: &DeValue<'_>) -> Result<String, String> {
     let written = text(value)?;
     if written.len() > 256 || !printable(&written) || written.split('.').any(str::is_empty) {
-        return Err(
-            "is the name of a claim, nested ones with dots, as in \"realm_access.roles\""
-                .to_owned(),
-        );
+        return Err("is the name of a claim, nested ones with dots, as in \"realm_access.roles\"".to_owned());
     }
     Ok(written)
 }
@@ -216,7 +165,9 @@ fn env_name(value: &DeValue<'_>) -> Result<String, String> {
 fn file_name(value: &DeValue<'_>) -> Result<String, String> {
     let written = text(value)?;
     if written.is_empty() || written.contains('\0') || written.contains("-----BEGIN") {
-        return Err("is the path of a file on the machine of the data plane; the key itself does not stand here".to_owned());
+        return Err(
+            "is the path of a file on the machine of the data plane; the key itself does not stand here".to_owned()
+        );
     }
     Ok(written)
 }

@@ -24,15 +24,7 @@ const MOST_DESCRIPTION: usize = 8 * 1024;
 
 /// Keys that mean something for one type alone.
 const OF_HTTP: [&str; 3] = ["url", "headers", "transport"];
-const OF_STDIO: [&str; 7] = [
-    "command",
-    "args",
-    "env",
-    "cwd",
-    "restart_on_exit",
-    "max_restarts",
-    "start_timeout_secs",
-];
+const OF_STDIO: [&str; 7] = ["command", "args", "env", "cwd", "restart_on_exit", "max_restarts", "start_timeout_secs"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Type {
@@ -43,19 +35,14 @@ enum Type {
 /// In the file's order: it decides collisions and listings.
 pub(super) fn backends(file: &mut Section<'_>, notes: &mut Notes<'_>) -> Vec<Placed<v1::Backend>> {
     let tables = file.sections(notes, "backends", &keys::BACKEND);
-    tables
-        .into_iter()
-        .filter_map(|table| backend(table, notes))
-        .collect()
+    tables.into_iter().filter_map(|table| backend(table, notes)).collect()
 }
 
 fn backend(mut section: Section<'_>, notes: &mut Notes<'_>) -> Option<Placed<v1::Backend>> {
     let start = section.at();
     let path = section.path().to_owned();
     let advice = "name it, as in name = \"sqlite\"";
-    let named = section.need(notes, "name", advice, |value| {
-        text(value).and_then(|written| name(&written))
-    });
+    let named = section.need(notes, "name", advice, |value| text(value).and_then(|written| name(&written)));
     let of_type = type_of(&mut section, notes);
     let kind = match of_type {
         Some(of_type) => kind(of_type, &mut section, notes),
@@ -81,19 +68,11 @@ fn backend(mut section: Section<'_>, notes: &mut Notes<'_>) -> Option<Placed<v1:
     section.finish(notes);
 
     let timeout_secs = timeout.as_ref().map_or(60, |timeout| timeout.value);
-    let longest = timeouts
-        .iter()
-        .map(|entry| entry.value.1)
-        .chain([timeout_secs])
-        .max()
-        .unwrap_or(timeout_secs);
+    let longest = timeouts.iter().map(|entry| entry.value.1).chain([timeout_secs]).max().unwrap_or(timeout_secs);
     if let Some(most) = &most
         && most.value < longest
     {
-        let why = format!(
-            "{} is less than the longest timeout of this backend ({longest})",
-            most.value
-        );
+        let why = format!("{} is less than the longest timeout of this backend ({longest})", most.value);
         notes.error(most.at, format!("{path}.max_timeout_secs: {why}; raise it"));
     }
     let named = named?;
@@ -101,8 +80,7 @@ fn backend(mut section: Section<'_>, notes: &mut Notes<'_>) -> Option<Placed<v1:
         Some(prefix) => prefix,
         None if tool_part(&named.value) => named.value.clone(),
         None => {
-            let why =
-                "a name with other characters than A-Z a-z 0-9 _ - . / cannot begin tool names";
+            let why = "a name with other characters than A-Z a-z 0-9 _ - . / cannot begin tool names";
             notes.error(named.at, format!("{path}.name: {why}; add prefix = \"…\""));
             return None;
         }
@@ -111,10 +89,7 @@ fn backend(mut section: Section<'_>, notes: &mut Notes<'_>) -> Option<Placed<v1:
         name: named.value,
         prefix,
         timeout_secs,
-        timeouts: sorted(timeouts)
-            .into_iter()
-            .map(|(tool, secs)| v1::NamedTimeout { tool, secs })
-            .collect(),
+        timeouts: sorted(timeouts).into_iter().map(|(tool, secs)| v1::NamedTimeout { tool, secs }).collect(),
         progress_renews_timeout: renews,
         max_timeout_secs: most.map_or_else(|| longest.max(3600), |most| most.value),
         rename,
@@ -125,26 +100,22 @@ fn backend(mut section: Section<'_>, notes: &mut Notes<'_>) -> Option<Placed<v1:
         attempts,
         kind: Some(kind?),
     };
-    Some(Placed {
-        at: start,
-        value: backend,
-    })
+    Some(Placed { at: start, value: backend })
 }
 
 /// `type`, or what `url` or `command` say by standing there.
 fn type_of(section: &mut Section<'_>, notes: &mut Notes<'_>) -> Option<Type> {
     let at = section.at();
     let path = section.path().to_owned();
-    let types = |value: &DeValue<'_>| {
-        match text(value)?.as_str() {
-            "http" => Ok(Type::Http),
-            "stdio" => Ok(Type::Stdio),
-            "streamable_http" | "streamable-http" | "streamableHttp" => {
-                Err("is called \"http\" here".to_owned())
-            }
-            "sse" => Err("is type = \"http\" with transport = \"sse\" here; that transport comes later with the protocol issue".to_owned()),
-            other => Err(format!("{other:?} is not known; write \"http\" or \"stdio\"")),
+    let types = |value: &DeValue<'_>| match text(value)?.as_str() {
+        "http" => Ok(Type::Http),
+        "stdio" => Ok(Type::Stdio),
+        "streamable_http" | "streamable-http" | "streamableHttp" => Err("is called \"http\" here".to_owned()),
+        "sse" => {
+            Err("is type = \"http\" with transport = \"sse\" here; that transport comes later with the protocol issue"
+                .to_owned())
         }
+        other => Err(format!("{other:?} is not known; write \"http\" or \"stdio\"")),
     };
     let (url, command) = (section.has("url"), section.has("command"));
     if section.has("type") {
@@ -154,7 +125,10 @@ fn type_of(section: &mut Section<'_>, notes: &mut Notes<'_>) -> Option<Type> {
         (true, false) => Some(Type::Http),
         (false, true) => Some(Type::Stdio),
         _ => {
-            notes.absent(at, format!("{path}.type is missing; write type = \"http\" with `url`, or \"stdio\" with `command`"));
+            notes.absent(
+                at,
+                format!("{path}.type is missing; write type = \"http\" with `url`, or \"stdio\" with `command`"),
+            );
             None
         }
     }
@@ -168,10 +142,7 @@ fn kind(of_type: Type, section: &mut Section<'_>, notes: &mut Notes<'_>) -> Opti
     for key in foreign {
         let name = section.name(key);
         if let Some(value) = section.placed(notes, key, |_| Ok(())) {
-            notes.error(
-                value.at,
-                format!("{name} belongs to {other} backend; take it out, or change `type`"),
-            );
+            notes.error(value.at, format!("{name} belongs to {other} backend; take it out, or change `type`"));
         }
     }
     match of_type {
@@ -195,32 +166,15 @@ fn either(section: &mut Section<'_>, notes: &mut Notes<'_>) -> Option<Kind> {
 }
 
 fn http(section: &mut Section<'_>, notes: &mut Notes<'_>) -> Option<v1::HttpBackend> {
-    let url = section.need(
-        notes,
-        "url",
-        "write where it listens, as in \"http://127.0.0.1:3001/mcp\"",
-        url::parse,
-    );
+    let url = section.need(notes, "url", "write where it listens, as in \"http://127.0.0.1:3001/mcp\"", url::parse);
     let headers = section.pairs(notes, "headers", header_value);
-    section.or(
-        notes,
-        "transport",
-        (),
-        word(
-            &[("auto", ()), ("streamable_http", ())],
-            &[("sse", "protocol")],
-        ),
-    );
+    section.or(notes, "transport", (), word(&[("auto", ()), ("streamable_http", ())], &[("sse", "protocol")]));
     let mut seen = BTreeSet::new();
     for header in &headers {
         if !seen.insert(header.value.0.to_ascii_lowercase()) {
             notes.error(
                 header.at,
-                format!(
-                    "{}.{}: stands twice; header names ignore case",
-                    section.name("headers"),
-                    header.value.0
-                ),
+                format!("{}.{}: stands twice; header names ignore case", section.name("headers"), header.value.0),
             );
         }
     }
@@ -228,19 +182,11 @@ fn http(section: &mut Section<'_>, notes: &mut Notes<'_>) -> Option<v1::HttpBack
     for warning in url.value.warnings {
         notes.warn(url.at, format!("{}: {warning}", section.name("url")));
     }
-    Some(v1::HttpBackend {
-        url: url.value.text,
-        headers: pairs(headers),
-    })
+    Some(v1::HttpBackend { url: url.value.text, headers: pairs(headers) })
 }
 
 fn stdio(section: &mut Section<'_>, notes: &mut Notes<'_>) -> Option<v1::StdioBackend> {
-    let command = section.need(
-        notes,
-        "command",
-        "write the program, as in \"npx\"",
-        command,
-    );
+    let command = section.need(notes, "command", "write the program, as in \"npx\"", command);
     let args = section.list(notes, "args", |value| template(value).map(|(text, _)| text));
     let env = section.pairs(notes, "env", env_value);
     let cwd = section.or(notes, "cwd", String::new(), path_text);
@@ -264,9 +210,7 @@ fn command(value: &DeValue<'_>) -> Result<String, String> {
         return Err("cannot be empty; write the program, as in \"npx\"".to_owned());
     }
     if written.contains(' ') && !written.contains('/') {
-        return Err(
-            "is one program, no shell line; put what follows it into args = [\"…\"]".to_owned(),
-        );
+        return Err("is one program, no shell line; put what follows it into args = [\"…\"]".to_owned());
     }
     Ok(written)
 }
@@ -284,10 +228,7 @@ fn prefix(value: &DeValue<'_>) -> Result<String, String> {
     if tool_part(&written) && written.len() <= MAX_EXPOSED {
         return Ok(written);
     }
-    Err(
-        "a prefix is up to 64 of the characters A-Z a-z 0-9 _ - . /; \"\" exposes bare names"
-            .to_owned(),
-    )
+    Err("a prefix is up to 64 of the characters A-Z a-z 0-9 _ - . /; \"\" exposes bare names".to_owned())
 }
 
 /// The name that a backend gives one of its tools.
@@ -309,20 +250,13 @@ fn tools(mut section: Section<'_>, notes: &mut Notes<'_>) -> Shown {
         }
         Ok(new)
     });
-    let hide = section.list(notes, "hide", |value| {
-        text(value).and_then(|written| pattern(&written))
-    });
+    let hide = section.list(notes, "hide", |value| text(value).and_then(|written| pattern(&written)));
     let describe = section.pairs(notes, "describe", |own, value| {
         own_name(own)?;
         let description = text(value)?;
-        if description.len() > MOST_DESCRIPTION
-            || !description
-                .lines()
-                .all(|line| printable(&line.replace('\t', " ")))
+        if description.len() > MOST_DESCRIPTION || !description.lines().all(|line| printable(&line.replace('\t', " ")))
         {
-            return Err(format!(
-                "a description is up to {MOST_DESCRIPTION} bytes of printable text"
-            ));
+            return Err(format!("a description is up to {MOST_DESCRIPTION} bytes of printable text"));
         }
         Ok(description)
     });
@@ -332,19 +266,12 @@ fn tools(mut section: Section<'_>, notes: &mut Notes<'_>) -> Shown {
             let new = &entry.value.1;
             notes.error(
                 entry.at,
-                format!(
-                    "{}: two tools are renamed to {new:?}; give each its own name",
-                    section.name("rename")
-                ),
+                format!("{}: two tools are renamed to {new:?}; give each its own name", section.name("rename")),
             );
         }
     }
     section.finish(notes);
-    (
-        pairs(rename),
-        hide.map(plain).unwrap_or_default(),
-        pairs(describe),
-    )
+    (pairs(rename), hide.map(plain).unwrap_or_default(), pairs(describe))
 }
 
 fn sorted<T>(list: Vec<Placed<(String, T)>>) -> Vec<(String, T)> {
@@ -354,8 +281,5 @@ fn sorted<T>(list: Vec<Placed<(String, T)>>) -> Vec<(String, T)> {
 }
 
 fn pairs(list: Vec<Placed<(String, String)>>) -> Vec<v1::Pair> {
-    sorted(list)
-        .into_iter()
-        .map(|(key, value)| v1::Pair { key, value })
-        .collect()
+    sorted(list).into_iter().map(|(key, value)| v1::Pair { key, value }).collect()
 }

@@ -42,33 +42,20 @@ pub(super) struct Kill {
 
 impl Kill {
     pub(super) fn at_line(&self, lines: &Lines<'_>) -> FileKill {
-        FileKill {
-            scope: self.scope,
-            name: self.name.value.clone(),
-            line: lines.place(self.name.at).0,
-        }
+        FileKill { scope: self.scope, name: self.name.value.clone(), line: lines.place(self.name.at).0 }
     }
 }
 
 /// Reads the whole text; `None` (and notes) where there is nothing to go on with.
 pub(super) fn config(text: &str, notes: &mut Notes<'_>) -> Option<Config> {
     if text.len() > MAX_FILE_BYTES {
-        notes.error(
-            0,
-            format!(
-                "the file has {} bytes; at most {MAX_FILE_BYTES} are read",
-                text.len()
-            ),
-        );
+        notes.error(0, format!("the file has {} bytes; at most {MAX_FILE_BYTES} are read", text.len()));
         return None;
     }
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         let at = error.span().map_or(0, |span| span.start);
-        notes.syntax(
-            at,
-            format!("not TOML: {}; mend this line first", error.message()),
-        );
+        notes.syntax(at, format!("not TOML: {}; mend this line first", error.message()));
     }
     let mut file = Section::new(document.into_inner(), &keys::FILE, String::new(), 0);
 
@@ -76,18 +63,14 @@ pub(super) fn config(text: &str, notes: &mut Notes<'_>) -> Option<Config> {
     let auth = auth::auth(&mut file, notes);
     let roles = roles::roles(&mut file, notes);
     let rate_limit = roles::rate_limit(file.section(notes, "rate_limit", &keys::RATE_LIMIT), notes);
-    let kills = roles::kills(
-        file.section(notes, "kill_switch", &keys::KILL_SWITCH),
-        notes,
-    );
+    let kills = roles::kills(file.section(notes, "kill_switch", &keys::KILL_SWITCH), notes);
     let catalog = settings::catalog(file.section(notes, "catalog", &keys::CATALOG), notes);
     let arguments = settings::schema(file.section(notes, "schema", &keys::SCHEMA), notes);
     let backends = backend::backends(&mut file, notes);
     let health = settings::health(file.section(notes, "health", &keys::HEALTH), notes);
     let breaker = file.section(notes, "circuit_breaker", &keys::CIRCUIT_BREAKER);
     let circuit_breaker = settings::circuit_breaker(breaker, notes);
-    let (audit, retention_days) =
-        settings::audit(file.section(notes, "audit", &keys::AUDIT), notes);
+    let (audit, retention_days) = settings::audit(file.section(notes, "audit", &keys::AUDIT), notes);
     file.finish(notes);
 
     Some(Config {

@@ -15,20 +15,11 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
 pub(super) fn gateway(mut section: Section<'_>, notes: &mut Notes<'_>) -> v1::Gateway {
-    let hosts = || {
-        ["localhost", "127.0.0.1", "[::1]"]
-            .map(str::to_owned)
-            .to_vec()
-    };
+    let hosts = || ["localhost", "127.0.0.1", "[::1]"].map(str::to_owned).to_vec();
     let gateway = v1::Gateway {
         listen: section.or(notes, "listen", "127.0.0.1:9200".to_owned(), listen),
-        allowed_origins: section
-            .list(notes, "allowed_origins", origin)
-            .map(plain)
-            .unwrap_or_default(),
-        allowed_hosts: section
-            .list(notes, "allowed_hosts", host)
-            .map_or_else(hosts, plain),
+        allowed_origins: section.list(notes, "allowed_origins", origin).map(plain).unwrap_or_default(),
+        allowed_hosts: section.list(notes, "allowed_hosts", host).map_or_else(hosts, plain),
         max_request_bytes: section.or(notes, "max_request_bytes", 4 * MIB, bytes(KIB..=64 * MIB)),
         max_in_flight: section.or(notes, "max_in_flight", 1024, number(1..=65_536)),
         drain_secs: section.or(notes, "drain_secs", 20, number(0..=3600)),
@@ -42,23 +33,15 @@ fn listen(value: &DeValue<'_>) -> Result<String, String> {
     let written = text(value)?;
     match written.parse::<SocketAddr>() {
         Ok(address) => Ok(address.to_string()),
-        Err(_) => Err(format!(
-            "{written:?} is no address; write an IP address and a port, as in \"127.0.0.1:9200\""
-        )),
+        Err(_) => Err(format!("{written:?} is no address; write an IP address and a port, as in \"127.0.0.1:9200\"")),
     }
 }
 
 fn origin(value: &DeValue<'_>) -> Result<String, String> {
     let written = text(value)?;
-    let rest = written
-        .strip_prefix("https://")
-        .or_else(|| written.strip_prefix("http://"));
+    let rest = written.strip_prefix("https://").or_else(|| written.strip_prefix("http://"));
     match rest {
-        Some(rest)
-            if !rest.is_empty()
-                && printable(rest)
-                && !rest.contains(['/', '?', '#', '@', '*', ' ']) =>
-        {
+        Some(rest) if !rest.is_empty() && printable(rest) && !rest.contains(['/', '?', '#', '@', '*', ' ']) => {
             Ok(written)
         }
         _ => Err(format!(
@@ -69,16 +52,11 @@ fn origin(value: &DeValue<'_>) -> Result<String, String> {
 
 fn host(value: &DeValue<'_>) -> Result<String, String> {
     let written = text(value)?;
-    let bracketed = written
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'));
+    let bracketed = written.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let good = match bracketed {
         Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
         None => {
-            !written.is_empty()
-                && written
-                    .chars()
-                    .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
+            !written.is_empty() && written.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
         }
     };
     if good {
@@ -103,28 +81,16 @@ fn separator(value: &DeValue<'_>) -> Result<String, String> {
     if (1..=8).contains(&written.len()) && tool_part(&written) {
         return Ok(written);
     }
-    Err(
-        "a separator is 1 to 8 of the characters A-Z a-z 0-9 _ - . /; \"__\" is a good one"
-            .to_owned(),
-    )
+    Err("a separator is 1 to 8 of the characters A-Z a-z 0-9 _ - . /; \"__\" is a good one".to_owned())
 }
 
 pub(super) fn schema(mut section: Section<'_>, notes: &mut Notes<'_>) -> v1::ArgumentMode {
     let modes = word(
-        &[
-            ("enforce", v1::ArgumentMode::Enforce),
-            ("warn", v1::ArgumentMode::Warn),
-            ("off", v1::ArgumentMode::Off),
-        ],
+        &[("enforce", v1::ArgumentMode::Enforce), ("warn", v1::ArgumentMode::Warn), ("off", v1::ArgumentMode::Off)],
         &[("coerce", "later")],
     );
     let mode = section.or(notes, "arguments", v1::ArgumentMode::Enforce, modes);
-    section.or(
-        notes,
-        "report_as",
-        (),
-        word(&[("error", ())], &[("tool_result", "later")]),
-    );
+    section.or(notes, "report_as", (), word(&[("error", ())], &[("tool_result", "later")]));
     section.finish(notes);
     mode
 }
@@ -139,10 +105,7 @@ pub(super) fn health(mut section: Section<'_>, notes: &mut Notes<'_>) -> v1::Hea
     health
 }
 
-pub(super) fn circuit_breaker(
-    mut section: Section<'_>,
-    notes: &mut Notes<'_>,
-) -> v1::CircuitBreaker {
+pub(super) fn circuit_breaker(mut section: Section<'_>, notes: &mut Notes<'_>) -> v1::CircuitBreaker {
     let breaker = v1::CircuitBreaker {
         failures: section.or(notes, "failures", 5, number(1..=1000)),
         open_secs: section.or(notes, "open_secs", 30, number(1..=3600)),
@@ -154,21 +117,8 @@ pub(super) fn circuit_breaker(
 
 /// What planes record, and how many days the store keeps it.
 pub(super) fn audit(mut section: Section<'_>, notes: &mut Notes<'_>) -> (v1::AuditPolicy, u32) {
-    section.or(
-        notes,
-        "durability",
-        (),
-        word(
-            &[("buffered", ())],
-            &[("required", "later"), ("best_effort", "later")],
-        ),
-    );
-    section.or(
-        notes,
-        "when_full",
-        (),
-        word(&[("deny", ())], &[("drop", "later")]),
-    );
+    section.or(notes, "durability", (), word(&[("buffered", ())], &[("required", "later"), ("best_effort", "later")]));
+    section.or(notes, "when_full", (), word(&[("deny", ())], &[("drop", "later")]));
     let records = word(
         &[
             ("full", v1::ArgumentRecord::Full),
@@ -179,29 +129,19 @@ pub(super) fn audit(mut section: Section<'_>, notes: &mut Notes<'_>) -> (v1::Aud
         &[],
     );
     let record = section.or(notes, "arguments", v1::ArgumentRecord::Redacted, records);
-    let usual = || {
-        ["password", "token", "secret", "authorization", "api_key"]
-            .map(str::to_owned)
-            .to_vec()
-    };
-    let redact_keys = section
-        .list(notes, "redact_keys", redact_key)
-        .map_or_else(usual, plain);
+    let usual = || ["password", "token", "secret", "authorization", "api_key"].map(str::to_owned).to_vec();
+    let redact_keys = section.list(notes, "redact_keys", redact_key).map_or_else(usual, plain);
     let retention_days = section.or(notes, "retention_days", 30, number(1..=3650));
     section.finish(notes);
-    (
-        v1::AuditPolicy {
-            arguments: record.into(),
-            redact_keys,
-        },
-        retention_days,
-    )
+    (v1::AuditPolicy { arguments: record.into(), redact_keys }, retention_days)
 }
 
 fn redact_key(value: &DeValue<'_>) -> Result<String, String> {
     let written = text(value)?;
     if written.is_empty() || written.chars().count() > 128 || !printable(&written) {
-        return Err("a key to redact is 1 to 128 printable characters; it is compared whole, ignoring case, - and _".to_owned());
+        return Err(
+            "a key to redact is 1 to 128 printable characters; it is compared whole, ignoring case, - and _".to_owned()
+        );
     }
     Ok(written)
 }

@@ -15,33 +15,14 @@ fn a_file_with_auth_one_role_and_one_backend_is_complete() {
     assert_eq!(auth.keys[0].audience, "sentinel");
     assert_eq!(auth.keys[0].source, Some(Source::PublicKey(vec![7; 32])));
     let limits = loaded.snapshot.rate_limit.expect("always there");
-    assert_eq!(
-        limits.default,
-        Some(v1::Quota {
-            requests: 100,
-            per_secs: 60,
-            burst: 20
-        })
-    );
-    assert_eq!(
-        limits.per_client,
-        Some(v1::Quota {
-            requests: 1000,
-            per_secs: 60,
-            burst: 1000
-        })
-    );
+    assert_eq!(limits.default, Some(v1::Quota { requests: 100, per_secs: 60, burst: 20 }));
+    assert_eq!(limits.per_client, Some(v1::Quota { requests: 1000, per_secs: 60, burst: 1000 }));
     let gateway = loaded.snapshot.gateway.expect("always there");
     assert_eq!(gateway.listen, "127.0.0.1:9200");
     assert_eq!(gateway.max_request_bytes, 4 << 20);
     assert_eq!(gateway.allowed_hosts, ["localhost", "127.0.0.1", "[::1]"]);
     assert_eq!(loaded.snapshot.backends[0].prefix, "a");
-    assert_eq!(
-        loaded.ops,
-        ControlSettings {
-            audit_retention_days: 30
-        }
-    );
+    assert_eq!(loaded.ops, ControlSettings { audit_retention_days: 30 });
 }
 
 #[test]
@@ -60,107 +41,38 @@ fn every_key_reaches_the_snapshot() {
     let snapshot = &loaded.snapshot;
     let auth = snapshot.auth.as_ref().expect("always there");
     let issuers: Vec<&str> = auth.keys.iter().map(|key| key.issuer.as_str()).collect();
-    assert_eq!(
-        issuers,
-        [
-            "sentinel",
-            "https://id.example.com",
-            "https://other.example.com",
-            "https://id.example.com"
-        ]
-    );
+    assert_eq!(issuers, ["sentinel", "https://id.example.com", "https://other.example.com", "https://id.example.com"]);
     let audiences: Vec<&str> = auth.keys.iter().map(|key| key.audience.as_str()).collect();
     assert_eq!(audiences, ["sentinel", "gateway", "gateway", "gateway"]);
-    assert_eq!(
-        (auth.default_role.as_str(), auth.leeway_secs),
-        ("analyst", 5)
-    );
+    assert_eq!((auth.default_role.as_str(), auth.leeway_secs), ("analyst", 5));
     let analyst = &snapshot.roles[0];
-    assert_eq!(
-        analyst.rules[0].schema,
-        r#"{"properties":{"db":{"enum":["sales.db"]}},"required":["db"]}"#
-    );
+    assert_eq!(analyst.rules[0].schema, r#"{"properties":{"db":{"enum":["sales.db"]}},"required":["db"]}"#);
     assert_eq!(analyst.rules[0].name, "roles.analyst.rules[0]");
     let limits = snapshot.rate_limit.as_ref().expect("always there");
     let tools: Vec<&str> = limits.tools.iter().map(|tool| tool.tool.as_str()).collect();
-    assert_eq!(
-        tools,
-        ["n8n__*", "context7__*"],
-        "the file's order decides which pattern counts"
-    );
-    assert_eq!(
-        limits.tools[0].quota,
-        Some(v1::Quota {
-            requests: 3,
-            per_secs: 30,
-            burst: 3
-        })
-    );
+    assert_eq!(tools, ["n8n__*", "context7__*"], "the file's order decides which pattern counts");
+    assert_eq!(limits.tools[0].quota, Some(v1::Quota { requests: 3, per_secs: 30, burst: 3 }));
     let n8n = &snapshot.backends[0];
-    assert_eq!(
-        (n8n.timeout_secs, n8n.max_timeout_secs, n8n.attempts),
-        (30, 900, 3)
-    );
-    assert_eq!(
-        (
-            n8n.prefix.as_str(),
-            n8n.max_concurrency,
-            n8n.max_response_bytes
-        ),
-        ("n8n", 3, 2 << 20)
-    );
-    assert_eq!(
-        n8n.rename,
-        [v1::Pair {
-            key: "n8n_list_workflows".to_owned(),
-            value: "list".to_owned()
-        }]
-    );
-    let Some(Kind::Http(http)) = &n8n.kind else {
-        panic!("type = http")
-    };
-    assert_eq!(
-        http.headers[0].value, "Bearer ${N8N_MCP_TOKEN}",
-        "named, never resolved"
-    );
-    let Some(Kind::Stdio(stdio)) = &snapshot.backends[1].kind else {
-        panic!("type = stdio")
-    };
+    assert_eq!((n8n.timeout_secs, n8n.max_timeout_secs, n8n.attempts), (30, 900, 3));
+    assert_eq!((n8n.prefix.as_str(), n8n.max_concurrency, n8n.max_response_bytes), ("n8n", 3, 2 << 20));
+    assert_eq!(n8n.rename, [v1::Pair { key: "n8n_list_workflows".to_owned(), value: "list".to_owned() }]);
+    let Some(Kind::Http(http)) = &n8n.kind else { panic!("type = http") };
+    assert_eq!(http.headers[0].value, "Bearer ${N8N_MCP_TOKEN}", "named, never resolved");
+    let Some(Kind::Stdio(stdio)) = &snapshot.backends[1].kind else { panic!("type = stdio") };
     assert_eq!(stdio.args[2], "--zone=${ZONE:-eu}");
-    assert_eq!(
-        (
-            stdio.cwd.as_str(),
-            stdio.restart_on_exit,
-            stdio.max_restarts
-        ),
-        ("/srv", false, 2)
-    );
+    assert_eq!((stdio.cwd.as_str(), stdio.restart_on_exit, stdio.max_restarts), ("/srv", false, 2));
     assert_eq!(snapshot.arguments(), v1::ArgumentMode::Warn);
-    assert_eq!(
-        snapshot.audit.as_ref().expect("always there").arguments(),
-        v1::ArgumentRecord::Hash
-    );
+    assert_eq!(snapshot.audit.as_ref().expect("always there").arguments(), v1::ArgumentRecord::Hash);
     assert_eq!(loaded.ops.audit_retention_days, 7);
 }
 
 #[test]
 fn kills_of_the_file_carry_their_lines() {
-    let kills = good(&with(
-        "[kill_switch]\ntools = ['a__x',\n  'a__y']\nclients = ['mallory']\n",
-    ))
-    .kills;
-    let entry = |scope, name: &str, line| FileKill {
-        scope,
-        name: name.to_owned(),
-        line,
-    };
+    let kills = good(&with("[kill_switch]\ntools = ['a__x',\n  'a__y']\nclients = ['mallory']\n")).kills;
+    let entry = |scope, name: &str, line| FileKill { scope, name: name.to_owned(), line };
     assert_eq!(
         kills,
-        [
-            entry(v1::Scope::Tool, "a__x", 5),
-            entry(v1::Scope::Tool, "a__y", 6),
-            entry(v1::Scope::Client, "mallory", 7),
-        ]
+        [entry(v1::Scope::Tool, "a__x", 5), entry(v1::Scope::Tool, "a__y", 6), entry(v1::Scope::Client, "mallory", 7),]
     );
 }
 
@@ -169,19 +81,13 @@ fn the_same_text_gives_the_same_bytes_and_the_digest_is_theirs() {
     let (one, two) = (good(FULL), good(FULL));
     assert_eq!(one.bytes, two.bytes);
     assert_eq!(one.digest, two.digest);
-    assert_eq!(
-        aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &one.bytes).as_ref(),
-        one.digest
-    );
+    assert_eq!(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &one.bytes).as_ref(), one.digest);
 }
 
 #[test]
 fn layout_comments_and_the_order_of_roles_do_not_change_the_digest() {
-    let one =
-        good("[auth]\nleeway_secs = 30\n[roles.a]\nallow = ['x']\n[roles.b]\nallow = ['y']\n");
-    let two = good(
-        "# a comment\n[roles]\nb.allow = [\n  \"y\", # why\n]\na = { allow = ['x'] }\n\n[auth]\n",
-    );
+    let one = good("[auth]\nleeway_secs = 30\n[roles.a]\nallow = ['x']\n[roles.b]\nallow = ['y']\n");
+    let two = good("# a comment\n[roles]\nb.allow = [\n  \"y\", # why\n]\na = { allow = ['x'] }\n\n[auth]\n");
     assert_eq!(one.digest, two.digest);
 }
 
@@ -206,8 +112,5 @@ fn a_key_of_the_file_replaces_the_built_in_one_unless_both_are_asked_for() {
     assert_eq!(keys.len(), 1);
     assert_eq!(keys[0].issuer, "https://id");
     let both = text.replace("[auth]", "[auth]\nbuilt_in_key = true");
-    assert_eq!(
-        good(&both).snapshot.auth.expect("always there").keys.len(),
-        2
-    );
+    assert_eq!(good(&both).snapshot.auth.expect("always there").keys.len(), 2);
 }

@@ -8,11 +8,7 @@ const EXAMPLE: &str = include_str!("../../../../deploy/examples/sentinel.toml");
 
 /// The part of the reference under the heading that names this table.
 fn chapter(path: &str) -> Option<&'static str> {
-    let heading = if path.is_empty() {
-        "## The file".to_owned()
-    } else {
-        format!("## `{path}`")
-    };
+    let heading = if path.is_empty() { "## The file".to_owned() } else { format!("## `{path}`") };
     let (_, after) = REFERENCE.split_once(&format!("\n{heading}\n"))?;
     Some(after.split("\n## ").next().unwrap_or(after))
 }
@@ -25,40 +21,24 @@ fn the_reference_has_each_key_with_type_default_and_meaning_and_no_other() {
             wrong.push(format!("no chapter `{}`", table.path));
             continue;
         };
-        let rows: Vec<&str> = chapter
-            .lines()
-            .filter(|line| line.starts_with("| `"))
-            .collect();
+        let rows: Vec<&str> = chapter.lines().filter(|line| line.starts_with("| `")).collect();
         for key in table.keys {
             let start = format!("| `{}` |", key.name);
             match rows.iter().find(|row| row.starts_with(&start)) {
                 None => wrong.push(format!("{}: no row for `{}`", table.path, key.name)),
                 Some(row) if key.later.is_some() != row.contains("comes later") => {
-                    wrong.push(format!(
-                        "{}: `{}` is {:?} in keys.rs: {row}",
-                        table.path, key.name, key.later
-                    ));
+                    wrong.push(format!("{}: `{}` is {:?} in keys.rs: {row}", table.path, key.name, key.later));
                 }
                 Some(row) if key.later.is_none() && !filled(row) => {
-                    wrong.push(format!(
-                        "{}: `{}` lacks type, default or meaning: {row}",
-                        table.path, key.name
-                    ));
+                    wrong.push(format!("{}: `{}` lacks type, default or meaning: {row}", table.path, key.name));
                 }
                 Some(_) => {}
             }
         }
         for row in rows {
-            let name = row
-                .trim_start_matches("| `")
-                .split('`')
-                .next()
-                .unwrap_or_default();
+            let name = row.trim_start_matches("| `").split('`').next().unwrap_or_default();
             if !table.keys.iter().any(|key| key.name == name) {
-                wrong.push(format!(
-                    "{}: `{name}` is documented and unknown",
-                    table.path
-                ));
+                wrong.push(format!("{}: `{name}` is documented and unknown", table.path));
             }
         }
     }
@@ -74,23 +54,11 @@ fn filled(row: &str) -> bool {
 #[test]
 fn the_ranges_of_the_reference_are_those_of_the_parser() {
     let mut tried = 0;
-    for table in ALL
-        .iter()
-        .filter(|table| !table.path.is_empty() && !table.path.contains('.'))
-    {
-        for row in chapter(table.path)
-            .unwrap()
-            .lines()
-            .filter(|line| line.starts_with("| `"))
-        {
+    for table in ALL.iter().filter(|table| !table.path.is_empty() && !table.path.contains('.')) {
+        for row in chapter(table.path).unwrap().lines().filter(|line| line.starts_with("| `")) {
             let cells: Vec<&str> = row.split('|').map(str::trim).collect();
-            let limits = cells[4]
-                .split(',')
-                .next()
-                .and_then(|range| range.split_once(" to "));
-            let (name, Some((least, most)), "number") =
-                (cells[1].trim_matches('`'), limits, cells[2])
-            else {
+            let limits = cells[4].split(',').next().and_then(|range| range.split_once(" to "));
+            let (name, Some((least, most)), "number") = (cells[1].trim_matches('`'), limits, cells[2]) else {
                 continue;
             };
             let (least, most): (i64, i64) = (least.parse().unwrap(), most.parse().unwrap());
@@ -100,16 +68,8 @@ fn the_ranges_of_the_reference_are_those_of_the_parser() {
                     "backends" => ("[[backends]]".to_owned(), "name = 'a'\ncommand = 'b'\n"),
                     path => (format!("[{path}]"), ""),
                 };
-                let most = if name == "timeout_secs" && !more.is_empty() {
-                    "max_timeout_secs = 86400\n"
-                } else {
-                    ""
-                };
-                let least = if name == "max_timeout_secs" {
-                    "timeout_secs = 1\n"
-                } else {
-                    ""
-                };
+                let most = if name == "timeout_secs" && !more.is_empty() { "max_timeout_secs = 86400\n" } else { "" };
+                let least = if name == "max_timeout_secs" { "timeout_secs = 1\n" } else { "" };
                 let roles = "[roles.a]\nallow = ['*']\n";
                 format!("{auth}{open}\n{more}{most}{least}{name} = {number}\n{roles}")
             };
@@ -128,8 +88,7 @@ fn the_ranges_of_the_reference_are_those_of_the_parser() {
 #[test]
 fn no_key_stands_twice_in_its_table() {
     for table in ALL {
-        let names: std::collections::BTreeSet<&str> =
-            table.keys.iter().map(|key| key.name).collect();
+        let names: std::collections::BTreeSet<&str> = table.keys.iter().map(|key| key.name).collect();
         assert_eq!(names.len(), table.keys.len(), "[{}]", table.path);
     }
 }
@@ -168,34 +127,23 @@ fn the_defaults_of_the_reference_are_those_of_the_parser() {
         for row in chapter.lines().filter(|line| line.starts_with("| `")) {
             let cells: Vec<&str> = row.split(" | ").collect();
             let name = cells[0].trim_start_matches("| `").trim_end_matches('`');
-            if let Some(default) = cells
-                .get(2)
-                .and_then(|cell| cell.strip_prefix('`'))
-                .and_then(|cell| cell.strip_suffix('`'))
+            if let Some(default) =
+                cells.get(2).and_then(|cell| cell.strip_prefix('`')).and_then(|cell| cell.strip_suffix('`'))
             {
                 text.push_str(&format!("{name} = {default}\n"));
             }
         }
     }
     text.push_str("[roles.a]\nallow = ['*']\n");
-    for of_type in [
-        "name = 'a'\ncommand = 'b'\n",
-        "name = 'c'\nurl = 'http://127.0.0.1/'\n",
-    ] {
+    for of_type in ["name = 'a'\ncommand = 'b'\n", "name = 'c'\nurl = 'http://127.0.0.1/'\n"] {
         text.push_str(&format!("[[backends]]\n{of_type}"));
         let stdio = of_type.contains("command");
-        for row in chapter("backends")
-            .unwrap()
-            .lines()
-            .filter(|line| line.starts_with("| `"))
-        {
+        for row in chapter("backends").unwrap().lines().filter(|line| line.starts_with("| `")) {
             let cells: Vec<&str> = row.split(" | ").collect();
             let name = cells[0].trim_start_matches("| `").trim_end_matches('`');
             let other = if stdio { "(http)" } else { "(stdio)" };
-            if let Some(default) = cells
-                .get(2)
-                .and_then(|cell| cell.strip_prefix('`'))
-                .and_then(|cell| cell.strip_suffix('`'))
+            if let Some(default) =
+                cells.get(2).and_then(|cell| cell.strip_prefix('`')).and_then(|cell| cell.strip_suffix('`'))
                 && !row.contains(other)
             {
                 text.push_str(&format!("{name} = {default}\n"));
@@ -209,41 +157,18 @@ fn the_defaults_of_the_reference_are_those_of_the_parser() {
 fn the_example_is_good_and_says_nothing() {
     let loaded = good(EXAMPLE);
     assert_eq!(loaded.warnings, []);
-    let roles: Vec<&str> = loaded
-        .snapshot
-        .roles
-        .iter()
-        .map(|role| role.name.as_str())
-        .collect();
+    let roles: Vec<&str> = loaded.snapshot.roles.iter().map(|role| role.name.as_str()).collect();
     assert_eq!(roles, ["analyst", "operator"]);
     assert_eq!(loaded.snapshot.backends.len(), 1);
 }
 
 #[test]
 fn each_commented_backend_of_the_example_is_ready_to_uncomment() {
-    let all: String = EXAMPLE
-        .lines()
-        .map(|line| format!("{}\n", line.strip_prefix("#| ").unwrap_or(line)))
-        .collect();
+    let all: String = EXAMPLE.lines().map(|line| format!("{}\n", line.strip_prefix("#| ").unwrap_or(line))).collect();
     let loaded = good(&all);
-    let names: Vec<&str> = loaded
-        .snapshot
-        .backends
-        .iter()
-        .map(|backend| backend.name.as_str())
-        .collect();
+    let names: Vec<&str> = loaded.snapshot.backends.iter().map(|backend| backend.name.as_str()).collect();
     assert_eq!(
         names,
-        [
-            "example",
-            "everything",
-            "n8n",
-            "sqlite",
-            "context7",
-            "firecrawl",
-            "exa",
-            "playwright",
-            "sequential-thinking"
-        ]
+        ["example", "everything", "n8n", "sqlite", "context7", "firecrawl", "exa", "playwright", "sequential-thinking"]
     );
 }

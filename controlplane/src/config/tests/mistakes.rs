@@ -10,17 +10,9 @@ fn refused(cases: Vec<Case>) {
         let said = problems(&with(&more));
         assert_eq!(said.len(), 1, "{more}\n{said:#?}");
         for word in words {
-            assert!(
-                said[0].contains(word),
-                "{more}\n{}\n  wanted: {word}",
-                said[0]
-            );
+            assert!(said[0].contains(word), "{more}\n{}\n  wanted: {word}", said[0]);
         }
-        assert!(
-            !said[0].contains("abc"),
-            "a message repeats a secret: {}",
-            said[0]
-        );
+        assert!(!said[0].contains("abc"), "a message repeats a secret: {}", said[0]);
     }
 }
 
@@ -47,127 +39,52 @@ fn doubling(levels: usize) -> String {
         })
         .chain([format!("d{levels} = {{ type = 'integer' }}")])
         .collect();
-    format!(
-        "{{ '$ref' = '#/$defs/d0', '$defs' = {{ {} }} }}",
-        defs.join(", ")
-    )
+    format!("{{ '$ref' = '#/$defs/d0', '$defs' = {{ {} }} }}", defs.join(", "))
 }
 
 #[test]
 fn habits_from_elsewhere_get_what_it_is_called_here() {
     refused(vec![
-        (
-            "[[servers]]\nname = 'a'\n".to_owned(),
-            &["servers is called [[backends]] here"],
-        ),
-        (
-            "[mcpServers.a]\ncommand = 'b'\n".to_owned(),
-            &["[[backends]]", "`name`"],
-        ),
-        (
-            web("headers_env = { A = 'B' }"),
-            &["headers_env is called `headers` here", "${TOKEN}"],
-        ),
+        ("[[servers]]\nname = 'a'\n".to_owned(), &["servers is called [[backends]] here"]),
+        ("[mcpServers.a]\ncommand = 'b'\n".to_owned(), &["[[backends]]", "`name`"]),
+        (web("headers_env = { A = 'B' }"), &["headers_env is called `headers` here", "${TOKEN}"]),
     ]);
 }
 
 #[test]
 fn what_a_later_issue_brings_is_refused_as_that() {
     refused(vec![
-        (
-            "[pinning]\nfirst_use = 'hold'\n".to_owned(),
-            &["pinning comes later with the backends issue"],
-        ),
-        (
-            "[[virtual_servers]]\nname = 'r'\n".to_owned(),
-            &["virtual_servers comes later with the protocol issue"],
-        ),
-        (
-            "[gateway]\nmax_staleness_secs = 5\n".to_owned(),
-            &["comes later with the operator issue"],
-        ),
-        (
-            backend("era = 'auto'"),
-            &["era comes later with the protocol issue"],
-        ),
-        (
-            backend("idle_stop_secs = 3"),
-            &["comes later with the backends issue"],
-        ),
-        (
-            backend("max_lifetime_secs = 3"),
-            &["comes later with the backends issue"],
-        ),
-        (
-            backend("memory_max = '1GiB'"),
-            &["comes later with the backends issue"],
-        ),
-        (
-            backend("isolation = 'per-session'"),
-            &["\"per-session\" comes later with the protocol issue"],
-        ),
-        (
-            backend("isolation = 'per-client'"),
-            &["\"per-client\" comes later with the backends issue"],
-        ),
-        (
-            web("transport = 'sse'"),
-            &["\"sse\" comes later with the protocol issue"],
-        ),
-        (
-            web("forward_headers = { A = 'B' }"),
-            &["forward_headers comes later"],
-        ),
-        (
-            "[schema]\narguments = 'coerce'\n".to_owned(),
-            &["\"coerce\" comes later"],
-        ),
-        (
-            "[schema]\nreport_as = 'tool_result'\n".to_owned(),
-            &["\"tool_result\" comes later"],
-        ),
-        (
-            "[audit]\ndurability = 'required'\n".to_owned(),
-            &["\"required\" comes later"],
-        ),
-        (
-            "[audit]\nwhen_full = 'drop'\n".to_owned(),
-            &["\"drop\" comes later"],
-        ),
+        ("[pinning]\nfirst_use = 'hold'\n".to_owned(), &["pinning comes later with the backends issue"]),
+        ("[[virtual_servers]]\nname = 'r'\n".to_owned(), &["virtual_servers comes later with the protocol issue"]),
+        ("[gateway]\nmax_staleness_secs = 5\n".to_owned(), &["comes later with the operator issue"]),
+        (backend("era = 'auto'"), &["era comes later with the protocol issue"]),
+        (backend("idle_stop_secs = 3"), &["comes later with the backends issue"]),
+        (backend("max_lifetime_secs = 3"), &["comes later with the backends issue"]),
+        (backend("memory_max = '1GiB'"), &["comes later with the backends issue"]),
+        (backend("isolation = 'per-session'"), &["\"per-session\" comes later with the protocol issue"]),
+        (backend("isolation = 'per-client'"), &["\"per-client\" comes later with the backends issue"]),
+        (web("transport = 'sse'"), &["\"sse\" comes later with the protocol issue"]),
+        (web("forward_headers = { A = 'B' }"), &["forward_headers comes later"]),
+        ("[schema]\narguments = 'coerce'\n".to_owned(), &["\"coerce\" comes later"]),
+        ("[schema]\nreport_as = 'tool_result'\n".to_owned(), &["\"tool_result\" comes later"]),
+        ("[audit]\ndurability = 'required'\n".to_owned(), &["\"required\" comes later"]),
+        ("[audit]\nwhen_full = 'drop'\n".to_owned(), &["\"drop\" comes later"]),
         (
             "[roles.b]\nallow = ['resource:*']\n".to_owned(),
             &["`resource:` pattern comes later with the protocol issue"],
         ),
-        (
-            "[roles.b]\nallow = ['prompt:x']\n".to_owned(),
-            &["`prompt:` pattern comes later"],
-        ),
+        ("[roles.b]\nallow = ['prompt:x']\n".to_owned(), &["`prompt:` pattern comes later"]),
     ]);
 }
 
 #[test]
 fn a_literal_secret_is_refused_with_advice() {
     refused(vec![
-        (
-            web("headers = { authorization = 'Bearer abc' }"),
-            &["literal secret", "Bearer ${MY_TOKEN}"],
-        ),
-        (
-            web("headers = { X-Api-Key = 'abc' }"),
-            &["literal secret", "${MY_TOKEN}"],
-        ),
-        (
-            backend("env = { MY_API_KEY = 'abc' }"),
-            &["literal secret", "\"${MY_API_KEY}\""],
-        ),
-        (
-            backend("env = { DB_PASSWORD = '${P:-abc}' }"),
-            &["literal secret"],
-        ),
-        (
-            "[[backends]]\nname='a'\nurl='http://u:p@127.0.0.1/mcp'\n".to_owned(),
-            &["user or a password"],
-        ),
+        (web("headers = { authorization = 'Bearer abc' }"), &["literal secret", "Bearer ${MY_TOKEN}"]),
+        (web("headers = { X-Api-Key = 'abc' }"), &["literal secret", "${MY_TOKEN}"]),
+        (backend("env = { MY_API_KEY = 'abc' }"), &["literal secret", "\"${MY_API_KEY}\""]),
+        (backend("env = { DB_PASSWORD = '${P:-abc}' }"), &["literal secret"]),
+        ("[[backends]]\nname='a'\nurl='http://u:p@127.0.0.1/mcp'\n".to_owned(), &["user or a password"]),
     ]);
 }
 
@@ -185,61 +102,22 @@ fn a_backend_that_cannot_be_is_refused() {
     refused(vec![
         (backend("prefix = 'a b'"), &["prefix"]),
         (backend("timeout_secs = 0"), &["must be 1 to 86400"]),
+        (backend("url = 'http://127.0.0.1/'\ntype = 'stdio'"), &["belongs to an http backend"]),
+        (backend("max_response_bytes = '4 megs'"), &["write it like \"4MiB\""]),
+        (backend("max_timeout_secs = 5"), &["less than the longest timeout", "(60)"]),
+        (backend("tools = { rename = { x = 'a', y = 'a' } }"), &["two tools are renamed to \"a\""]),
+        (web("headers = { Host = 'x' }"), &["written by the gateway itself"]),
+        ("[[backends]]\nname = 'a'\n".to_owned(), &["type is missing", "`url`", "`command`"]),
+        ("[[backends]]\nname = 'a'\ntype = 'sse'\nurl = 'http://127.0.0.1/'\n".to_owned(), &["comes later"]),
+        ("[[backends]]\ncommand = 'x'\n".to_owned(), &["backends[0].name is missing"]),
+        ("[[backends]]\nname = \"a\\u202eb\"\ncommand = 'x'\n".to_owned(), &["printable"]),
+        (format!("[[backends]]\nname = '{}'\ncommand = 'x'\n", "n".repeat(65)), &["at most 64"]),
+        (format!("{}{}", backend(""), backend("prefix = 'b'")), &["the name \"a\" is already that of backends[0]"]),
         (
-            backend("url = 'http://127.0.0.1/'\ntype = 'stdio'"),
-            &["belongs to an http backend"],
-        ),
-        (
-            backend("max_response_bytes = '4 megs'"),
-            &["write it like \"4MiB\""],
-        ),
-        (
-            backend("max_timeout_secs = 5"),
-            &["less than the longest timeout", "(60)"],
-        ),
-        (
-            backend("tools = { rename = { x = 'a', y = 'a' } }"),
-            &["two tools are renamed to \"a\""],
-        ),
-        (
-            web("headers = { Host = 'x' }"),
-            &["written by the gateway itself"],
-        ),
-        (
-            "[[backends]]\nname = 'a'\n".to_owned(),
-            &["type is missing", "`url`", "`command`"],
-        ),
-        (
-            "[[backends]]\nname = 'a'\ntype = 'sse'\nurl = 'http://127.0.0.1/'\n".to_owned(),
-            &["comes later"],
-        ),
-        (
-            "[[backends]]\ncommand = 'x'\n".to_owned(),
-            &["backends[0].name is missing"],
-        ),
-        (
-            "[[backends]]\nname = \"a\\u202eb\"\ncommand = 'x'\n".to_owned(),
-            &["printable"],
-        ),
-        (
-            format!("[[backends]]\nname = '{}'\ncommand = 'x'\n", "n".repeat(65)),
-            &["at most 64"],
-        ),
-        (
-            format!("{}{}", backend(""), backend("prefix = 'b'")),
-            &["the name \"a\" is already that of backends[0]"],
-        ),
-        (
-            format!(
-                "{}[[backends]]\nname = 'b'\nprefix = 'a'\ncommand = 'x'\n",
-                backend("")
-            ),
+            format!("{}[[backends]]\nname = 'b'\nprefix = 'a'\ncommand = 'x'\n", backend("")),
             &["the prefix \"a\" is already that of backends[0]"],
         ),
-        (
-            "[[backends]]\nname = 'a'\ncommand = 'npx -y thing'\n".to_owned(),
-            &["no shell line", "args"],
-        ),
+        ("[[backends]]\nname = 'a'\ncommand = 'npx -y thing'\n".to_owned(), &["no shell line", "args"]),
     ]);
 }
 
@@ -247,14 +125,8 @@ fn a_backend_that_cannot_be_is_refused() {
 fn a_rule_that_does_not_compile_or_would_cost_too_much_is_refused() {
     refused(vec![
         (rule("{ type = 'strin' }"), &["does not compile"]),
-        (
-            rule("{ '$ref' = 'https://example.com/s.json' }"),
-            &["nothing is fetched"],
-        ),
-        (
-            rule("{ '$schema' = 'http://json-schema.org/draft-07/schema#' }"),
-            &["draft 2020-12"],
-        ),
+        (rule("{ '$ref' = 'https://example.com/s.json' }"), &["nothing is fetched"]),
+        (rule("{ '$schema' = 'http://json-schema.org/draft-07/schema#' }"), &["draft 2020-12"]),
         (rule("'x'"), &["a JSON Schema is wanted"]),
         (rule("{ const = 2026-01-01 }"), &["a date is no JSON"]),
         (rule("{ pattern = '(' }"), &["does not compile"]),
@@ -265,35 +137,14 @@ fn a_rule_that_does_not_compile_or_would_cost_too_much_is_refused() {
 #[test]
 fn limits_kills_and_settings_out_of_sense_are_refused() {
     refused(vec![
-        (
-            "[rate_limit]\ndefault = { requests = 0, per_secs = 60 }\n".to_owned(),
-            &["must be 1 to"],
-        ),
-        (
-            "[rate_limit]\ndefault = { requests = 5 }\n".to_owned(),
-            &["rate_limit.default.per_secs is missing"],
-        ),
-        (
-            "[rate_limit.tools]\n'x*' = 5\n".to_owned(),
-            &["a table is wanted"],
-        ),
-        (
-            "[kill_switch]\ntools = ['a__*']\n".to_owned(),
-            &["no pattern here"],
-        ),
+        ("[rate_limit]\ndefault = { requests = 0, per_secs = 60 }\n".to_owned(), &["must be 1 to"]),
+        ("[rate_limit]\ndefault = { requests = 5 }\n".to_owned(), &["rate_limit.default.per_secs is missing"]),
+        ("[rate_limit.tools]\n'x*' = 5\n".to_owned(), &["a table is wanted"]),
+        ("[kill_switch]\ntools = ['a__*']\n".to_owned(), &["no pattern here"]),
         ("[catalog]\nseparator = ''\n".to_owned(), &["1 to 8"]),
-        (
-            "[gateway]\nallowed_origins = ['*']\n".to_owned(),
-            &["is no origin"],
-        ),
-        (
-            "[gateway]\nallowed_hosts = ['a:80']\n".to_owned(),
-            &["without scheme and port"],
-        ),
-        (
-            "[gatway]\nlisten = 'x'\n".to_owned(),
-            &["unknown key gatway; did you mean `gateway`?"],
-        ),
+        ("[gateway]\nallowed_origins = ['*']\n".to_owned(), &["is no origin"]),
+        ("[gateway]\nallowed_hosts = ['a:80']\n".to_owned(), &["without scheme and port"]),
+        ("[gatway]\nlisten = 'x'\n".to_owned(), &["unknown key gatway; did you mean `gateway`?"]),
         ("[roles.'']\nallow = []\n".to_owned(), &["cannot be empty"]),
         ("[roles.b]\nallow = 'x'\n".to_owned(), &["a list is wanted"]),
     ]);

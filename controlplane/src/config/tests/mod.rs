@@ -26,11 +26,7 @@ fn problems(text: &str) -> Vec<String> {
 }
 
 fn warnings(text: &str) -> Vec<String> {
-    good(text)
-        .warnings
-        .iter()
-        .map(ToString::to_string)
-        .collect()
+    good(text).warnings.iter().map(ToString::to_string).collect()
 }
 
 /// `BASE` with `more` behind it.

@@ -43,22 +43,14 @@ fn apply(text: &str, mutation: &Mutation) -> String {
     let chars: Vec<char> = text.chars().collect();
     let place = |at: usize| at % (chars.len() + 1);
     let (start, end, between): (usize, usize, Vec<char>) = match mutation {
-        Mutation::Cut { at, length } => (
-            place(*at),
-            (place(*at) + length).min(chars.len()),
-            Vec::new(),
-        ),
+        Mutation::Cut { at, length } => (place(*at), (place(*at) + length).min(chars.len()), Vec::new()),
         Mutation::Insert { at, text } => (place(*at), place(*at), text.chars().collect()),
         Mutation::Repeat { at, length } => {
             let end = (place(*at) + length).min(chars.len());
             (end, end, chars[place(*at)..end].to_vec())
         }
     };
-    chars[..start]
-        .iter()
-        .chain(&between)
-        .chain(&chars[end..])
-        .collect()
+    chars[..start].iter().chain(&between).chain(&chars[end..]).collect()
 }
 
 fn within(problem: &Problem, text: &str) -> bool {
@@ -91,11 +83,8 @@ proptest! {
 
 #[test]
 fn endless_nesting_is_a_problem_and_not_a_crash() {
-    for text in [
-        "a.".repeat(100_000),
-        format!("x = {}", "[".repeat(100_000)),
-        format!("x = {}", "{a=".repeat(100_000)),
-    ] {
+    for text in ["a.".repeat(100_000), format!("x = {}", "[".repeat(100_000)), format!("x = {}", "{a=".repeat(100_000))]
+    {
         load("f", &text, &KEY).unwrap_err();
     }
 }

@@ -34,11 +34,7 @@ pub(super) fn hello(n: u8) -> Hello {
 impl FakePlane {
     pub(super) async fn open(rig: &Rig, hello: Hello) -> Self {
         let (says, out) = mpsc::channel(16);
-        says.send(PlaneSays {
-            says: Some(Says::Hello(hello)),
-        })
-        .await
-        .unwrap();
+        says.send(PlaneSays { says: Some(Says::Hello(hello)) }).await.unwrap();
         let mut client = ConfigServiceClient::new(channel(&rig.home).await);
         let request = with_token(&rig.home.plane_token(), ReceiverStream::new(out));
         let hears = client.watch(request).await.unwrap().into_inner();
@@ -54,18 +50,12 @@ impl FakePlane {
     }
 
     pub(super) async fn say(&self, says: Says) {
-        self.says
-            .send(PlaneSays { says: Some(says) })
-            .await
-            .unwrap();
+        self.says.send(PlaneSays { says: Some(says) }).await.unwrap();
     }
 
     /// Says goodbye and waits until it was heard.
     pub(super) async fn leave(mut self) {
-        self.say(Says::Goodbye(Goodbye {
-            reason: "drained".to_owned(),
-        }))
-        .await;
+        self.say(Says::Goodbye(Goodbye { reason: "drained".to_owned() })).await;
         let end = tokio::time::timeout(Duration::from_secs(10), self.hears.message());
         assert!(end.await.expect("the stream ends").unwrap().is_none());
     }
@@ -78,14 +68,8 @@ impl FakePlane {
     }
 
     pub(super) async fn take_kills(&mut self) -> sentinel_proto::v1::KillSet {
-        let Hears::KillSet(set) = self.hear().await.unwrap() else {
-            panic!("kills come first")
-        };
-        self.say(Says::KillApplied(KillApplied {
-            epoch: set.epoch,
-            cut: 2,
-        }))
-        .await;
+        let Hears::KillSet(set) = self.hear().await.unwrap() else { panic!("kills come first") };
+        self.say(Says::KillApplied(KillApplied { epoch: set.epoch, cut: 2 })).await;
         set
     }
 
@@ -97,12 +81,8 @@ impl FakePlane {
     }
 
     pub(super) async fn answer(&self, prepare: &Prepare, problems: Vec<PlaneProblem>) {
-        let prepared = Prepared {
-            revision: prepare.revision,
-            digest: prepare.digest.clone(),
-            problems,
-            degraded: Vec::new(),
-        };
+        let prepared =
+            Prepared { revision: prepare.revision, digest: prepare.digest.clone(), problems, degraded: Vec::new() };
         self.say(Says::Prepared(prepared)).await;
     }
 
@@ -110,13 +90,8 @@ impl FakePlane {
     pub(super) async fn take_revision(&mut self) -> u64 {
         let prepare = self.asked().await;
         self.answer(&prepare, Vec::new()).await;
-        let Hears::Commit(commit) = self.hear().await.unwrap() else {
-            panic!("a Commit follows")
-        };
-        assert_eq!(
-            (commit.revision, &commit.digest),
-            (prepare.revision, &prepare.digest)
-        );
+        let Hears::Commit(commit) = self.hear().await.unwrap() else { panic!("a Commit follows") };
+        assert_eq!((commit.revision, &commit.digest), (prepare.revision, &prepare.digest));
         let (revision, digest) = (commit.revision, commit.digest);
         self.say(Says::Applied(Applied { revision, digest })).await;
         revision

@@ -57,12 +57,7 @@ impl Rig {
         let begun = tokio::time::timeout(Duration::from_secs(10), core.begun.cancelled());
         begun.await.expect("the control plane begins");
         let admin = AdminServiceClient::new(channel(&home).await);
-        Self {
-            dir,
-            core,
-            home,
-            admin,
-        }
+        Self { dir, core, home, admin }
     }
 
     fn write(&self, text: &str) {
@@ -73,15 +68,9 @@ impl Rig {
         with_token(&self.home.admin_token(), message)
     }
 
-    async fn reload(
-        &mut self,
-        asked: ReloadRequest,
-    ) -> Result<sentinel_proto::v1::PublishReply, Status> {
+    async fn reload(&mut self, asked: ReloadRequest) -> Result<sentinel_proto::v1::PublishReply, Status> {
         let request = self.bearer(asked);
-        self.admin
-            .reload(request)
-            .await
-            .map(tonic::Response::into_inner)
+        self.admin.reload(request).await.map(tonic::Response::into_inner)
     }
 
     async fn status(&mut self) -> StatusReply {
@@ -98,10 +87,7 @@ impl Rig {
             if so(&status) {
                 return status;
             }
-            assert!(
-                tokio::time::Instant::now() < deadline,
-                "it never came to be so: {status:?}"
-            );
+            assert!(tokio::time::Instant::now() < deadline, "it never came to be so: {status:?}");
             let soon = tokio::time::Instant::now() + Duration::from_millis(20);
             fleet.until(soon, |_| None::<()>).await;
         }
@@ -113,10 +99,7 @@ impl Rig {
         self.core.spine.stop().cancel();
         drop(self.admin);
         let ended = tokio::time::timeout(Duration::from_secs(10), self.core.spine.ended());
-        assert!(
-            !ended.await.expect("everything ends"),
-            "a part of the spine has panicked"
-        );
+        assert!(!ended.await.expect("everything ends"), "a part of the spine has panicked");
         self.core.keeper.store().unwrap().close().await;
         self.dir
     }
@@ -124,11 +107,7 @@ impl Rig {
 
 async fn channel(home: &Home) -> Channel {
     let socket = format!("unix:{}", home.socket().display());
-    Endpoint::from_shared(socket)
-        .unwrap()
-        .connect()
-        .await
-        .unwrap()
+    Endpoint::from_shared(socket).unwrap().connect().await.unwrap()
 }
 
 fn with_token<T>(file: &std::path::Path, message: T) -> Request<T> {

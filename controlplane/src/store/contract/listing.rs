@@ -28,10 +28,7 @@ async fn every_filter_filters(ground: Ground) {
     records[0] = record(1, &event(1, r#","client":"ana""#));
     records[1] = record(2, &event(2, r#","tool":"n8n__list""#));
     records[2] = record(3, &event(3, r#","backend":"n8n""#));
-    records[4] = record(
-        5,
-        &event(5, "").replace(r#""status":"ok""#, r#""status":"denied""#),
-    );
+    records[4] = record(5, &event(5, "").replace(r#""status":"ok""#, r#""status":"denied""#));
     records[5] = record(6, &at(6, NOW_US - 5 * DAY_US));
     let all = AuditBatch { epoch: 1, records };
     ingest(&store, PLANE, &all, NOW_MS).await.unwrap();
@@ -67,18 +64,9 @@ async fn a_question_that_cannot_be_meant_is_refused(ground: Ground) {
     let store = ground.open().await.unwrap();
     let ask = AuditListRequest::default;
     for refused in [
-        AuditListRequest {
-            status: "great".to_owned(),
-            ..ask()
-        },
-        AuditListRequest {
-            request_id: "1".to_owned(),
-            ..ask()
-        },
-        AuditListRequest {
-            limit: 100_000,
-            ..ask()
-        },
+        AuditListRequest { status: "great".to_owned(), ..ask() },
+        AuditListRequest { request_id: "1".to_owned(), ..ask() },
+        AuditListRequest { limit: 100_000, ..ask() },
     ] {
         assert!(query::list(&store, &refused).await.is_err(), "{refused:?}");
     }
@@ -86,29 +74,10 @@ async fn a_question_that_cannot_be_meant_is_refused(ground: Ground) {
 
 async fn a_listing_is_newest_first_and_says_when_there_is_more(ground: Ground) {
     let store = ground.open().await.unwrap();
-    ingest(&store, PLANE, &batch(1, 1..=60), NOW_MS)
-        .await
-        .unwrap();
-    for (limit, rows, more) in [
-        (0, 50, true),
-        (59, 59, true),
-        (60, 60, false),
-        (100, 60, false),
-    ] {
-        let reply = query::list(
-            &store,
-            &AuditListRequest {
-                limit,
-                ..AuditListRequest::default()
-            },
-        )
-        .await
-        .unwrap();
-        assert_eq!(
-            (reply.rows.len(), reply.more),
-            (rows, more),
-            "limit {limit}"
-        );
+    ingest(&store, PLANE, &batch(1, 1..=60), NOW_MS).await.unwrap();
+    for (limit, rows, more) in [(0, 50, true), (59, 59, true), (60, 60, false), (100, 60, false)] {
+        let reply = query::list(&store, &AuditListRequest { limit, ..AuditListRequest::default() }).await.unwrap();
+        assert_eq!((reply.rows.len(), reply.more), (rows, more), "limit {limit}");
         assert_eq!(reply.rows[0].seq, 60);
         assert!(reply.rows.is_sorted_by(|a, b| a.ts_unix_us >= b.ts_unix_us));
     }
@@ -116,98 +85,42 @@ async fn a_listing_is_newest_first_and_says_when_there_is_more(ground: Ground) {
 
 async fn what_is_older_than_the_retention_goes_and_nothing_else(ground: Ground) {
     let store = ground.open().await.unwrap();
-    retention::tend(&store, NOW_US - 40 * DAY_US, 30)
-        .await
-        .unwrap();
+    retention::tend(&store, NOW_US - 40 * DAY_US, 30).await.unwrap();
     let days_ago = [40, 39, 31, 30, 29, 1, 0, -20];
-    let mut records: Vec<AuditRecord> = (1_u64..)
-        .zip(days_ago)
-        .map(|(seq, days)| record(seq, &at(seq, NOW_US - days * DAY_US)))
-        .collect();
+    let mut records: Vec<AuditRecord> =
+        (1_u64..).zip(days_ago).map(|(seq, days)| record(seq, &at(seq, NOW_US - days * DAY_US))).collect();
     records.push(record(9, "rubbish"));
-    ingest(
-        &store,
-        PLANE,
-        &AuditBatch { epoch: 1, records },
-        NOW_MS - 35 * DAY_US / 1000,
-    )
-    .await
-    .unwrap();
+    ingest(&store, PLANE, &AuditBatch { epoch: 1, records }, NOW_MS - 35 * DAY_US / 1000).await.unwrap();
     let done = retention::tend(&store, NOW_US, 30).await.unwrap();
     assert!(done.rows + done.partitions >= 3, "{done:?}");
     let asked = AuditListRequest::default();
-    let mut left: Vec<u64> = query::list(&store, &asked)
-        .await
-        .unwrap()
-        .rows
-        .iter()
-        .map(|row| row.seq)
-        .collect();
+    let mut left: Vec<u64> = query::list(&store, &asked).await.unwrap().rows.iter().map(|row| row.seq).collect();
     left.sort_unstable();
     assert_eq!(left, [4, 5, 6, 7, 8]);
-    assert_eq!(
-        store.audit_counts().await.unwrap().quarantined,
-        0,
-        "quarantine is kept as long as rows are"
-    );
-    assert_eq!(
-        retention::tend(&store, NOW_US, 30).await.unwrap(),
-        Forgotten::default()
-    );
+    assert_eq!(store.audit_counts().await.unwrap().quarantined, 0, "quarantine is kept as long as rows are");
+    assert_eq!(retention::tend(&store, NOW_US, 30).await.unwrap(), Forgotten::default());
 }
 
 async fn arguments_are_shown_as_the_plane_sent_them(ground: Ground) {
     let store = ground.open().await.unwrap();
     // jsonb would sort, round and refuse these
-    for (seq, arguments) in (1..).zip([
-        r#"{"b":1,"a":1.10,"b":2}"#,
-        r#""\ud800""#,
-        "1e400000",
-        r#"{"a":"\u0000"}"#,
-    ]) {
-        let text = event(
-            seq,
-            &format!(r#","arguments":{arguments},"sent":true,"detail":{{"rule":"r"}}"#),
-        );
-        let batch = AuditBatch {
-            epoch: 1,
-            records: vec![record(seq, &text)],
-        };
-        assert_eq!(
-            ingest(&store, PLANE, &batch, NOW_MS)
-                .await
-                .unwrap()
-                .inserted,
-            1,
-            "{arguments}"
-        );
-        let asked = AuditListRequest {
-            limit: 1,
-            ..AuditListRequest::default()
-        };
+    for (seq, arguments) in (1..).zip([r#"{"b":1,"a":1.10,"b":2}"#, r#""\ud800""#, "1e400000", r#"{"a":"\u0000"}"#]) {
+        let text = event(seq, &format!(r#","arguments":{arguments},"sent":true,"detail":{{"rule":"r"}}"#));
+        let batch = AuditBatch { epoch: 1, records: vec![record(seq, &text)] };
+        assert_eq!(ingest(&store, PLANE, &batch, NOW_MS).await.unwrap().inserted, 1, "{arguments}");
+        let asked = AuditListRequest { limit: 1, ..AuditListRequest::default() };
         let row = query::list(&store, &asked).await.unwrap().rows.remove(0);
         assert_eq!(row.arguments, arguments);
         assert_eq!(row.detail, r#"{"sent":true,"detail":{"rule":"r"}}"#);
-        assert_eq!(
-            (row.plane_id.as_str(), row.epoch, row.seq, row.count),
-            (PLANE, 1, seq, 1)
-        );
-        assert_eq!(
-            (row.ts_unix_us, row.request_id),
-            (NOW_US + seq.cast_signed(), id(seq))
-        );
-        assert_eq!(
-            (row.roles, row.latency_us),
-            (vec!["analyst".to_owned()], 12)
-        );
+        assert_eq!((row.plane_id.as_str(), row.epoch, row.seq, row.count), (PLANE, 1, seq, 1));
+        assert_eq!((row.ts_unix_us, row.request_id), (NOW_US + seq.cast_signed(), id(seq)));
+        assert_eq!((row.roles, row.latency_us), (vec!["analyst".to_owned()], 12));
     }
 }
 
 async fn a_large_store_is_estimated_by_words_that_the_database_knows(ground: Ground) {
     let store = ground.open().await.unwrap();
-    ingest(&store, PLANE, &batch(1, 1..=40), NOW_MS)
-        .await
-        .unwrap();
+    ingest(&store, PLANE, &batch(1, 1..=40), NOW_MS).await.unwrap();
     if matches!(ground.place, Place::Postgres(_)) {
         // what autovacuum does in time
         let analyze = Statement::new("ANALYZE audit_logs", []);
@@ -221,8 +134,5 @@ async fn a_large_store_is_estimated_by_words_that_the_database_knows(ground: Gro
 /// The JSON of record `seq`, with another time.
 fn at(seq: u64, ts_unix_us: i64) -> String {
     let everyday = NOW_US + seq.cast_signed();
-    event(seq, "").replace(
-        &format!("\"ts\":{everyday}"),
-        &format!("\"ts\":{ts_unix_us}"),
-    )
+    event(seq, "").replace(&format!("\"ts\":{everyday}"), &format!("\"ts\":{ts_unix_us}"))
 }

@@ -22,23 +22,15 @@ async fn a_database_with_tables_of_somebody_else_is_refused_and_left_alone(groun
     for _ in 0..2 {
         let refused = ground.open().await.unwrap_err();
         assert!(matches!(refused, StoreError::Foreign { .. }), "{refused}");
-        assert!(
-            refused.to_string().contains("belongs to something else"),
-            "{refused}"
-        );
+        assert!(refused.to_string().contains("belongs to something else"), "{refused}");
         assert!(refused.to_string().contains("theirs"), "{refused}");
     }
     ground.run("DROP TABLE theirs").await;
-    ground
-        .open()
-        .await
-        .expect("nothing of ours was left behind either");
+    ground.open().await.expect("nothing of ours was left behind either");
 }
 
 async fn a_schema_version_of_somebody_else_is_not_ours(ground: Ground) {
-    ground
-        .run("CREATE TABLE schema_version (version int)")
-        .await;
+    ground.run("CREATE TABLE schema_version (version int)").await;
     ground.run("INSERT INTO schema_version VALUES (1)").await;
     let refused = ground.open().await.unwrap_err();
     assert!(matches!(refused, StoreError::Foreign { .. }), "{refused}");
@@ -48,17 +40,10 @@ async fn a_newer_schema_is_refused_plainly(ground: Ground) {
     let store = ground.open().await.unwrap();
     let newer = "INSERT INTO schema_version (version, name, product, applied_unix_ms) \
                  VALUES (99, 'later', 'sentinel', 0)";
-    store
-        .engine
-        .write("pretend", vec![Statement::new(newer, [])])
-        .await
-        .unwrap();
+    store.engine.write("pretend", vec![Statement::new(newer, [])]).await.unwrap();
     store.close().await;
     let refused = ground.open().await.unwrap_err();
-    assert!(
-        matches!(refused, StoreError::Newer { found: 99, .. }),
-        "{refused}"
-    );
+    assert!(matches!(refused, StoreError::Newer { found: 99, .. }), "{refused}");
     assert_eq!(refused.fault(), Fault::Final);
 }
 
@@ -82,28 +67,12 @@ async fn what_was_written_is_there_after_closing(ground: Ground) {
     let number = store.append_revision(revision("a")).await.unwrap();
     store.make_current(0, number).await.unwrap();
     store.close().await;
-    assert!(
-        store.ping().await.is_err(),
-        "a closed store answers nothing"
-    );
-    let current = ground
-        .open()
-        .await
-        .unwrap()
-        .current_revision()
-        .await
-        .unwrap()
-        .unwrap();
-    assert_eq!(
-        (current.text.as_str(), current.revision.number),
-        ("a", number)
-    );
+    assert!(store.ping().await.is_err(), "a closed store answers nothing");
+    let current = ground.open().await.unwrap().current_revision().await.unwrap().unwrap();
+    assert_eq!((current.text.as_str(), current.revision.number), ("a", number));
     if let Place::Sqlite(path) = &ground.place {
         use std::os::unix::fs::PermissionsExt as _;
-        assert_eq!(
-            std::fs::metadata(path).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
+        assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 }
 
@@ -127,15 +96,8 @@ async fn a_session_released_inside_a_transaction_loses_nobody_elses_rows(ground:
         };
         store.begin_action(&action).await.unwrap();
     }
-    assert!(
-        other.revision(number).await.unwrap().is_some(),
-        "committed work is seen by others"
-    );
-    assert_eq!(
-        other.actions(10).await.unwrap().len(),
-        3,
-        "acknowledged autocommit rows are seen by others"
-    );
+    assert!(other.revision(number).await.unwrap().is_some(), "committed work is seen by others");
+    assert_eq!(other.actions(10).await.unwrap().len(), 3, "acknowledged autocommit rows are seen by others");
 }
 
 pub(super) fn revision(text: &str) -> NewRevision {

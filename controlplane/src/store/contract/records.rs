@@ -20,16 +20,9 @@ pub(super) fn event(seq: u64, extra: &str) -> String {
 }
 
 pub(super) fn record(seq: u64, event: &str) -> AuditRecord {
-    AuditRecord {
-        seq,
-        prev_hash: vec![7; 32],
-        event: event.as_bytes().to_vec(),
-    }
+    AuditRecord { seq, prev_hash: vec![7; 32], event: event.as_bytes().to_vec() }
 }
 
 pub(super) fn batch(epoch: u64, seqs: std::ops::RangeInclusive<u64>) -> AuditBatch {
-    AuditBatch {
-        epoch,
-        records: seqs.map(|seq| record(seq, &event(seq, ""))).collect(),
-    }
+    AuditBatch { epoch, records: seqs.map(|seq| record(seq, &event(seq, ""))).collect() }
 }

@@ -25,9 +25,7 @@ const QUARANTINE: &str = "INSERT INTO audit_quarantine (plane_id, epoch, seq, pr
 impl PostgresEngine {
     pub(super) async fn insert_rows(&self, rows: &[AuditInsert<'_>]) -> Result<u64, StoreError> {
         let text = |of: for<'a> fn(&'a AuditInsert<'a>) -> &'a str| {
-            rows.iter()
-                .map(|row| of(row).to_owned())
-                .collect::<Vec<_>>()
+            rows.iter().map(|row| of(row).to_owned()).collect::<Vec<_>>()
         };
         let number = |of: fn(&AuditInsert<'_>) -> i64| rows.iter().map(of).collect::<Vec<_>>();
         let bytes = |of: fn(&AuditInsert<'_>) -> Vec<u8>| rows.iter().map(of).collect::<Vec<_>>();
@@ -44,19 +42,11 @@ impl PostgresEngine {
             .bind(text(|row| &row.tool))
             .bind(text(|row| &row.backend))
             .bind(text(|row| &row.method))
-            .bind(
-                rows.iter()
-                    .map(|row| row.arguments.map(str::to_owned))
-                    .collect::<Vec<_>>(),
-            )
+            .bind(rows.iter().map(|row| row.arguments.map(str::to_owned)).collect::<Vec<_>>())
             .bind(text(|row| &row.arguments_note))
             .bind(text(|row| &row.status))
             .bind(text(|row| &row.kind))
-            .bind(
-                rows.iter()
-                    .map(|row| row.parent.clone())
-                    .collect::<Vec<_>>(),
-            )
+            .bind(rows.iter().map(|row| row.parent.clone()).collect::<Vec<_>>())
             .bind(number(|row| row.count))
             .bind(number(|row| row.latency_us))
             .bind(number(|row| row.backend_latency_us))
@@ -64,40 +54,20 @@ impl PostgresEngine {
             .bind(bytes(|row| row.event.to_vec()))
             .execute(&self.pool)
             .await;
-        Ok(done
-            .map_err(|source| self.failed("insert audit rows", source))?
-            .rows_affected())
+        Ok(done.map_err(|source| self.failed("insert audit rows", source))?.rows_affected())
     }
 
     pub(super) async fn insert_guilty(&self, rows: &[Quarantined<'_>]) -> Result<u64, StoreError> {
         let done = sqlx::query(QUARANTINE)
-            .bind(
-                rows.iter()
-                    .map(|row| row.plane_id.to_owned())
-                    .collect::<Vec<_>>(),
-            )
+            .bind(rows.iter().map(|row| row.plane_id.to_owned()).collect::<Vec<_>>())
             .bind(rows.iter().map(|row| row.epoch).collect::<Vec<_>>())
             .bind(rows.iter().map(|row| row.seq).collect::<Vec<_>>())
-            .bind(
-                rows.iter()
-                    .map(|row| row.prev_hash.to_vec())
-                    .collect::<Vec<_>>(),
-            )
-            .bind(
-                rows.iter()
-                    .map(|row| row.event.to_vec())
-                    .collect::<Vec<_>>(),
-            )
-            .bind(
-                rows.iter()
-                    .map(|row| row.reason.clone())
-                    .collect::<Vec<_>>(),
-            )
+            .bind(rows.iter().map(|row| row.prev_hash.to_vec()).collect::<Vec<_>>())
+            .bind(rows.iter().map(|row| row.event.to_vec()).collect::<Vec<_>>())
+            .bind(rows.iter().map(|row| row.reason.clone()).collect::<Vec<_>>())
             .bind(rows.iter().map(|row| row.at_unix_ms).collect::<Vec<_>>())
             .execute(&self.pool)
             .await;
-        Ok(done
-            .map_err(|source| self.failed("keep records in quarantine", source))?
-            .rows_affected())
+        Ok(done.map_err(|source| self.failed("keep records in quarantine", source))?.rows_affected())
     }
 }

@@ -24,10 +24,7 @@ impl PostgresEngine {
     pub(super) async fn make_days(&self, now_unix_us: i64) -> Result<(), StoreError> {
         const WHAT: &str = "make the days of audit_logs";
         for ahead in 0..=AHEAD {
-            let from = now_unix_us
-                .div_euclid(DAY_US)
-                .saturating_add(ahead)
-                .saturating_mul(DAY_US);
+            let from = now_unix_us.div_euclid(DAY_US).saturating_add(ahead).saturating_mul(DAY_US);
             let day = day_name(from)?;
             if self.days().await?.contains(&day) {
                 continue;
@@ -90,14 +87,8 @@ impl PostgresEngine {
                 before_unix_us.div_euclid(1000),
             ),
         ] {
-            let done = sqlx::query(sql)
-                .bind(before)
-                .bind(PIECE)
-                .execute(&self.pool)
-                .await;
-            forgotten.rows += done
-                .map_err(|source| self.failed(WHAT, source))?
-                .rows_affected();
+            let done = sqlx::query(sql).bind(before).bind(PIECE).execute(&self.pool).await;
+            forgotten.rows += done.map_err(|source| self.failed(WHAT, source))?.rows_affected();
         }
         Ok(forgotten)
     }
@@ -105,9 +96,7 @@ impl PostgresEngine {
     /// The partitions' names, oldest first: they sort as their days do.
     async fn days(&self) -> Result<Vec<String>, StoreError> {
         use crate::store::engine::Engine as _;
-        let rows = self
-            .read("list the days of audit_logs", Statement::new(DAYS, []))
-            .await?;
+        let rows = self.read("list the days of audit_logs", Statement::new(DAYS, [])).await?;
         rows.iter().map(|row: &Row| row.value("day")).collect()
     }
 }
@@ -131,19 +120,11 @@ fn day_name(unix_us: i64) -> Result<String, StoreError> {
 }
 
 fn bound(unix_us: i64) -> Result<String, StoreError> {
-    Ok(format!(
-        "{} 00:00:00+00",
-        civil(unix_us)?.strftime("%Y-%m-%d")
-    ))
+    Ok(format!("{} 00:00:00+00", civil(unix_us)?.strftime("%Y-%m-%d")))
 }
 
 fn civil(unix_us: i64) -> Result<jiff::civil::Date, StoreError> {
-    let out_of_range = |_| StoreError::OutOfRange {
-        what: "the time of day",
-        value: u64::try_from(unix_us).unwrap_or_default(),
-    };
-    Ok(Timestamp::from_microsecond(unix_us)
-        .map_err(out_of_range)?
-        .to_zoned(TimeZone::UTC)
-        .date())
+    let out_of_range =
+        |_| StoreError::OutOfRange { what: "the time of day", value: u64::try_from(unix_us).unwrap_or_default() };
+    Ok(Timestamp::from_microsecond(unix_us).map_err(out_of_range)?.to_zoned(TimeZone::UTC).date())
 }

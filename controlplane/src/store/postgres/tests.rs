@@ -16,41 +16,19 @@ async fn rows_in_the_default_partition_move_before_their_day_is_made() {
     let ground = fixtures::postgres().await;
     let engine = open(&ground.place).await;
     let days: Vec<i64> = vec![-3, 0, 0, 3, 9];
-    let rows: Vec<AuditInsert<'_>> = (1..)
-        .zip(&days)
-        .map(|(seq, days)| row(seq, NOW_US + days * DAY_US))
-        .collect();
+    let rows: Vec<AuditInsert<'_>> = (1..).zip(&days).map(|(seq, days)| row(seq, NOW_US + days * DAY_US)).collect();
     engine.insert_rows(&rows).await.unwrap();
     assert_eq!(count(&engine, "audit_logs_default").await, 5);
     engine.make_days(NOW_US).await.unwrap();
-    engine
-        .make_days(NOW_US)
-        .await
-        .expect("again changes nothing");
-    assert_eq!(
-        count(&engine, "audit_logs_default").await,
-        2,
-        "the past and the far future stay in the net"
-    );
+    engine.make_days(NOW_US).await.expect("again changes nothing");
+    assert_eq!(count(&engine, "audit_logs_default").await, 2, "the past and the far future stay in the net");
     assert_eq!(count(&engine, "audit_logs_20261123").await, 2);
     assert_eq!(count(&engine, "audit_logs_20261126").await, 1);
-    assert_eq!(
-        count(&engine, "audit_logs_20261130").await,
-        0,
-        "seven days ahead"
-    );
-    assert_eq!(
-        engine.insert_rows(&rows).await.unwrap(),
-        0,
-        "the same records are still known"
-    );
+    assert_eq!(count(&engine, "audit_logs_20261130").await, 0, "seven days ahead");
+    assert_eq!(engine.insert_rows(&rows).await.unwrap(), 0, "the same records are still known");
     engine.make_days(NOW_US + 2 * DAY_US).await.unwrap();
     assert_eq!(count(&engine, "audit_logs_20261202").await, 1);
-    assert_eq!(
-        count(&engine, "audit_logs").await,
-        5,
-        "none was lost on the way"
-    );
+    assert_eq!(count(&engine, "audit_logs").await, 5, "none was lost on the way");
 }
 
 #[tokio::test]
@@ -60,12 +38,11 @@ async fn two_programs_that_make_days_together_make_each_once() {
     let (a, b) = tokio::join!(one.make_days(NOW_US), two.make_days(NOW_US));
     a.unwrap();
     b.unwrap();
-    let days = sqlx::query_scalar::<_, i64>(
-        "SELECT COUNT(*) FROM pg_inherits WHERE inhparent = 'audit_logs'::regclass",
-    )
-    .fetch_one(&one.pool)
-    .await
-    .unwrap();
+    let days =
+        sqlx::query_scalar::<_, i64>("SELECT COUNT(*) FROM pg_inherits WHERE inhparent = 'audit_logs'::regclass")
+            .fetch_one(&one.pool)
+            .await
+            .unwrap();
     assert_eq!(days, 9, "eight days and the net");
 }
 
@@ -80,11 +57,8 @@ async fn a_session_has_our_schema_and_limits() {
         ("lock_timeout", "3s"),
         ("idle_in_transaction_session_timeout", "15s"),
     ] {
-        let found: String = sqlx::query_scalar("SELECT current_setting($1)")
-            .bind(setting)
-            .fetch_one(&engine.pool)
-            .await
-            .unwrap();
+        let found: String =
+            sqlx::query_scalar("SELECT current_setting($1)").bind(setting).fetch_one(&engine.pool).await.unwrap();
         assert_eq!(found, value, "{setting}");
     }
 }
@@ -93,10 +67,7 @@ async fn a_session_has_our_schema_and_limits() {
 async fn a_server_that_only_reads_is_a_passing_fault_and_its_sessions_are_let_go() {
     let ground = fixtures::postgres().await;
     let engine = open(&ground.place).await;
-    sqlx::raw_sql("SET default_transaction_read_only = on")
-        .execute(&engine.pool)
-        .await
-        .unwrap();
+    sqlx::raw_sql("SET default_transaction_read_only = on").execute(&engine.pool).await.unwrap();
     let back = async {
         while engine.pool.num_idle() != 1 {
             tokio::task::yield_now().await;
@@ -105,14 +76,8 @@ async fn a_server_that_only_reads_is_a_passing_fault_and_its_sessions_are_let_go
     let waited = tokio::time::timeout(Duration::from_secs(10), back).await;
     waited.expect("the session comes back to the pool");
     let refused = engine.insert_rows(&[row(1, NOW_US)]).await.unwrap_err();
-    assert_eq!(
-        (refused.code(), refused.fault()),
-        (Some("25006"), Fault::Passing)
-    );
-    engine
-        .insert_rows(&[row(1, NOW_US)])
-        .await
-        .expect("a new session leads to the server that writes");
+    assert_eq!((refused.code(), refused.fault()), (Some("25006"), Fault::Passing));
+    engine.insert_rows(&[row(1, NOW_US)]).await.expect("a new session leads to the server that writes");
 }
 
 #[tokio::test]
@@ -136,22 +101,11 @@ async fn a_begin_that_is_dropped_midway_costs_no_acknowledged_row() {
 #[tokio::test]
 async fn a_server_that_is_away_is_a_passing_fault_and_a_wrong_address_is_not() {
     let nobody = tempfile::tempdir().unwrap();
-    let away = format!(
-        "postgres://u:hush@localhost/d?host={}",
-        nobody.path().display()
-    );
-    for (url, fault) in [
-        (away.as_str(), Fault::Passing),
-        ("mysql//hush", Fault::Final),
-    ] {
-        let refused = PostgresEngine::open(&SecretString::from(url), NOW_MS)
-            .await
-            .unwrap_err();
+    let away = format!("postgres://u:hush@localhost/d?host={}", nobody.path().display());
+    for (url, fault) in [(away.as_str(), Fault::Passing), ("mysql//hush", Fault::Final)] {
+        let refused = PostgresEngine::open(&SecretString::from(url), NOW_MS).await.unwrap_err();
         assert_eq!(refused.fault(), fault, "{refused}");
-        assert!(
-            !format!("{refused} {refused:?}").contains("hush"),
-            "{refused:?}"
-        );
+        assert!(!format!("{refused} {refused:?}").contains("hush"), "{refused:?}");
     }
 }
 
@@ -178,25 +132,17 @@ async fn a_row_that_the_database_refuses_lies_in_quarantine_with_its_code() {
     let done = ingest(&store, plane, &batch, NOW_MS).await.unwrap();
     assert_eq!((done.up_to, done.inserted, done.quarantined), (9, 8, 1));
     let (_, _, seq, reason) = store.quarantine(1).await.unwrap().remove(0);
-    assert_eq!(
-        (seq, reason.as_str()),
-        (7, "the database refused the row (54000)")
-    );
+    assert_eq!((seq, reason.as_str()), (7, "the database refused the row (54000)"));
 }
 
 async fn open(place: &Place) -> PostgresEngine {
-    let Place::Postgres(url) = place else {
-        panic!("not a Postgres ground")
-    };
+    let Place::Postgres(url) = place else { panic!("not a Postgres ground") };
     PostgresEngine::open(url, NOW_MS).await.unwrap()
 }
 
 async fn count(engine: &PostgresEngine, table: &str) -> i64 {
     let sql = sqlx::AssertSqlSafe(format!("SELECT COUNT(*) FROM {table}"));
-    sqlx::query_scalar(sql)
-        .fetch_one(&engine.pool)
-        .await
-        .unwrap()
+    sqlx::query_scalar(sql).fetch_one(&engine.pool).await.unwrap()
 }
 
 fn row(seq: i64, ts_unix_us: i64) -> AuditInsert<'static> {

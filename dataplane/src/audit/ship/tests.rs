@@ -32,16 +32,8 @@ struct Store {
 impl AuditService for Store {
     type IngestStream = ReceiverStream<Result<IngestAck, Status>>;
 
-    async fn ingest(
-        &self,
-        request: Request<Streaming<AuditBatch>>,
-    ) -> Result<Response<Self::IngestStream>, Status> {
-        let shown = |name| {
-            request
-                .metadata()
-                .get(name)
-                .map(|value| value.to_str().unwrap().to_owned())
-        };
+    async fn ingest(&self, request: Request<Streaming<AuditBatch>>) -> Result<Response<Self::IngestStream>, Status> {
+        let shown = |name| request.metadata().get(name).map(|value| value.to_str().unwrap().to_owned());
         if shown("authorization").as_deref() != Some("Bearer token")
             || shown("sentinel-plane-id") != Some(Uuid::from_u128(7).to_string())
             || shown("sentinel-plane-secret").as_deref() != Some("0102")
@@ -57,11 +49,7 @@ impl AuditService for Store {
                 let mut seq = 0;
                 for record in batch.records {
                     seq = record.seq;
-                    let known = store
-                        .stored
-                        .lock()
-                        .unwrap()
-                        .insert((batch.epoch, seq), record.event.clone());
+                    let known = store.stored.lock().unwrap().insert((batch.epoch, seq), record.event.clone());
                     if known.is_some_and(|known| known == record.event) {
                         store.repeats.fetch_add(1, Ordering::Relaxed);
                     }
@@ -69,11 +57,7 @@ impl AuditService for Store {
                 if store.acks.fetch_add(1, Ordering::Relaxed) % 3 == 2 {
                     return;
                 }
-                let ack = IngestAck {
-                    epoch: batch.epoch,
-                    seq,
-                    quarantined: 0,
-                };
+                let ack = IngestAck { epoch: batch.epoch, seq, quarantined: 0 };
                 if down.send(Ok(ack)).await.is_err() {
                     return;
                 }
@@ -84,34 +68,19 @@ impl AuditService for Store {
 }
 
 fn channel_to(path: PathBuf) -> Channel {
-    Endpoint::from_static("http://controlplane").connect_with_connector_lazy(tower::service_fn(
-        move |_| {
-            let path = path.clone();
-            async move { UnixStream::connect(path).await.map(TokioIo::new) }
-        },
-    ))
+    Endpoint::from_static("http://controlplane").connect_with_connector_lazy(tower::service_fn(move |_| {
+        let path = path.clone();
+        async move { UnixStream::connect(path).await.map(TokioIo::new) }
+    }))
 }
 
 fn open(dir: &std::path::Path, epoch: u64) -> Spool {
-    Spool::open(
-        dir,
-        Uuid::from_u128(7),
-        epoch,
-        Limits::default(),
-        &Clock::system(),
-    )
-    .unwrap()
-    .spool
+    Spool::open(dir, Uuid::from_u128(7), epoch, Limits::default(), &Clock::system()).unwrap().spool
 }
 
 fn put(spool: &Spool, count: u32) {
     for n in 0..count {
-        spool
-            .append(
-                spool.reserve().unwrap(),
-                format!("{{\"n\":{n}}}").as_bytes(),
-            )
-            .unwrap();
+        spool.append(spool.reserve().unwrap(), format!("{{\"n\":{n}}}").as_bytes()).unwrap();
     }
 }
 
@@ -136,29 +105,18 @@ async fn with_every_third_ack_lost_each_record_is_stored_and_then_forgotten() {
     let tasks = TaskTracker::new();
     let (stop, server_stop) = (CancellationToken::new(), CancellationToken::new());
     let server = Server::builder().add_service(AuditServiceServer::new(store.clone()));
-    let serving = tasks.spawn(
-        server.serve_with_incoming_shutdown(listener, server_stop.clone().cancelled_owned()),
-    );
+    let serving = tasks.spawn(server.serve_with_incoming_shutdown(listener, server_stop.clone().cancelled_owned()));
     let credentials = Credentials::new("token", Uuid::from_u128(7), &[1, 2]).unwrap();
     let connect = move || (channel_to(socket.clone()), credentials.clone());
     let shipping = tasks.spawn(run(spool.clone(), connect, stop.clone()));
     until("all acked", || spool.backlog().records == 0).await;
     put(&spool, 10);
     stop.cancel();
-    timeout(Duration::from_secs(10), shipping)
-        .await
-        .unwrap()
-        .unwrap();
-    let expected: Vec<(u64, u64)> = (1..=1_201)
-        .map(|seq| (4, seq))
-        .chain((1..=2_311).map(|seq| (5, seq)))
-        .collect();
+    timeout(Duration::from_secs(10), shipping).await.unwrap().unwrap();
+    let expected: Vec<(u64, u64)> = (1..=1_201).map(|seq| (4, seq)).chain((1..=2_311).map(|seq| (5, seq))).collect();
     let stored: Vec<(u64, u64)> = store.stored.lock().unwrap().keys().copied().collect();
     assert_eq!(stored, expected);
-    assert!(
-        store.repeats.load(Ordering::Relaxed) > 0,
-        "no ack was lost: the test shows nothing"
-    );
+    assert!(store.repeats.load(Ordering::Relaxed) > 0, "no ack was lost: the test shows nothing");
     server_stop.cancel();
     drop(serving);
 }

@@ -127,9 +127,7 @@ pub(super) fn read(bytes: &[u8]) -> Found<'_> {
 
 fn size_of(bytes: &[u8]) -> Option<usize> {
     let length = usize::try_from(u32::from_le_bytes(*bytes.first_chunk()?)).ok()?;
-    (HEAD..=HEAD + MAX_EVENT)
-        .contains(&length)
-        .then_some(PREFIX + length)
+    (HEAD..=HEAD + MAX_EVENT).contains(&length).then_some(PREFIX + length)
 }
 
 fn good(bytes: &[u8]) -> Option<Frame<'_>> {
@@ -161,13 +159,8 @@ mod tests {
     fn a_frame_reads_back_and_any_cut_or_flip_is_seen() {
         let mut out = Vec::new();
         write(&mut out, 7, 9, &[3; 32], b"{\"v\":1}");
-        let Found::Good(frame) = read(&out) else {
-            panic!("not read back")
-        };
-        assert_eq!(
-            (frame.epoch, frame.seq, frame.before, frame.event),
-            (7, 9, [3; 32], &b"{\"v\":1}"[..])
-        );
+        let Found::Good(frame) = read(&out) else { panic!("not read back") };
+        assert_eq!((frame.epoch, frame.seq, frame.before, frame.event), (7, 9, [3; 32], &b"{\"v\":1}"[..]));
         assert_eq!(frame.bytes, out.len());
         for end in 1..out.len() {
             assert_eq!(read(&out[..end]), Found::Bad);

@@ -35,14 +35,8 @@ use writer::Shared;
 /// Why a spool cannot be opened.
 #[derive(Debug, Error)]
 pub enum SpoolError {
-    #[error(
-        "spool {path}: {doing} failed: {source}; see that the folder is writable and the disk has room"
-    )]
-    Io {
-        path: PathBuf,
-        doing: &'static str,
-        source: io::Error,
-    },
+    #[error("spool {path}: {doing} failed: {source}; see that the folder is writable and the disk has room")]
+    Io { path: PathBuf, doing: &'static str, source: io::Error },
     #[error("spool: what was acknowledged last is not readable: {0}")]
     Acked(#[from] DiskError),
     #[error("spool: the start of this run could not be recorded: {0}")]
@@ -76,13 +70,7 @@ impl Spool {
     ///
     /// # Errors
     /// When the folder, the acked position or the first segment cannot be read or written.
-    pub fn open(
-        dir: &Path,
-        plane: Uuid,
-        epoch: u64,
-        limits: Limits,
-        clock: &Clock,
-    ) -> Result<Opened, SpoolError> {
+    pub fn open(dir: &Path, plane: Uuid, epoch: u64, limits: Limits, clock: &Clock) -> Result<Opened, SpoolError> {
         Self::open_with(dir, plane, epoch, limits, clock, Arc::new(OnDisk))
     }
 

@@ -91,27 +91,14 @@ impl Acked {
         let (hash, rest) = rest.split_first_chunk()?;
         let (ordinal, rest) = rest.split_first_chunk()?;
         let offset = rest.first_chunk()?;
-        let cursor = Cursor {
-            ordinal: u64::from_le_bytes(*ordinal),
-            offset: u64::from_le_bytes(*offset),
-        };
-        Some(Self {
-            epoch: u64::from_le_bytes(*epoch),
-            seq: u64::from_le_bytes(*seq),
-            hash: *hash,
-            cursor,
-        })
+        let cursor = Cursor { ordinal: u64::from_le_bytes(*ordinal), offset: u64::from_le_bytes(*offset) };
+        Some(Self { epoch: u64::from_le_bytes(*epoch), seq: u64::from_le_bytes(*seq), hash: *hash, cursor })
     }
 }
 
 impl Log {
     pub(super) fn new(segments: VecDeque<Arc<Segment>>, acked: Acked, first_free: u64) -> Self {
-        Self {
-            segments,
-            to_sync: Vec::new(),
-            acked,
-            first_free,
-        }
+        Self { segments, to_sync: Vec::new(), acked, first_free }
     }
 
     pub(super) fn next_ordinal(&self) -> u64 {
@@ -124,10 +111,7 @@ impl Log {
     }
 
     fn at_or_after(&self, ordinal: u64) -> Option<Arc<Segment>> {
-        self.segments
-            .iter()
-            .find(|segment| segment.ordinal >= ordinal)
-            .cloned()
+        self.segments.iter().find(|segment| segment.ordinal >= ordinal).cloned()
     }
 }
 
@@ -138,18 +122,12 @@ impl Shared {
                 return Ok(None);
             };
             if segment.ordinal > from.ordinal {
-                from = Cursor {
-                    ordinal: segment.ordinal,
-                    offset: 0,
-                };
+                from = Cursor { ordinal: segment.ordinal, offset: 0 };
             }
             // in this order: the length of a sealed segment is final
             let sealed = segment.is_sealed();
             let left = segment.length().saturating_sub(from.offset);
-            let following = Cursor {
-                ordinal: segment.ordinal.saturating_add(1),
-                offset: 0,
-            };
+            let following = Cursor { ordinal: segment.ordinal.saturating_add(1), offset: 0 };
             if left == 0 {
                 if !sealed {
                     return Ok(None);
@@ -157,13 +135,8 @@ impl Shared {
                 from = following;
                 continue;
             }
-            let bytes =
-                read_at(&segment, from.offset, left.min(BATCH_BYTES)).map_err(|source| {
-                    ReadError {
-                        path: segment.path.clone(),
-                        source,
-                    }
-                })?;
+            let bytes = read_at(&segment, from.offset, left.min(BATCH_BYTES))
+                .map_err(|source| ReadError { path: segment.path.clone(), source })?;
             match self.batch_of(&bytes, from) {
                 Ok(batch) => return Ok(Some(batch)),
                 Err(skip) => {
@@ -200,34 +173,16 @@ impl Shared {
             if !follows {
                 break;
             }
-            records.push(AuditRecord {
-                seq: found.seq,
-                prev_hash: found.before.to_vec(),
-                event: found.event.to_vec(),
-            });
-            next.offset = next
-                .offset
-                .saturating_add(u64::try_from(found.bytes).unwrap_or(u64::MAX));
+            records.push(AuditRecord { seq: found.seq, prev_hash: found.before.to_vec(), event: found.event.to_vec() });
+            next.offset = next.offset.saturating_add(u64::try_from(found.bytes).unwrap_or(u64::MAX));
             rest = rest.get(found.bytes..).unwrap_or_default();
             last = Some(found);
         }
         let last = last.ok_or(None)?;
-        let hash = self
-            .chain_of(last.epoch)
-            .next(&last.before, last.seq, last.event);
+        let hash = self.chain_of(last.epoch).next(&last.before, last.seq, last.event);
         let count = u64::try_from(records.len()).unwrap_or(u64::MAX);
-        let mark = Mark {
-            epoch: last.epoch,
-            seq: last.seq,
-            hash,
-            next,
-            records: count,
-        };
-        Ok(Batch {
-            epoch: last.epoch,
-            records,
-            last: mark,
-        })
+        let mark = Mark { epoch: last.epoch, seq: last.seq, hash, next, records: count };
+        Ok(Batch { epoch: last.epoch, records, last: mark })
     }
 
     fn chain_of(&self, epoch: u64) -> Chain {
@@ -239,10 +194,7 @@ impl Shared {
         let kept = fs::hard_link(&segment.path, &aside);
         let path = segment.path.display();
         self.note(match kept {
-            Ok(()) => format!(
-                "{path} is damaged at byte {offset}: kept as {}",
-                aside.display()
-            ),
+            Ok(()) => format!("{path} is damaged at byte {offset}: kept as {}", aside.display()),
             Err(error) => {
                 format!("{path} is damaged at byte {offset}, and could not be kept: {error}")
             }
@@ -256,29 +208,17 @@ impl Shared {
             if mark.next <= log.acked.cursor {
                 return Ok(());
             }
-            log.acked = Acked {
-                epoch: mark.epoch,
-                seq: mark.seq,
-                hash: mark.hash,
-                cursor: mark.next,
-            };
+            log.acked = Acked { epoch: mark.epoch, seq: mark.seq, hash: mark.hash, cursor: mark.next };
             self.room.forget(mark.records, 0);
             while let Some(segment) = log.segments.front() {
                 let sealed = segment.is_sealed();
-                let end = Cursor {
-                    ordinal: segment.ordinal,
-                    offset: segment.length(),
-                };
+                let end = Cursor { ordinal: segment.ordinal, offset: segment.length() };
                 if !sealed || end > mark.next {
                     break;
                 }
                 gone.extend(log.segments.pop_front());
             }
-            log.to_sync.retain(|open| {
-                !gone
-                    .iter()
-                    .any(|segment| segment.ordinal == open.segment.ordinal)
-            });
+            log.to_sync.retain(|open| !gone.iter().any(|segment| segment.ordinal == open.segment.ordinal));
         }
         if gone.is_empty() {
             return Ok(());
@@ -290,11 +230,7 @@ impl Shared {
             match fs::remove_file(&segment.path) {
                 Err(source) if source.kind() != io::ErrorKind::NotFound => {
                     let path = segment.path.clone();
-                    return Err(SpoolError::Io {
-                        path,
-                        doing: "deleting a stored segment",
-                        source,
-                    });
+                    return Err(SpoolError::Io { path, doing: "deleting a stored segment", source });
                 }
                 _ => {}
             }

@@ -27,23 +27,11 @@ pub(super) fn open(
     clock: &Clock,
     files: Arc<dyn Segments>,
 ) -> Result<Opened, SpoolError> {
-    let failed = |doing| {
-        move |source| SpoolError::Io {
-            path: dir.to_path_buf(),
-            doing,
-            source,
-        }
-    };
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(failed("making the folder"))?;
+    let failed = |doing| move |source| SpoolError::Io { path: dir.to_path_buf(), doing, source };
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed("making the folder"))?;
     let position = StateFile::new(dir, "acked");
     let acked = match position.read() {
-        Ok(loaded) => loaded
-            .and_then(|loaded| Acked::from_bytes(&loaded.bytes))
-            .unwrap_or_default(),
+        Ok(loaded) => loaded.and_then(|loaded| Acked::from_bytes(&loaded.bytes)).unwrap_or_default(),
         Err(error) => {
             tracing::warn!(%error, "the acked position is lost: records may be sent again, which changes nothing");
             Acked::default()
@@ -53,75 +41,30 @@ pub(super) fn open(
     let ordinals = segment::list(dir).map_err(failed("listing the segments"))?;
     for ordinal in &ordinals {
         let last = Some(ordinal) == ordinals.last();
-        found
-            .take(dir, *ordinal, last)
-            .map_err(failed("recovering a segment"))?;
+        found.take(dir, *ordinal, last).map_err(failed("recovering a segment"))?;
     }
     let previous = found.last.or_else(|| {
-        let Acked {
-            epoch,
-            seq,
-            hash,
-            cursor,
-        } = acked;
-        (seq > 0).then_some(Mark {
-            epoch,
-            seq,
-            hash,
-            next: cursor,
-            records: 0,
-        })
+        let Acked { epoch, seq, hash, cursor } = acked;
+        (seq > 0).then_some(Mark { epoch, seq, hash, next: cursor, records: 0 })
     });
-    let first_free = ordinals
-        .last()
-        .copied()
-        .unwrap_or(0)
-        .max(acked.cursor.ordinal)
-        .saturating_add(1);
+    let first_free = ordinals.last().copied().unwrap_or(0).max(acked.cursor.ordinal).saturating_add(1);
     let account = Account::new(limits);
-    account.start_with(
-        found.recovered,
-        found.segments.iter().map(|segment| segment.length()).sum(),
-    );
-    let log = Log::new(
-        found.segments,
-        Acked {
-            cursor: found.from,
-            ..acked
-        },
-        first_free,
-    );
+    account.start_with(found.recovered, found.segments.iter().map(|segment| segment.length()).sum());
+    let log = Log::new(found.segments, Acked { cursor: found.from, ..acked }, first_free);
     let root = chain.root(previous.map(|mark| mark.hash));
-    let shared = Arc::new(Shared::new(
-        dir.to_path_buf(),
-        (chain, epoch, root),
-        files,
-        account,
-        log,
-        position,
-    ));
+    let shared = Arc::new(Shared::new(dir.to_path_buf(), (chain, epoch, root), files, account, log, position));
     if let Err(error) = shared.hold_back() {
         shared.note(format!("holding back room for audit records: {error}"));
     }
     let before = previous.map(|mark| (mark.epoch, mark.hash));
     shared.append(&event::start(clock, before))?;
     for path in &found.set_aside {
-        let name = path
-            .file_name()
-            .map(|name| name.to_string_lossy())
-            .unwrap_or_default();
-        shared.append(&event::gap(
-            clock,
-            0,
-            &format!("a damaged segment was set aside as {name}"),
-        ))?;
+        let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+        shared.append(&event::gap(clock, 0, &format!("a damaged segment was set aside as {name}")))?;
     }
     let thread = Syncing::start(&shared, clock)?;
     Ok(Opened {
-        spool: Spool {
-            shared,
-            _thread: Arc::new(thread),
-        },
+        spool: Spool { shared, _thread: Arc::new(thread) },
         recovered: found.recovered,
         torn_bytes: found.torn,
         set_aside: found.set_aside,
@@ -175,21 +118,10 @@ impl Recovery {
             self.torn = scan.tail;
         }
         self.count(&bytes, ordinal)?;
-        if self.from
-            == (Cursor {
-                ordinal,
-                offset: length_of(&bytes),
-            })
-            || bytes.is_empty()
-        {
+        if self.from == (Cursor { ordinal, offset: length_of(&bytes) }) || bytes.is_empty() {
             return fs::remove_file(&path);
         }
-        self.segments.push_back(Arc::new(Segment::new(
-            dir,
-            ordinal,
-            length_of(&bytes),
-            true,
-        )));
+        self.segments.push_back(Arc::new(Segment::new(dir, ordinal, length_of(&bytes), true)));
         Ok(())
     }
 
@@ -199,17 +131,8 @@ impl Recovery {
             rest = rest.get(frame.bytes..).unwrap_or_default();
             let offset = length_of(bytes).saturating_sub(length_of(rest));
             let next = Cursor { ordinal, offset };
-            let hash = self
-                .chain
-                .of_epoch(frame.epoch)
-                .next(&frame.before, frame.seq, frame.event);
-            self.last = Some(Mark {
-                epoch: frame.epoch,
-                seq: frame.seq,
-                hash,
-                next,
-                records: 0,
-            });
+            let hash = self.chain.of_epoch(frame.epoch).next(&frame.before, frame.seq, frame.event);
+            self.last = Some(Mark { epoch: frame.epoch, seq: frame.seq, hash, next, records: 0 });
             self.recovered = self.recovered.saturating_add(1);
             if (frame.epoch, frame.seq) == (self.acked.epoch, self.acked.seq) {
                 // all before it was stored, in whatever segment it lies
@@ -242,8 +165,7 @@ impl Scan {
         loop {
             let size = match frame::read(rest) {
                 Found::Good(frame) => {
-                    scan.good
-                        .extend(rest.get(..frame.bytes).unwrap_or_default());
+                    scan.good.extend(rest.get(..frame.bytes).unwrap_or_default());
                     frame.bytes
                 }
                 Found::Skip(size) => {

@@ -26,25 +26,16 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            bytes: 1 << 30,
-            records: 1_000_000,
-            held_back: 16 << 20,
-            segment_bytes: 8 << 20,
-        }
+        Self { bytes: 1 << 30, records: 1_000_000, held_back: 16 << 20, segment_bytes: 8 << 20 }
     }
 }
 
 /// No record can be promised: the call must be refused (`audit_unavailable`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Full {
-    #[error(
-        "the audit spool is at its cap; see that the control plane is there to take the records"
-    )]
+    #[error("the audit spool is at its cap; see that the control plane is there to take the records")]
     Cap,
-    #[error(
-        "the audit spool's disk is full or failing; make room, or see the plane's log for the error"
-    )]
+    #[error("the audit spool's disk is full or failing; make room, or see the plane's log for the error")]
     Disk,
 }
 
@@ -84,10 +75,7 @@ pub(super) struct Account {
 
 impl Account {
     pub(super) fn new(limits: Limits) -> Self {
-        Self {
-            limits,
-            ..Self::default()
-        }
+        Self { limits, ..Self::default() }
     }
 
     /// What an earlier run left.
@@ -97,20 +85,13 @@ impl Account {
     }
 
     pub(super) fn backlog(&self) -> Backlog {
-        Backlog {
-            records: self.records.load(Ordering::Relaxed),
-            bytes: self.bytes.load(Ordering::Relaxed),
-        }
+        Backlog { records: self.records.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) }
     }
 
     pub(super) fn forget(&self, records: u64, bytes: u64) {
         let less = |by: u64| move |now: u64| Some(now.saturating_sub(by));
-        let _ = self
-            .records
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less(records));
-        let _ = self
-            .bytes
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less(bytes));
+        let _ = self.records.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less(records));
+        let _ = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less(bytes));
     }
 }
 
@@ -128,14 +109,10 @@ impl Room {
             return Err(Full::Disk);
         }
         let others = account.promised.fetch_add(1, Ordering::Relaxed);
-        let room = Self {
-            shared: Arc::clone(shared),
-        };
+        let room = Self { shared: Arc::clone(shared) };
         let promised = others.saturating_add(1);
         let backlog = account.backlog();
-        let bytes = backlog
-            .bytes
-            .saturating_add(promised.saturating_mul(LARGEST));
+        let bytes = backlog.bytes.saturating_add(promised.saturating_mul(LARGEST));
         let records = backlog.records.saturating_add(promised);
         if bytes > account.limits.bytes || records > account.limits.records {
             return Err(Full::Cap);

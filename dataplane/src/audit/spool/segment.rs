@@ -74,11 +74,7 @@ impl SegmentFile for File {
 
 impl Segments for OnDisk {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn SegmentFile>> {
-        let file = OpenOptions::new()
-            .append(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)?;
+        let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(path)?;
         Ok(Arc::new(file))
     }
 
@@ -88,12 +84,7 @@ impl Segments for OnDisk {
     }
 
     fn hold_back(&self, path: &Path, bytes: u64) -> io::Result<()> {
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)?;
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
         let length = nix::libc::off_t::try_from(bytes).map_err(io::Error::other)?;
         nix::fcntl::fallocate(&file, nix::fcntl::FallocateFlags::empty(), 0, length)?;
         tracing::trace!(fd = file.as_raw_fd(), bytes, "room held back");
@@ -113,12 +104,7 @@ pub(super) struct Segment {
 
 impl Segment {
     pub(super) fn new(dir: &Path, ordinal: u64, length: u64, sealed: bool) -> Self {
-        Self {
-            ordinal,
-            path: path_of(dir, ordinal),
-            length: AtomicU64::new(length),
-            sealed: AtomicBool::new(sealed),
-        }
+        Self { ordinal, path: path_of(dir, ordinal), length: AtomicU64::new(length), sealed: AtomicBool::new(sealed) }
     }
 
     pub(super) fn length(&self) -> u64 {
@@ -139,10 +125,8 @@ pub(super) fn list(dir: &Path) -> io::Result<Vec<u64>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir)? {
         let name = entry?.file_name();
-        let ordinal = name
-            .to_str()
-            .and_then(|name| name.strip_suffix(".seg"))
-            .and_then(|name| name.parse::<u64>().ok());
+        let ordinal =
+            name.to_str().and_then(|name| name.strip_suffix(".seg")).and_then(|name| name.parse::<u64>().ok());
         found.extend(ordinal);
     }
     found.sort_unstable();
@@ -153,11 +137,7 @@ pub(super) fn list(dir: &Path) -> io::Result<Vec<u64>> {
 pub(super) fn aside_of(path: &Path) -> PathBuf {
     let mut number = 0_u32;
     loop {
-        let name = path.with_extension(if number == 0 {
-            "corrupt".to_owned()
-        } else {
-            format!("corrupt.{number}")
-        });
+        let name = path.with_extension(if number == 0 { "corrupt".to_owned() } else { format!("corrupt.{number}") });
         if !name.exists() {
             return name;
         }

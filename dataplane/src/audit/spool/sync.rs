@@ -40,23 +40,15 @@ impl Syncing {
                 source,
             })?;
         drop(shared.syncer.set(thread.thread().clone()));
-        Ok(Self {
-            shared: Arc::clone(shared),
-            thread: Some(thread),
-        })
+        Ok(Self { shared: Arc::clone(shared), thread: Some(thread) })
     }
 }
 
 impl Drop for Syncing {
     fn drop(&mut self) {
         self.shared.stop();
-        if self
-            .thread
-            .take()
-            .is_some_and(|thread| thread.join().is_err())
-        {
-            self.shared
-                .note("the thread that syncs the audit spool panicked".to_owned());
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            self.shared.note("the thread that syncs the audit spool panicked".to_owned());
         }
     }
 }
@@ -94,16 +86,11 @@ impl Shared {
             let sealed = open.segment.is_sealed();
             let synced = open.file.sync();
             if let Err(error) = &synced {
-                self.note(format!(
-                    "fdatasync of {}: {error}",
-                    open.segment.path.display()
-                ));
+                self.note(format!("fdatasync of {}: {error}", open.segment.path.display()));
                 self.give_up(&open);
             }
             if sealed || synced.is_err() {
-                lock(&self.log)
-                    .to_sync
-                    .retain(|other| other.segment.ordinal != open.segment.ordinal);
+                lock(&self.log).to_sync.retain(|other| other.segment.ordinal != open.segment.ordinal);
             }
         }
         if self.folder_changed.swap(false, Ordering::Relaxed)
@@ -118,10 +105,7 @@ impl Shared {
     fn give_up(&self, open: &Open) {
         self.retire(&open.segment);
         if let Err(error) = rewrite(&open.segment) {
-            self.note(format!(
-                "writing {} anew: {error}",
-                open.segment.path.display()
-            ));
+            self.note(format!("writing {} anew: {error}", open.segment.path.display()));
         }
     }
 
@@ -165,9 +149,7 @@ impl Shared {
 
     pub(super) fn hold_back(&self) -> io::Result<()> {
         let path = self.held_back_path();
-        self.files
-            .hold_back(&path, self.room.limits.held_back)
-            .inspect_err(|_| drop(fs::remove_file(&path)))
+        self.files.hold_back(&path, self.room.limits.held_back).inspect_err(|_| drop(fs::remove_file(&path)))
     }
 
     /// Gives the room held back to the records of calls in flight; whether there was any.
@@ -186,12 +168,7 @@ fn rewrite(segment: &Segment) -> io::Result<()> {
 /// Puts `bytes` at `path`, through a file aside.
 pub(super) fn write_whole_file(path: &std::path::Path, bytes: &[u8]) -> io::Result<()> {
     let aside = path.with_extension("new");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&aside)?;
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
     file.write_all(bytes)?;
     file.sync_data()?;
     fs::rename(&aside, path)?;

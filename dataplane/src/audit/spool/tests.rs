@@ -12,12 +12,7 @@ use super::*;
 const PLANE: Uuid = Uuid::from_u128(7);
 
 fn small() -> Limits {
-    Limits {
-        bytes: 64 << 20,
-        records: 10_000,
-        held_back: 1 << 16,
-        segment_bytes: 2048,
-    }
+    Limits { bytes: 64 << 20, records: 10_000, held_back: 1 << 16, segment_bytes: 2048 }
 }
 
 fn open_at(dir: &Path, epoch: u64) -> Opened {
@@ -37,16 +32,8 @@ fn all(spool: &Spool) -> Vec<(u64, u64, String)> {
         let mut head: Option<Hash> = None;
         for record in &batch.records {
             assert!(head.is_none_or(|head| head == *record.prev_hash));
-            head = Some(chain.next(
-                record.prev_hash[..].try_into().unwrap(),
-                record.seq,
-                &record.event,
-            ));
-            found.push((
-                batch.epoch,
-                record.seq,
-                String::from_utf8(record.event.to_vec()).unwrap(),
-            ));
+            head = Some(chain.next(record.prev_hash[..].try_into().unwrap(), record.seq, &record.event));
+            found.push((batch.epoch, record.seq, String::from_utf8(record.event.to_vec()).unwrap()));
         }
         assert_eq!(head, Some(batch.last.hash));
         from = batch.last.next;
@@ -55,11 +42,7 @@ fn all(spool: &Spool) -> Vec<(u64, u64, String)> {
 }
 
 fn calls(spool: &Spool) -> Vec<String> {
-    all(spool)
-        .into_iter()
-        .map(|(_, _, event)| event)
-        .filter(|event| !event.contains("plane/"))
-        .collect()
+    all(spool).into_iter().map(|(_, _, event)| event).filter(|event| !event.contains("plane/")).collect()
 }
 
 #[test]
@@ -72,12 +55,7 @@ fn records_are_numbered_chained_across_segments_and_read_back() {
     }
     let found = all(&spool);
     assert_eq!(found.len(), 101);
-    assert!(
-        found
-            .iter()
-            .zip(1..)
-            .all(|((epoch, seq, _), n)| (*epoch, *seq) == (5, n))
-    );
+    assert!(found.iter().zip(1..).all(|((epoch, seq, _), n)| (*epoch, *seq) == (5, n)));
     assert!(segment::list(dir.path()).unwrap().len() > 2);
     assert_eq!(spool.backlog().records, 101);
 }
@@ -91,18 +69,10 @@ fn the_first_record_names_the_epoch_before_and_its_last_hash() {
     drop(spool);
     let opened = open_at(dir.path(), 6);
     assert_eq!((opened.recovered, opened.torn_bytes), (2, 0));
-    assert_eq!(
-        opened.previous.map(|mark| (mark.epoch, mark.hash)),
-        Some((5, head))
-    );
+    assert_eq!(opened.previous.map(|mark| (mark.epoch, mark.hash)), Some((5, head)));
     let start = all(&opened.spool).pop().unwrap().2;
     let hash = crate::audit::event::hex(&head);
-    assert!(
-        start.contains(&format!(
-            r#""detail":{{"previous_epoch":5,"previous_hash":"{hash}"}}"#
-        )),
-        "{start}"
-    );
+    assert!(start.contains(&format!(r#""detail":{{"previous_epoch":5,"previous_hash":"{hash}"}}"#)), "{start}");
 }
 
 #[test]
@@ -127,10 +97,7 @@ fn acked_segments_are_deleted_and_the_chain_goes_on_after_a_restart() {
     drop(spool);
     let opened = open_at(dir.path(), 6);
     assert_eq!(opened.recovered, 0);
-    assert_eq!(
-        opened.previous.map(|mark| (mark.seq, mark.hash)),
-        Some((101, last.hash))
-    );
+    assert_eq!(opened.previous.map(|mark| (mark.seq, mark.hash)), Some((101, last.hash)));
     assert_eq!(all(&opened.spool).len(), 1);
 }
 
@@ -156,9 +123,7 @@ fn cut_at_every_byte_the_last_segment_gives_a_prefix() {
             opened.torn_bytes == 0,
             end == 0
                 || opened.recovered > 0 && {
-                    let kept = fs::metadata(segment::path_of(copy.path(), 1))
-                        .unwrap()
-                        .len();
+                    let kept = fs::metadata(segment::path_of(copy.path(), 1)).unwrap().len();
                     kept == end as u64
                 }
         );
@@ -181,11 +146,7 @@ fn a_flipped_bit_costs_one_record_and_the_segment_is_set_aside() {
     assert_eq!(opened.set_aside, [path.with_extension("corrupt")]);
     assert!(opened.set_aside[0].exists());
     assert_eq!(calls(&opened.spool).len(), 99);
-    assert!(
-        all(&opened.spool)
-            .iter()
-            .any(|(_, _, event)| event.contains("plane/gap"))
-    );
+    assert!(all(&opened.spool).iter().any(|(_, _, event)| event.contains("plane/gap")));
 }
 
 /// A disk that fails: the nth operation, in one of several ways.
@@ -240,8 +201,8 @@ impl SegmentFile for FailingFile {
             How::Eio | How::Short | How::Crash if !turn(&self.countdown, self.how) => {}
             How::Short => return self.inner.append(&bytes[..bytes.len() / 2]),
             How::Crash => {
-                let first = self.countdown.swap(0, Ordering::SeqCst) == 0
-                    && !self.held_back.with_extension("crashed").exists();
+                let first =
+                    self.countdown.swap(0, Ordering::SeqCst) == 0 && !self.held_back.with_extension("crashed").exists();
                 if first {
                     fs::write(self.held_back.with_extension("crashed"), "").unwrap();
                     self.inner.append(&bytes[..bytes.len() / 2])?;
@@ -275,12 +236,7 @@ impl Segments for Failing {
             return Err(errno(nix::libc::EIO));
         }
         let (inner, countdown, how) = (OnDisk.create(path)?, Arc::clone(&self.countdown), self.how);
-        Ok(Arc::new(FailingFile {
-            inner,
-            countdown,
-            how,
-            held_back,
-        }))
+        Ok(Arc::new(FailingFile { inner, countdown, how, held_back }))
     }
 
     fn room(&self, _: &Path) -> io::Result<u64> {
@@ -293,10 +249,7 @@ impl Segments for Failing {
 }
 
 fn failing(dir: &Path, after: u32, how: How) -> Result<Opened, SpoolError> {
-    let files = Failing {
-        countdown: Arc::new(AtomicU32::new(after)),
-        how,
-    };
+    let files = Failing { countdown: Arc::new(AtomicU32::new(after)), how };
     Spool::open_with(dir, PLANE, 5, small(), &Clock::system(), Arc::new(files))
 }
 
@@ -313,11 +266,7 @@ fn an_error_or_a_short_write_at_any_write_loses_nothing_acknowledged() {
             assert_eq!(calls(&spool), events, "{how:?} at {at}");
             drop(spool);
             let opened = open_at(dir.path(), 6);
-            assert_eq!(
-                calls(&opened.spool),
-                events,
-                "{how:?} at {at}, opened again"
-            );
+            assert_eq!(calls(&opened.spool), events, "{how:?} at {at}, opened again");
         }
     }
 }
@@ -366,25 +315,15 @@ fn a_failed_fsync_is_final_for_its_file_and_its_records_are_written_anew() {
     put(&spool, "{\"n\":2}").unwrap();
     spool.close().unwrap();
     assert_eq!(calls(&spool), ["{\"n\":1}", "{\"n\":2}"]);
-    assert!(
-        spool
-            .counters()
-            .last_error
-            .is_some_and(|error| error.contains("fdatasync"))
-    );
+    assert!(spool.counters().last_error.is_some_and(|error| error.contains("fdatasync")));
     assert!(segment::list(dir.path()).unwrap().len() >= 2);
 }
 
 #[test]
 fn at_the_cap_no_room_is_promised_until_some_is_given_back() {
     let dir = tempfile::tempdir().unwrap();
-    let limits = Limits {
-        records: 4,
-        ..small()
-    };
-    let spool = Spool::open(dir.path(), PLANE, 5, limits, &Clock::system())
-        .unwrap()
-        .spool;
+    let limits = Limits { records: 4, ..small() };
+    let spool = Spool::open(dir.path(), PLANE, 5, limits, &Clock::system()).unwrap().spool;
     let rooms: Vec<Room> = (0..3).map(|_| spool.reserve().unwrap()).collect();
     assert_eq!(spool.reserve().unwrap_err(), Full::Cap);
     drop(rooms);
@@ -403,23 +342,11 @@ fn many_threads_append_and_no_number_is_given_twice() {
     let spool = open_at(dir.path(), 5).spool;
     let seqs: Vec<u64> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..4)
-            .map(|_| {
-                scope.spawn(|| {
-                    (0..200)
-                        .map(|_| put(&spool, "{}").unwrap().seq())
-                        .collect::<Vec<_>>()
-                })
-            })
+            .map(|_| scope.spawn(|| (0..200).map(|_| put(&spool, "{}").unwrap().seq()).collect::<Vec<_>>()))
             .collect();
-        threads
-            .into_iter()
-            .flat_map(|thread| thread.join().unwrap())
-            .collect()
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
-    assert_eq!(
-        seqs.iter().copied().collect::<BTreeSet<_>>(),
-        (2..=801).collect()
-    );
+    assert_eq!(seqs.iter().copied().collect::<BTreeSet<_>>(), (2..=801).collect());
     assert_eq!(all(&spool).len(), 801);
 }
 
@@ -444,42 +371,20 @@ fn kill_9_loses_nothing_that_was_acknowledged() {
     for stop_at in [1, 700, 3_000] {
         let dir = tempfile::tempdir().unwrap();
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "--nocapture",
-                "audit::spool::tests::a_child_that_appends_until_it_is_killed",
-            ])
+            .args(["--exact", "--nocapture", "audit::spool::tests::a_child_that_appends_until_it_is_killed"])
             .env(CHILD, dir.path())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let told_of = |line: String| {
-            line.rsplit_once("told ")
-                .and_then(|(_, n)| n.parse::<usize>().ok())
-        };
-        let mut told = lines
-            .by_ref()
-            .map(Result::unwrap)
-            .filter_map(told_of)
-            .nth(stop_at)
-            .unwrap();
+        let told_of = |line: String| line.rsplit_once("told ").and_then(|(_, n)| n.parse::<usize>().ok());
+        let mut told = lines.by_ref().map(Result::unwrap).filter_map(told_of).nth(stop_at).unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
-        told = lines
-            .map_while(Result::ok)
-            .filter_map(told_of)
-            .last()
-            .unwrap_or(told)
-            .max(told);
+        told = lines.map_while(Result::ok).filter_map(told_of).last().unwrap_or(told).max(told);
         let found = calls(&open_at(dir.path(), 6).spool);
         assert!(found.len() > told, "{} records, {told} told", found.len());
-        assert!(
-            found
-                .iter()
-                .enumerate()
-                .all(|(n, event)| *event == format!("{{\"n\":{n}}}"))
-        );
+        assert!(found.iter().enumerate().all(|(n, event)| *event == format!("{{\"n\":{n}}}")));
     }
 }

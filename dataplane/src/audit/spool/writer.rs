@@ -42,15 +42,11 @@ impl Recorded {
 /// Why a record was not written.
 #[derive(Debug, Error)]
 pub enum AppendError {
-    #[error(
-        "an audit event of {0} bytes is longer than {MAX_EVENT}; shorten its arguments or detail"
-    )]
+    #[error("an audit event of {0} bytes is longer than {MAX_EVENT}; shorten its arguments or detail")]
     TooLong(usize),
     #[error("the audit spool did not take a record within 500 ms; see whether its disk hangs")]
     Stalled,
-    #[error(
-        "writing an audit record to {path} failed: {source}; see that the disk has room and is healthy"
-    )]
+    #[error("writing an audit record to {path} failed: {source}; see that the disk has room and is healthy")]
     Io { path: PathBuf, source: io::Error },
 }
 
@@ -173,12 +169,7 @@ impl Shared {
             let guard = lock(&self.turn.0);
             // the writer may have ended between the try and the wait: look again soon in any case
             let wait = left.min(Duration::from_millis(1));
-            drop(
-                self.turn
-                    .1
-                    .wait_timeout(guard, wait)
-                    .unwrap_or_else(PoisonError::into_inner),
-            );
+            drop(self.turn.1.wait_timeout(guard, wait).unwrap_or_else(PoisonError::into_inner));
             self.waiting.fetch_sub(1, Ordering::SeqCst);
         }
     }
@@ -203,12 +194,7 @@ impl Shared {
         writer.seq = seq;
         self.room.records.fetch_add(1, Ordering::Relaxed);
         self.room.bytes.fetch_add(bytes, Ordering::Relaxed);
-        if self
-            .unsynced
-            .fetch_add(bytes, Ordering::Relaxed)
-            .saturating_add(bytes)
-            >= SYNC_BYTES
-        {
+        if self.unsynced.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) >= SYNC_BYTES {
             self.wake_syncer();
         }
         Ok(Recorded { seq })
@@ -220,30 +206,17 @@ impl Shared {
         let mut tries = 0_u8;
         loop {
             tries = tries.saturating_add(1);
-            let error = match self
-                .usable(writer)
-                .and_then(|open| write_whole(open, bytes))
-            {
+            let error = match self.usable(writer).and_then(|open| write_whole(open, bytes)) {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
-            let full = matches!(
-                error.raw_os_error(),
-                Some(nix::libc::ENOSPC | nix::libc::EDQUOT)
-            );
+            let full = matches!(error.raw_os_error(), Some(nix::libc::ENOSPC | nix::libc::EDQUOT));
             // half a frame is cut and tried once more on the same file: the second error says why
-            let again =
-                error.kind() == io::ErrorKind::WriteZero || (full && self.let_go_of_held_back());
+            let again = error.kind() == io::ErrorKind::WriteZero || (full && self.let_go_of_held_back());
             if tries >= 4 {
-                let path = writer
-                    .open
-                    .as_ref()
-                    .map_or_else(|| self.dir.clone(), |open| open.segment.path.clone());
+                let path = writer.open.as_ref().map_or_else(|| self.dir.clone(), |open| open.segment.path.clone());
                 self.room.disk_full.store(true, Ordering::Relaxed);
-                return Err(AppendError::Io {
-                    path,
-                    source: error,
-                });
+                return Err(AppendError::Io { path, source: error });
             }
             self.note(format!("writing an audit record: {error}"));
             if !again {
@@ -274,11 +247,7 @@ impl Shared {
                 writer.next_ordinal = ordinal.saturating_add(1);
                 let file = self.files.create(&path_of(&self.dir, ordinal))?;
                 let segment = Arc::new(Segment::new(&self.dir, ordinal, 0, false));
-                let open = Open {
-                    file,
-                    segment,
-                    torn: false,
-                };
+                let open = Open { file, segment, torn: false };
                 lock(&self.log).add(open.clone());
                 self.folder_changed.store(true, Ordering::Relaxed);
                 Ok(none.insert(open))
@@ -289,11 +258,7 @@ impl Shared {
     /// Ends the use of `segment`, if it is the one in use: the next append begins a new one.
     pub(super) fn retire(&self, segment: &Segment) {
         let mut writer = lock(&self.writer);
-        if writer
-            .open
-            .as_ref()
-            .is_some_and(|open| open.segment.ordinal == segment.ordinal)
-        {
+        if writer.open.as_ref().is_some_and(|open| open.segment.ordinal == segment.ordinal) {
             writer.retire();
         }
     }
@@ -331,14 +296,9 @@ impl Writer {
 fn write_whole(open: &mut Open, bytes: &[u8]) -> io::Result<()> {
     let taken = open.file.append(bytes).inspect_err(|_| open.torn = true)?;
     if taken == bytes.len() {
-        open.segment
-            .length
-            .fetch_add(u64::try_from(taken).unwrap_or(u64::MAX), Ordering::Release);
+        open.segment.length.fetch_add(u64::try_from(taken).unwrap_or(u64::MAX), Ordering::Release);
         return Ok(());
     }
     open.torn = true;
-    Err(io::Error::new(
-        io::ErrorKind::WriteZero,
-        format!("only {taken} of {} bytes were taken", bytes.len()),
-    ))
+    Err(io::Error::new(io::ErrorKind::WriteZero, format!("only {taken} of {} bytes were taken", bytes.len())))
 }

@@ -86,14 +86,26 @@ impl Tokens {
 
     /// `authorization`: the header's value. `now`: Unix seconds.
     /// Errors: `Unauthenticated`, with the one reason that the caller is told.
-    pub fn authenticate(&self, authorization: Option<&[u8]>, peer: Peer, auth: &AuthPolicy, now: i64) -> Result<Verified, Denial> {
+    pub fn authenticate(
+        &self,
+        authorization: Option<&[u8]>,
+        peer: Peer,
+        auth: &AuthPolicy,
+        now: i64,
+    ) -> Result<Verified, Denial> {
         if let Some(anonymous) = auth.anonymous() {
             return Ok(Verified(Arc::clone(anonymous)));
         }
         self.judge(authorization, peer, auth, now).map_err(|reason| Denial::Unauthenticated { reason })
     }
 
-    fn judge(&self, authorization: Option<&[u8]>, peer: Peer, auth: &AuthPolicy, now: i64) -> Result<Verified, TokenFault> {
+    fn judge(
+        &self,
+        authorization: Option<&[u8]>,
+        peer: Peer,
+        auth: &AuthPolicy,
+        now: i64,
+    ) -> Result<Verified, TokenFault> {
         let token = bearer(authorization.ok_or(TokenFault::Missing)?)?;
         let mut key = [0; 32];
         key.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
@@ -113,7 +125,15 @@ impl Tokens {
         Ok(Verified(principal))
     }
 
-    fn verify(&self, token: &str, key: [u8; 32], generation: u64, peer: Peer, auth: &AuthPolicy, now: i64) -> Result<Arc<Principal>, TokenFault> {
+    fn verify(
+        &self,
+        token: &str,
+        key: [u8; 32],
+        generation: u64,
+        peer: Peer,
+        auth: &AuthPolicy,
+        now: i64,
+    ) -> Result<Arc<Principal>, TokenFault> {
         if let Some((judged_by, fault)) = self.refused.get(&key)
             && judged_by == generation
             && fault != TokenFault::NotYetValid

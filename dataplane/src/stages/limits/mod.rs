@@ -79,7 +79,10 @@ impl Buckets {
         }
         if measures.values().any(|measure| measure.limiter.is_empty()) {
             self.measures.rcu(|held| {
-                held.iter().filter(|(_, measure)| !measure.limiter.is_empty()).map(|(key, measure)| (*key, Arc::clone(measure))).collect::<HashMap<_, _>>()
+                held.iter()
+                    .filter(|(_, measure)| !measure.limiter.is_empty())
+                    .map(|(key, measure)| (*key, Arc::clone(measure)))
+                    .collect::<HashMap<_, _>>()
             });
         }
     }

@@ -25,9 +25,7 @@ const OURS: [&str; 14] = [
 /// Whether what is called so holds a secret: it ends in token, secret, password, api_key.
 pub(super) fn names_a_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase().replace('-', "_");
-    ["token", "secret", "password", "api_key", "apikey"]
-        .iter()
-        .any(|end| key.ends_with(end))
+    ["token", "secret", "password", "api_key", "apikey"].iter().any(|end| key.ends_with(end))
 }
 
 fn literal(refs: &Refs) -> bool {
@@ -39,8 +37,7 @@ pub(super) fn header_value(name: &str, value: &DeValue<'_>) -> Result<String, St
     if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
         return Err("is no name of a header; write it like X-Api-Key".to_owned());
     }
-    if OURS.contains(&lower.as_str()) || lower.starts_with("content-") || lower.starts_with("mcp-")
-    {
+    if OURS.contains(&lower.as_str()) || lower.starts_with("content-") || lower.starts_with("mcp-") {
         return Err("is written by the gateway itself; take it out".to_owned());
     }
     let (text, refs) = template(value)?;
@@ -48,11 +45,7 @@ pub(super) fn header_value(name: &str, value: &DeValue<'_>) -> Result<String, St
         return Err("the value of a header is plain ASCII without line breaks".to_owned());
     }
     if (lower == "authorization" || names_a_secret(name)) && literal(&refs) {
-        let like = if lower == "authorization" {
-            "Bearer ${MY_TOKEN}"
-        } else {
-            "${MY_TOKEN}"
-        };
+        let like = if lower == "authorization" { "Bearer ${MY_TOKEN}" } else { "${MY_TOKEN}" };
         return Err(format!(
             "is a literal secret in the file; put it into the environment of the data plane and write \"{like}\""
         ));

@@ -31,18 +31,13 @@ pub(super) fn parse(value: &DeValue<'_>) -> Result<Url, String> {
         });
     }
     let Some((scheme, rest)) = text.split_once("://").filter(|_| known_scheme) else {
-        return Ok(Url {
-            text,
-            warnings: Vec::new(),
-        });
+        return Ok(Url { text, warnings: Vec::new() });
     };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     if authority.contains('@') {
-        return Err(
-            "holds a user or a password, which would be a literal secret in the file; \
+        return Err("holds a user or a password, which would be a literal secret in the file; \
              use headers = { Authorization = \"Basic ${CREDENTIALS}\" }"
-                .to_owned(),
-        );
+            .to_owned());
     }
     if text.contains('#') {
         return Err("a part after # is never sent; take it out".to_owned());
@@ -51,27 +46,19 @@ pub(super) fn parse(value: &DeValue<'_>) -> Result<Url, String> {
     let query = text.split_once('?').map_or("", |(_, query)| query);
     for (key, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
         if names_a_secret(key) && !value.is_empty() && !value.contains("${") {
-            warnings.push(format!(
-                "{key} in the query looks like a literal secret; write {key}=${{NAME}}"
-            ));
+            warnings.push(format!("{key} in the query looks like a literal secret; write {key}=${{NAME}}"));
         }
     }
     if refs.count == 0 {
-        let uri: http::Uri = text
-            .parse()
-            .map_err(|why| format!("is no URL ({why}); {wanted}"))?;
-        let host = uri
-            .host()
-            .filter(|host| !host.is_empty())
-            .ok_or_else(|| format!("has no host; {wanted}"))?;
-        if authority.contains(':')
-            && !authority.ends_with(']')
-            && uri.port_u16().is_none_or(|port| port == 0)
-        {
+        let uri: http::Uri = text.parse().map_err(|why| format!("is no URL ({why}); {wanted}"))?;
+        let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(|| format!("has no host; {wanted}"))?;
+        if authority.contains(':') && !authority.ends_with(']') && uri.port_u16().is_none_or(|port| port == 0) {
             return Err(format!("the port is not 1 to 65535; {wanted}"));
         }
         if scheme == "http" && !near(host) {
-            warnings.push(format!("{host} is not on this machine or a private network, and http is readable on the way; use https"));
+            warnings.push(format!(
+                "{host} is not on this machine or a private network, and http is readable on the way; use https"
+            ));
         }
     }
     Ok(Url { text, warnings })
@@ -81,25 +68,13 @@ pub(super) fn parse(value: &DeValue<'_>) -> Result<Url, String> {
 fn near(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     match bare.parse::<IpAddr>() {
-        Ok(IpAddr::V4(v4)) => {
-            v4.is_loopback() || v4.is_private() || v4.is_link_local() || v4.is_unspecified()
-        }
+        Ok(IpAddr::V4(v4)) => v4.is_loopback() || v4.is_private() || v4.is_link_local() || v4.is_unspecified(),
         Ok(IpAddr::V6(v6)) => {
-            v6.is_loopback()
-                || v6.is_unique_local()
-                || v6.is_unicast_link_local()
-                || v6.is_unspecified()
+            v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local() || v6.is_unspecified()
         }
         Err(_) => {
             let name = bare.trim_end_matches('.').to_ascii_lowercase();
-            let private = [
-                ".localhost",
-                ".local",
-                ".internal",
-                ".lan",
-                ".home.arpa",
-                ".test",
-            ];
+            let private = [".localhost", ".local", ".internal", ".lan", ".home.arpa", ".test"];
             !name.contains('.') || private.iter().any(|end| name.ends_with(end))
         }
     }
