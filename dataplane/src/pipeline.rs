@@ -12,6 +12,7 @@ use crate::{
     call::{Caller, Routed},
     denial::Denial,
     in_flight::{CallKey, Entry},
+    metrics::Stage,
     plane::Plane,
     stages::{arguments, limits, resolve, rules, rules::Ruled, visible},
 };
@@ -34,15 +35,22 @@ async fn pass(
 ) -> Result<Answer, End> {
     plane.gate.caller(caller.principal()).map_err(Denial::Disabled)?; // client, role, all: an early word, asked again below
     let call = limits::client::admit(caller, call, &plane.buckets, plane.in_flight.len())?;
+    recording.passed(Stage::Limits);
     let call = resolve::target(call); // never refuses
     let call = visible::check(call)?; // not there and not shown: one answer
+    recording.passed(Stage::Resolve);
     recording.target(call.tool());
     plane.gate.target(call.tool()).map_err(Denial::Disabled)?; // tool, backend: likewise an early word
     let call = limits::target::admit(call, &plane.buckets)?;
+    recording.passed(Stage::Limits);
     let call = arguments::validate(call)?;
+    recording.passed(Stage::Arguments);
     let call = rules::permit(call)?; // on the bytes that will be sent
+    recording.passed(Stage::Rules);
     recording.reserve()?; // room for its record: a call that ran can always be recorded
-    dispatch(plane, call, recording, events).await
+    let answered = dispatch(plane, call, recording, events).await;
+    recording.passed(Stage::Dispatch);
+    answered
 }
 
 /// Register, lease, ask the kill gate, send: a kill that swaps the gate just after we asked finds us in the table.
@@ -63,10 +71,13 @@ async fn dispatch(plane: &Plane, call: Ruled, recording: &mut Recording, events:
         recording.sending(attempt);
         match lease.send(events).await {
             Sent::Answered(answer) => return recording.land(flight, answer), // a kill that came meanwhile still wins
-            Sent::Never(_) if may_repeat && flight.why().is_none() => {}
-            Sent::Never(failure) | Sent::Failed(failure) => {
-                return Err(recording.ended(&flight).unwrap_or(End::Failed(failure)));
+            Sent::Never(failure) => {
+                recording.unsent();
+                if !may_repeat || flight.why().is_some() {
+                    return Err(recording.ended(&flight).unwrap_or(End::Failed(failure)));
+                }
             }
+            Sent::Failed(failure) => return Err(recording.ended(&flight).unwrap_or(End::Failed(failure))),
             Sent::Ended => return Err(recording.ended(&flight).unwrap_or(End::Denied(Denial::Internal))),
         }
     }

@@ -67,7 +67,7 @@ impl Running {
         self.spines.spawn("tick", stop.clone(), Arc::clone(&self.plane).tick(stop));
         self.spawn_trail();
         let heard = self.spawn_feed(channel.clone())?;
-        self.spawn_ship(channel);
+        self.spawn_ship(channel, heard.clone());
         self.revive();
         self.begin_serving(memory, heard);
         self.spawn_listeners()?;
@@ -132,8 +132,8 @@ impl Running {
         Ok(is_heard)
     }
 
-    /// Brings records to the control plane, as soon as there is a token to show.
-    fn spawn_ship(&self, channel: Channel) {
+    /// Brings records to the control plane, once it was heard: it takes none of a plane that has not said hello.
+    fn spawn_ship(&self, channel: Channel, mut heard: watch::Receiver<bool>) {
         let (spool, token) = (self.plane.audit.spool.clone(), self.ground.token.clone());
         let (identity, stop) = (Arc::clone(&self.ground.identity), self.stops.ship.clone());
         let until = stop.clone();
@@ -143,6 +143,10 @@ impl Running {
                 let token = token.text()?;
                 Credentials::new(token.expose_secret(), identity.id, &identity.secret).ok()
             };
+            tokio::select! {
+                () = until.cancelled() => return,
+                heard = heard.wait_for(|heard| *heard) => if heard.is_err() { return },
+            }
             let first = loop {
                 if let Some(first) = credentials() {
                     break first;
@@ -288,6 +292,10 @@ impl Door {
             return;
         };
         if to == at {
+            return;
+        }
+        if view.policy.auth.anonymous().is_some() && !to.ip().is_loopback() {
+            tracing::error!(%to, "auth.mode \"none\" is for loopback alone; MCP stays on {at}");
             return;
         }
         match bind(What::Mcp, to, self.allow_remote).map_err(Into::into).and_then(|listener| self.open(listener)) {

@@ -19,6 +19,7 @@ use crate::{
     catalogue::Tool,
     denial::{Denial, Failure, NotReady, Told, Unavailable},
     in_flight::{Flight, LegKey, Why},
+    metrics::Stage,
     plane::Plane,
     stages::rules::Ruled,
     view::View,
@@ -91,6 +92,8 @@ pub struct Recording {
     /// Held until the record is written: until then a kill finds the call and cuts it.
     flight: Option<Flight>,
     sent_at: Option<Instant>,
+    /// When the last stage ended, in the calls that are timed stage by stage.
+    stage_since: Option<Instant>,
     attempts: u32,
     sent: bool,
     is_misfit: bool,
@@ -115,10 +118,20 @@ impl Recording {
             room: None,
             flight: None,
             sent_at: None,
+            stage_since: plane.metrics.times_stages().then(Instant::now),
             attempts: 0,
             sent: false,
             is_misfit: false,
             closed: false,
+        }
+    }
+
+    /// A stage is passed. One call in 64 is timed: eight clocks a call would cost as much as the stages do.
+    pub fn passed(&mut self, stage: Stage) {
+        if let Some(since) = &mut self.stage_since {
+            let now = Instant::now();
+            self.plane.metrics.stage(stage, now.saturating_duration_since(*since));
+            *since = now;
         }
     }
 
@@ -149,9 +162,14 @@ impl Recording {
         self.sent = true;
     }
 
+    /// Not a byte of it went out.
+    pub fn unsent(&mut self) {
+        self.sent = false;
+    }
+
     /// Why somebody ended the call, if somebody did, in the caller's words.
     pub fn ended(&mut self, flight: &Flight) -> Option<End> {
-        self.sent = flight.is_sent();
+        self.sent = self.sent && flight.is_sent();
         let backend = || self.tool.as_ref().map_or_else(|| "".into(), |tool| Arc::clone(&tool.backend_name));
         Some(match flight.why()?.clone() {
             Why::Cancelled | Why::HungUp => End::Cancelled,
@@ -277,7 +295,9 @@ impl Recording {
                 status,
             )
         };
-        trail.append(room, &event).map(|recorded| Kept { _recorded: Some(recorded) }).ok_or(Lost)
+        let appended = trail.append(room, &event);
+        self.passed(Stage::Record);
+        appended.map(|recorded| Kept { _recorded: Some(recorded) }).ok_or(Lost)
     }
 }
 
