@@ -4,6 +4,8 @@
 //! values are ours or the catalogue's, never a client's. What is a state and not an event (backends, backlog) is
 //! written by `sample` when somebody looks.
 
+mod labels;
+
 use std::{
     collections::{HashMap, HashSet},
     fmt,
@@ -19,6 +21,7 @@ use prometheus::{
     Registry, TextEncoder, core::Collector,
 };
 
+pub use self::labels::{Connection, Shed, Stage};
 use crate::{catalogue::Tool, denial::Denial, ops::status::PlaneStatus};
 
 /// Seconds: 10 µs to a minute.
@@ -33,56 +36,6 @@ const MOST_TOOLS: usize = 20_000;
 /// How a request can end, as the audit row says it.
 const STATUSES: [&str; 8] =
     ["ok", "tool_error", "denied", "error", "timeout", "cancelled", "input_required", "abandoned"];
-
-macro_rules! labels {
-    ($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum $name { $($variant),+ }
-
-        impl $name {
-            const ALL: &[Self] = &[$(Self::$variant),+];
-
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text),+ }
-            }
-        }
-    };
-}
-
-labels! {
-    /// What was turned away to protect the rest, before it was a call.
-    Shed {
-        Body = "body",
-        BodyTimeout = "body_timeout",
-        Connections = "connections",
-        HeaderTimeout = "header_timeout",
-        InFlight = "in_flight",
-        Memory = "memory",
-        Origin = "origin",
-        SlowReader = "slow_reader",
-        Streams = "streams",
-        Tokens = "tokens",
-        UnaskedResponse = "unasked_response",
-    }
-}
-
-labels! {
-    /// What a client's connection is doing.
-    Connection { Active = "active", Attached = "attached", Idle = "idle", Stream = "stream" }
-}
-
-labels! {
-    /// The steps of a call's way that are timed.
-    Stage {
-        Limits = "limits",
-        Resolve = "resolve",
-        Arguments = "arguments",
-        Rules = "rules",
-        Dispatch = "dispatch",
-        Record = "record",
-    }
-}
 
 /// The handles of one tool, shared by its incarnations in all catalogues.
 pub struct ToolMetrics {
@@ -406,89 +359,4 @@ impl New<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use sentinel_proto::v1::BackendHealth;
-
-    use super::*;
-
-    fn rendered(metrics: &Metrics, status: &PlaneStatus) -> String {
-        String::from_utf8(metrics.render(status, 61_000).unwrap()).unwrap()
-    }
-
-    #[test]
-    fn a_call_counts_by_tool_status_and_kind() {
-        let metrics = Metrics::new().unwrap();
-        let tool = metrics.tool("n8n__run");
-        tool.ended("ok", None, Duration::from_micros(40));
-        tool.ended("denied", Some("disabled"), Duration::from_micros(5));
-        tool.rate_limit_hits.inc();
-        let text = rendered(&metrics, &PlaneStatus::default());
-        for line in [
-            r#"sentinel_requests_total{status="ok",tool="n8n__run"} 1"#,
-            r#"sentinel_requests_total{status="denied",tool="n8n__run"} 1"#,
-            r#"sentinel_errors_total{error_type="disabled",tool="n8n__run"} 1"#,
-            r#"sentinel_rate_limit_hits_total{tool="n8n__run"} 1"#,
-            r#"sentinel_request_duration_seconds_bucket{tool="n8n__run",le="0.00001"} 1"#,
-        ] {
-            assert!(text.contains(line), "{line} is missing in\n{text}");
-        }
-    }
-
-    #[test]
-    fn the_number_of_tools_with_series_is_bounded() {
-        let metrics = Metrics::new().unwrap();
-        let first = metrics.tool("a");
-        metrics.tools.lock().unwrap().extend((0..MOST_TOOLS).map(|n| (n.to_string().into(), Arc::clone(&first))));
-        assert!(Arc::ptr_eq(&metrics.tool("one more"), metrics.unknown_tool()));
-        assert!(Arc::ptr_eq(&metrics.tool("a"), &first));
-    }
-
-    #[test]
-    fn a_removed_backend_has_no_series_any_more() {
-        let metrics = Metrics::new().unwrap();
-        let backend = BackendHealth {
-            name: "n8n".into(),
-            state: "ready".into(),
-            breaker: "closed".into(),
-            restarts: 2,
-            ..BackendHealth::default()
-        };
-        let with = PlaneStatus { revision: 4, applied_ms: 1_000, backends: vec![backend], ..PlaneStatus::default() };
-        let text = rendered(&metrics, &with);
-        for line in [
-            r#"sentinel_backend_healthy{backend="n8n"} 1"#,
-            r#"sentinel_breaker_state{backend="n8n",state="closed"} 1"#,
-            r#"sentinel_breaker_state{backend="n8n",state="open"} 0"#,
-            r#"sentinel_backend_restarts_total{backend="n8n"} 2"#,
-            "sentinel_snapshot_revision 4",
-            "sentinel_snapshot_age_seconds 60",
-        ] {
-            assert!(text.contains(line), "{line} is missing in\n{text}");
-        }
-        assert!(!rendered(&metrics, &PlaneStatus::default()).contains("n8n"));
-    }
-
-    #[test]
-    fn every_promised_family_is_there() {
-        let metrics = Metrics::new().unwrap();
-        metrics.shed(Shed::Origin);
-        metrics.stage(Stage::Limits, Duration::from_micros(1));
-        drop(metrics.connection(Connection::Idle));
-        let text = rendered(&metrics, &PlaneStatus::default());
-        for family in [
-            "sentinel_requests_total",
-            "sentinel_stage_duration_seconds",
-            "sentinel_overhead_seconds",
-            "sentinel_killswitch_epoch",
-            "sentinel_audit_backlog",
-            "sentinel_audit_written_total",
-            "sentinel_audit_dropped_total",
-            "sentinel_build_info",
-            r#"sentinel_shed_total{reason="origin"} 1"#,
-            r#"sentinel_connections{state="idle"} 0"#,
-            "sentinel_panics_total",
-        ] {
-            assert!(text.contains(family), "{family} is missing in\n{text}");
-        }
-    }
-}
+mod tests;

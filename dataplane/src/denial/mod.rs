@@ -3,10 +3,13 @@
 //! `listen/http/status.rs`. `docs/errors.md` is compared with this file by a test.
 #![deny(clippy::wildcard_enum_match_arm)]
 
+mod failure;
+
 use std::{borrow::Cow, fmt::Write as _, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 
+pub use self::failure::{Failure, Unavailable};
 use crate::wire;
 
 /// What the caller is told (`kind`, `code`) and what metric and audit row say (`recorded`).
@@ -350,74 +353,6 @@ impl From<wire::Fault> for Denial {
 
 /// The four revisions of the legacy era, newest first.
 pub const LEGACY_REVISIONS: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
-
-/// What a backend, or the way to it, did wrong.
-#[derive(Clone, Debug)]
-pub enum Failure {
-    BackendError { backend: Arc<str>, what: Cow<'static, str> },
-    BackendUnavailable { backend: Arc<str>, state: Unavailable, retry_after: Option<Duration> },
-    Timeout { backend: Arc<str>, timeout: Duration },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unavailable {
-    Down,
-    Full,
-    Open,
-    Removed,
-    Starting,
-}
-
-impl Unavailable {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Down => "down",
-            Self::Full => "full",
-            Self::Open => "open",
-            Self::Removed => "removed",
-            Self::Starting => "starting",
-        }
-    }
-}
-
-impl Failure {
-    pub const fn row(&self) -> Row {
-        match self {
-            Self::BackendError { .. } => row("backend_error", -31502),
-            Self::BackendUnavailable { .. } => row("backend_unavailable", -31503),
-            Self::Timeout { .. } => row("timeout", -31504),
-        }
-    }
-
-    pub fn message(&self) -> String {
-        match self {
-            Self::BackendError { backend, what } => format!("the backend {backend} failed: {what}"),
-            Self::BackendUnavailable { backend, state, .. } => {
-                format!("the backend {backend} is not available ({}); try again later", state.as_str())
-            }
-            Self::Timeout { backend, timeout } => {
-                format!("the backend {backend} did not answer within {} ms; it may still be working", millis(*timeout))
-            }
-        }
-    }
-
-    pub fn told(&self, request_id: &str) -> Told {
-        let data = match self {
-            Self::BackendError { backend, what } => vec![("backend", json!(&**backend)), ("what", json!(what))],
-            Self::BackendUnavailable { backend, state, retry_after } => {
-                let mut data = vec![("backend", json!(&**backend)), ("state", json!(state.as_str()))];
-                if let Some(wait) = retry_after {
-                    data.push(("retryAfterMs", json!(millis(*wait))));
-                }
-                data
-            }
-            Self::Timeout { backend, timeout } => {
-                vec![("backend", json!(&**backend)), ("timeoutMs", json!(millis(*timeout)))]
-            }
-        };
-        told(self.row(), self.message().into(), data, request_id)
-    }
-}
 
 /// The members of a JSON-RPC `error`.
 #[derive(Clone, Debug)]
