@@ -1,6 +1,8 @@
 //! `docs/errors.md` against the program: every kind has a heading with its code, its HTTP status and its `data`, and
 //! no heading is left over. It does not judge the prose.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::string_slice, reason = "a test of two texts of ours")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,

@@ -57,6 +57,10 @@ impl Core {
             if let Some(parent) = &traceparent {
                 headers.insert(TRACEPARENT, parent.clone());
             }
+            // A kill that came after the gate was asked is seen here, before the first byte (also of a repeat).
+            if flight.why().is_some() {
+                return Sent::Ended;
+            }
             let exchange =
                 Exchange { core: self, session: Some(&session), number, whose: Whose::Call { flight, events } };
             let mut pending = Pending { core: self, session: &session, flight, armed: true };

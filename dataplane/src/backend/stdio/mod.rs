@@ -107,6 +107,10 @@ impl StdioLink {
                 }
             }
         };
+        // A kill that came after the gate was asked is seen here, before the first byte.
+        if flight.why().is_some() {
+            return Sent::Ended;
+        }
         conversation.call(call, flight, events).await
     }
 
