@@ -186,7 +186,10 @@ fn prepared(all: &Planes, link: &LinkId, candidate: &Candidate) -> PlaneOutcome 
 
 fn sentence(blocking: &[&PlaneOutcome]) -> String {
     let each = blocking.iter().map(|outcome| match outcome.outcome.as_str() {
-        "refused" => format!("plane {} can't run it ({} problems)", outcome.name, outcome.problems.len()),
+        "refused" => {
+            let count = outcome.problems.len();
+            format!("plane {} can't run it ({count} {})", outcome.name, if count == 1 { "problem" } else { "problems" })
+        }
         "lost" => format!("plane {} was lost meanwhile", outcome.name),
         _ => format!("plane {} did not answer in {} s", outcome.name, SILENCE.as_secs()),
     });

@@ -7,17 +7,17 @@ pub(crate) fn now_ms() -> i64 {
     Timestamp::now().as_millisecond()
 }
 
-/// RFC 3339 in UTC; 0 is "never", and gives an empty text.
+/// RFC 3339 in UTC, to the millisecond, of one length; 0 is "never", and gives an empty text.
 pub(crate) fn rfc3339_ms(unix_ms: i64) -> String {
     if unix_ms == 0 {
         return String::new();
     }
-    Timestamp::from_millisecond(unix_ms).map_or_else(|_| format!("{unix_ms} ms"), |at| at.to_string())
+    Timestamp::from_millisecond(unix_ms).map_or_else(|_| format!("{unix_ms} ms"), |at| format!("{at:.3}"))
 }
 
-/// RFC 3339 in UTC, to the microsecond.
+/// RFC 3339 in UTC, to the microsecond, of one length.
 pub(crate) fn rfc3339_us(unix_us: i64) -> String {
-    Timestamp::from_microsecond(unix_us).map_or_else(|_| format!("{unix_us} µs"), |at| at.to_string())
+    Timestamp::from_microsecond(unix_us).map_or_else(|_| format!("{unix_us} µs"), |at| format!("{at:.6}"))
 }
 
 /// How long ago, for people: `4 s ago`. `never` for 0.

@@ -135,14 +135,17 @@ pub(crate) fn report(reply: &KillReply, waited: bool, output: &mut Output) -> Re
     for ack in &reply.acks {
         output.line(&ack_line(ack, now));
     }
-    if !reply.note.is_empty() {
-        output.note(&reply.note);
+    let summary = format!("acknowledged by {acked} of {} planes", reply.acks.len());
+    // The note begins with what the summary says; what it adds is told.
+    let added = reply.note.strip_prefix(&summary).unwrap_or(&reply.note).trim_start_matches("; ");
+    if !added.is_empty() {
+        output.note(added);
     }
     if !waited {
         output.line(&format!("stored as epoch {} and sent; not waited for", reply.epoch));
         return Ok(());
     }
-    output.line(&format!("acknowledged by {acked} of {} planes", reply.acks.len()));
+    output.line(&summary);
     if reply.complete {
         return Ok(());
     }

@@ -39,16 +39,17 @@ pub(crate) fn report(reply: &PublishReply, dry_run: bool, output: &mut Output) -
     for problem in reply.warnings.iter().chain(&reply.problems) {
         output.problem(&line_of(problem));
     }
-    output.table(outcome_rows(&reply.planes), "No plane is connected; the revision reaches each as it comes.");
-    if !reply.note.is_empty() {
-        output.note(&reply.note);
-    }
     if !reply.problems.is_empty() {
         return Err(Fault::Usage(format!(
             "{} {}; nothing was changed",
             reply.problems.len(),
             if reply.problems.len() == 1 { "problem" } else { "problems" }
         )));
+    }
+    output.table(outcome_rows(&reply.planes), "No plane is connected; the revision reaches each as it comes.");
+    let told_below = reply.note == format!("revision {} is in force", reply.revision);
+    if !reply.note.is_empty() && !told_below {
+        output.note(&reply.note);
     }
     let everywhere = reply.planes.iter().all(|plane| match plane.outcome.as_str() {
         "applied" | "skipped" => true,

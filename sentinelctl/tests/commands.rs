@@ -66,7 +66,7 @@ async fn a_kill_that_one_plane_missed_is_exit_4_with_its_name_and_last_seen() {
     let kill = KillReply { acks: vec![ack("a", true), ack("b", false)], complete: false, ..KillReply::default() };
     let ran = run(Answers { kill: kill.clone(), ..Answers::default() }, &["kill-switch", "all"]).await;
     assert_eq!(ran.code, 4);
-    assert!(ran.out.contains("b: not acknowledged, lost, last seen 1970-01-01T00:16:40Z"), "{}", ran.out);
+    assert!(ran.out.contains("b: not acknowledged, lost, last seen 1970-01-01T00:16:40.000Z"), "{}", ran.out);
     assert!(ran.err.contains("not acknowledged by b"), "{}", ran.err);
     let ran = run(Answers { kill, ..Answers::default() }, &["kill-switch", "all", "--no-wait"]).await;
     assert_eq!(ran.code, 0);
@@ -125,7 +125,7 @@ async fn audit_rows_are_one_json_array() {
     let value: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(value[0]["request_id"], "r1");
     assert_eq!(value[0]["arguments"]["a"], 1);
-    assert_eq!(value[0]["ts"], "1970-01-01T00:00:01.5Z");
+    assert_eq!(value[0]["ts"], "1970-01-01T00:00:01.500000Z");
     assert!(!ran.out.contains(['\u{202e}', '\u{1b}']), "{:?}", ran.out);
     let table = run(answers, &["audit", "list"]).await;
     assert!(!table.out.contains(['\u{202e}', '\u{1b}']), "{:?}", table.out);

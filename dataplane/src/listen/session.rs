@@ -8,6 +8,7 @@ use std::{
     fmt,
     fs::{File, OpenOptions},
     io::{self, Read as _, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -219,7 +220,7 @@ impl Ended {
         }
         let file = match &mut self.file {
             Some(file) => file,
-            None => self.file.insert(OpenOptions::new().create(true).append(true).open(&self.path)?),
+            None => self.file.insert(OpenOptions::new().create(true).append(true).mode(0o600).open(&self.path)?),
         };
         let mut record = [0; 24];
         record[..16].copy_from_slice(&key);

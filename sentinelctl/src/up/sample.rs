@@ -23,10 +23,11 @@ pub struct Sample {
 /// Waits for a first tool. None: there is none yet, and `missing` says why.
 pub(super) async fn sample_tool(gateway: &str, token: Option<&str>, missing: &mut Vec<String>) -> Option<Sample> {
     let deadline = Instant::now() + TOOLS_WITHIN;
-    loop {
-        let why = match listed(gateway, token).await {
+    let mut held = None;
+    let found = loop {
+        let why = match listed(&mut held, gateway, token).await {
             Ok(tools) => match choose(&tools) {
-                Some(sample) => return Some(sample),
+                Some(sample) => break Some(sample),
                 None => {
                     "no tool is listed for this role yet; `sentinelctl backend list` shows how far the backends are"
                         .to_owned()
@@ -36,16 +37,26 @@ pub(super) async fn sample_tool(gateway: &str, token: Option<&str>, missing: &mu
         };
         if Instant::now() >= deadline {
             missing.push(why);
-            return None;
+            break None;
         }
         tokio::time::sleep(BETWEEN).await;
+    };
+    if let Some(session) = held {
+        session.close().await;
     }
+    found
 }
 
-async fn listed(gateway: &str, token: Option<&str>) -> Result<Vec<Value>, Fault> {
-    let mut session = Session::open(gateway, token).await?;
+/// One session for all tries: each `initialize` is a row in the audit.
+async fn listed(held: &mut Option<Session>, gateway: &str, token: Option<&str>) -> Result<Vec<Value>, Fault> {
+    let session = match held {
+        Some(session) => session,
+        None => held.insert(Session::open(gateway, token).await?),
+    };
     let answered = session.ask("tools/list", &json!({}), &mut |_| {}).await;
-    session.close().await;
+    if answered.is_err() {
+        *held = None;
+    }
     let result: Value = serde_json::from_str(answered?.result.get()).unwrap_or_default();
     Ok(result.get("tools").and_then(Value::as_array).cloned().unwrap_or_default())
 }
