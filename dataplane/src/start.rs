@@ -61,7 +61,12 @@ pub(crate) fn stdio(flags: cli::Stdio) -> ExitCode {
     };
     let socket = flags.attach.unwrap_or_else(|| flags.home.path().join("plane/plane.sock"));
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(sentinel_dataplane::listen::stdio::run(StdioArgs { socket, token })),
+        Ok(runtime) => {
+            let code = runtime.block_on(sentinel_dataplane::listen::stdio::run(StdioArgs { socket, token }));
+            // A read of stdin that waits can't be cancelled: dropping the runtime would wait for the client's next line.
+            runtime.shutdown_background();
+            code
+        }
         Err(fault) => refuse(&format!("no runtime: {fault}")),
     }
 }

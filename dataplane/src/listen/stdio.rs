@@ -24,6 +24,9 @@ use crate::{
     wire::{outgoing, scan},
 };
 
+/// Bytes of a first answer that is still looked at.
+const LONGEST_REFUSAL: usize = 64 * 1024;
+
 /// What the command line and the environment say.
 #[derive(Debug)]
 pub struct StdioArgs {
@@ -77,7 +80,11 @@ pub async fn run(args: StdioArgs) -> ExitCode {
         }
     };
     match pipe(stream, token, &args.token, &clock).await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Ended::InOrder) => ExitCode::SUCCESS,
+        Ok(Ended::TokenRefused(why)) => {
+            warn(&format!("the data plane does not take the token in SENTINEL_TOKEN: {why}"));
+            ExitCode::from(2)
+        }
         Err(fault) => {
             warn(&format!("the connection to the data plane ended: {fault}"));
             ExitCode::FAILURE
@@ -85,7 +92,14 @@ pub async fn run(args: StdioArgs) -> ExitCode {
     }
 }
 
-async fn pipe(stream: UnixStream, mut token: String, source: &Token, clock: &Clock) -> io::Result<()> {
+#[derive(Debug)]
+enum Ended {
+    InOrder,
+    /// The first answer says so, in these words: it is passed on, and nothing better will come.
+    TokenRefused(String),
+}
+
+async fn pipe(stream: UnixStream, mut token: String, source: &Token, clock: &Clock) -> io::Result<Ended> {
     let (mut from_plane, mut to_plane) = stream.into_split();
     to_plane.write_all(&head(&token)?).await?;
     let up = async {
@@ -108,13 +122,27 @@ async fn pipe(stream: UnixStream, mut token: String, source: &Token, clock: &Clo
     let down = async {
         let mut output = tokio::io::stdout();
         let mut buffer = vec![0; 64 * 1024];
+        let mut first = Some(Vec::new());
         loop {
             let count = from_plane.read(&mut buffer).await?;
             if count == 0 {
-                return Ok(());
+                return Ok(Ended::InOrder);
             }
-            output.write_all(buffer.get(..count).unwrap_or_default()).await?;
+            let read = buffer.get(..count).unwrap_or_default();
+            output.write_all(read).await?;
             output.flush().await?;
+            if let Some(mut line) = first.take() {
+                line.extend_from_slice(read);
+                match line.split(|byte| *byte == b'\n').next().filter(|whole| whole.len() < line.len()) {
+                    Some(whole) => {
+                        if let Some(why) = token_refused(whole) {
+                            return Ok(Ended::TokenRefused(why));
+                        }
+                    }
+                    None if line.len() < LONGEST_REFUSAL => first = Some(line),
+                    None => {}
+                }
+            }
         }
     };
     tokio::pin!(up, down);
@@ -126,6 +154,14 @@ async fn pipe(stream: UnixStream, mut token: String, source: &Token, clock: &Clo
             Err(fault) => Err(fault),
         },
     }
+}
+
+/// What an `unauthenticated` says; none: the answer is something else.
+fn token_refused(line: &[u8]) -> Option<String> {
+    let answer = serde_json::from_slice::<serde_json::Value>(line).ok()?;
+    let error = answer.get("error")?;
+    (error.pointer("/data/kind")?.as_str()? == "unauthenticated")
+        .then(|| error.get("message").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned())
 }
 
 fn head(token: &str) -> io::Result<Vec<u8>> {
@@ -164,4 +200,20 @@ async fn refuse(denial: &Denial, why: &str) -> ExitCode {
 /// People read stderr; a client shows it. A closed stderr changes nothing.
 fn warn(text: &str) {
     writeln!(io::stderr(), "sentinel-dataplane: {text}").ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_token_is_told_from_every_other_answer() {
+        let refused =
+            local::refusal(None, RequestId::fresh(), &Denial::Unauthenticated { reason: TokenFault::Signature });
+        assert_eq!(token_refused(&refused).unwrap(), "the token's signature does not fit");
+        let other = local::refusal(None, RequestId::fresh(), &Denial::MethodNotFound);
+        assert_eq!(token_refused(&other), None);
+        assert_eq!(token_refused(br#"{"jsonrpc":"2.0","id":1,"result":{}}"#), None);
+        assert_eq!(token_refused(b"no JSON"), None);
+    }
 }
