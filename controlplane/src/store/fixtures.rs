@@ -54,7 +54,7 @@ impl Ground {
         let sql = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
         match &self.place {
             Place::Postgres(url) => {
-                let mut other = PgConnection::connect(url.expose_secret()).await.unwrap();
+                let mut other = Box::pin(PgConnection::connect(url.expose_secret())).await.unwrap();
                 sql.execute(&mut other).await.unwrap();
                 other.close().await.unwrap();
             }

@@ -49,7 +49,7 @@ impl Store {
     /// With `Fault::Passing` the database is away: try again. All others need the operator.
     pub async fn open(place: &Place, now_unix_ms: i64) -> Result<Self, StoreError> {
         let engine: Arc<dyn Engine> = match place {
-            Place::Postgres(url) => Arc::new(postgres::PostgresEngine::open(url, now_unix_ms).await?),
+            Place::Postgres(url) => Arc::new(Box::pin(postgres::PostgresEngine::open(url, now_unix_ms)).await?),
             Place::Sqlite(path) => Arc::new(sqlite::SqliteEngine::open(path, now_unix_ms).await?),
         };
         Ok(Self { engine })

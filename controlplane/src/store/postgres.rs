@@ -89,7 +89,7 @@ impl PostgresEngine {
 
         let retired = Arc::new(Retired { start: Instant::now(), until_ms: AtomicU64::new(0) });
         let before = Arc::clone(&retired);
-        let pool = PgPoolOptions::new()
+        let pooling = PgPoolOptions::new()
             .max_connections(CONNECTIONS)
             .acquire_timeout(Duration::from_secs(10))
             .before_acquire(move |_, session| {
@@ -105,9 +105,8 @@ impl PostgresEngine {
                     Ok(true)
                 })
             })
-            .connect_with(options)
-            .await
-            .map_err(connecting)?;
+            .connect_with(options);
+        let pool = Box::pin(pooling).await.map_err(connecting)?;
         Ok(Self { pool, tasks: TaskTracker::new(), retired })
     }
 
@@ -124,7 +123,7 @@ impl PostgresEngine {
     async fn transaction(&self, what: &'static str, statements: Vec<Statement>) -> Result<Vec<Vec<Row>>, StoreError> {
         let pool = self.pool.clone();
         let task = self.tasks.spawn(async move {
-            let mut transaction = pool.begin().await?;
+            let mut transaction = Box::pin(pool.begin()).await?;
             let mut all = Vec::with_capacity(statements.len());
             for statement in statements {
                 all.push(rows(query(statement).fetch_all(&mut *transaction).await?));
@@ -266,7 +265,7 @@ impl Engine for PostgresEngine {
     #[cfg(test)]
     fn abandon_transaction(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            let mut session = self.pool.acquire().await.unwrap();
+            let mut session = Box::pin(self.pool.acquire()).await.unwrap();
             sqlx::raw_sql("BEGIN").execute(&mut *session).await.unwrap();
         })
     }

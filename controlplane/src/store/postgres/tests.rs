@@ -87,7 +87,7 @@ async fn a_begin_that_is_dropped_midway_costs_no_acknowledged_row() {
     let mut acknowledged = 0;
     for seq in 1..=300_i64 {
         let micros = u64::try_from(seq * 37 % 400).unwrap();
-        let begun = tokio::time::timeout(Duration::from_micros(micros), engine.pool.begin()).await;
+        let begun = tokio::time::timeout(Duration::from_micros(micros), Box::pin(engine.pool.begin())).await;
         drop(begun);
         if engine.insert_rows(&[row(seq, NOW_US)]).await.is_ok() {
             acknowledged += 1;
