@@ -1,7 +1,7 @@
 //! The members of one JSON-RPC message, in either direction; what kind of message it is.
 
 use super::{
-    fault::{Fault, shown},
+    fault::{Broken, Fault, shown},
     text::{MemberSpan, Span, Text, unescape},
     walk::Walker,
 };
@@ -84,8 +84,8 @@ struct Member {
 fn members<'a>(
     walker: &mut Walker<'a>,
     judged: bool,
-    mut member: impl FnMut(&mut Walker<'a>, &Member) -> Result<(), Fault>,
-) -> Result<Span, Fault> {
+    mut member: impl FnMut(&mut Walker<'a>, &Member) -> Result<(), Broken>,
+) -> Result<Span, Broken> {
     let begin = walker.lexer.at;
     walker.element()?;
     walker.open()?;
@@ -123,7 +123,7 @@ fn known(
     key: Text,
     known: &[&'static str],
     judged: bool,
-) -> Result<&'static str, Fault> {
+) -> Result<&'static str, Broken> {
     let raw = key.inner.get(walker.lexer.bytes);
     let mut decoded = Vec::new();
     let said = if key.escaped {
@@ -134,11 +134,11 @@ fn known(
     };
     match same(said, known) {
         Same::Exactly(name) => Ok(name),
-        Same::ButCase(meant) if judged => Err(Fault::CaseVariant {
+        Same::ButCase(meant) if judged => Err(Box::new(Fault::CaseVariant {
             position: key.inner.start as usize,
             key: shown(said),
             meant,
-        }),
+        })),
         Same::ButCase(_) | Same::No => Ok(""),
     }
 }
@@ -168,7 +168,7 @@ pub(super) fn same(said: &[u8], known: &[&'static str]) -> Same {
 }
 
 /// A string, or any other value skipped.
-fn text(walker: &mut Walker<'_>) -> Result<Option<Text>, Fault> {
+fn text(walker: &mut Walker<'_>) -> Result<Option<Text>, Broken> {
     if walker.lexer.peek() == b'"' {
         walker.element()?;
         return walker.lexer.string().map(Some);
@@ -177,7 +177,7 @@ fn text(walker: &mut Walker<'_>) -> Result<Option<Text>, Fault> {
 }
 
 /// A string or an integer; any other value is skipped and gives `None`.
-fn token(walker: &mut Walker<'_>) -> Result<Option<Span>, Fault> {
+fn token(walker: &mut Walker<'_>) -> Result<Option<Span>, Broken> {
     let start = walker.lexer.at;
     let fits = match walker.lexer.peek() {
         b'"' => {
@@ -197,19 +197,19 @@ fn token(walker: &mut Walker<'_>) -> Result<Option<Span>, Fault> {
     Ok(fits.then(|| Span::new(start, walker.lexer.at)))
 }
 
-const fn envelope_fault(position: usize, what: &'static str) -> Fault {
-    Fault::Envelope { position, what }
+#[cold]
+fn envelope_fault(position: usize, what: &'static str) -> Broken {
+    Box::new(Fault::Envelope { position, what })
 }
 
 /// One message; the place is its first byte.
-pub(super) fn read(walker: &mut Walker<'_>) -> Result<(Envelope, Kind), Fault> {
+pub(super) fn read(walker: &mut Walker<'_>, found: &mut Envelope) -> Result<Kind, Broken> {
     let start = walker.lexer.at;
     if walker.lexer.peek() != b'{' {
         walker.value()?;
         return Err(envelope_fault(start, "it is no JSON object"));
     }
     let strict = walker.strict();
-    let mut found = Envelope::default();
     // said once the whole message is known to be JSON: a broken one is -32700 whatever else is wrong with it
     let mut wrong = None;
     members(walker, true, |walker, member| {
@@ -221,11 +221,11 @@ pub(super) fn read(walker: &mut Walker<'_>) -> Result<(Envelope, Kind), Fault> {
             }
             "id" => match token(walker)? {
                 Some(id) if id.len() > ID_MAX => {
-                    wrong = wrong.take().or(Some(Fault::Limit {
+                    wrong = wrong.take().or(Some(Box::new(Fault::Limit {
                         position: at,
                         what: "bytes in an id",
                         limit: ID_MAX,
-                    }));
+                    })));
                 }
                 Some(id) => found.id = Some(id),
                 None => {
@@ -276,18 +276,18 @@ pub(super) fn read(walker: &mut Walker<'_>) -> Result<(Envelope, Kind), Fault> {
     if let Some(fault) = wrong {
         return Err(fault);
     }
-    kind(&found, start).map(|kind| (found, kind))
+    kind(found, start)
 }
 
 /// Keeps the first fault that is none of grammar, and goes on reading.
-fn note(wrong: &mut Option<Fault>, fault: Fault) -> Result<&'static str, Fault> {
+fn note(wrong: &mut Option<Broken>, fault: Broken) -> Result<&'static str, Broken> {
     if wrong.is_none() {
         *wrong = Some(fault);
     }
     Ok("")
 }
 
-fn kind(found: &Envelope, start: usize) -> Result<Kind, Fault> {
+fn kind(found: &Envelope, start: usize) -> Result<Kind, Broken> {
     if !found.version {
         return Err(envelope_fault(start, "jsonrpc must be \"2.0\""));
     }
@@ -309,8 +309,8 @@ fn kind(found: &Envelope, start: usize) -> Result<Kind, Fault> {
 fn inside(
     walker: &mut Walker<'_>,
     found: &mut Inside,
-    wrong: &mut Option<Fault>,
-) -> Result<Span, Fault> {
+    wrong: &mut Option<Broken>,
+) -> Result<Span, Broken> {
     let strict = walker.strict();
     members(walker, strict, |walker, member| {
         match known(walker, member.key, PARAMS, strict).or_else(|fault| note(wrong, fault))? {
@@ -359,8 +359,8 @@ fn removable(walker: &mut Walker<'_>, member: &Member) -> MemberSpan {
 fn meta(
     walker: &mut Walker<'_>,
     found: &mut Inside,
-    wrong: &mut Option<Fault>,
-) -> Result<Span, Fault> {
+    wrong: &mut Option<Broken>,
+) -> Result<Span, Broken> {
     let strict = walker.strict();
     members(walker, strict, |walker, member| {
         let at = walker.lexer.at;

@@ -59,6 +59,15 @@ impl Fault {
     }
 }
 
+/// A fault on its way out of the readers: a pointer, so that what goes well is handed on in registers.
+pub(super) type Broken = Box<Fault>;
+
+impl From<Broken> for Fault {
+    fn from(broken: Broken) -> Self {
+        *broken
+    }
+}
+
 /// Why an answer is no answer to our request. `position` counts from its first byte.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

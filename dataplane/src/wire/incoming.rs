@@ -6,8 +6,8 @@
 use bytes::{Bytes, BytesMut};
 
 use super::{
-    envelope::{self, Kind},
-    fault::Fault,
+    envelope::{self, Envelope, Kind},
+    fault::{Broken, Fault},
     lexer::utf8,
     scan::end,
     text::{Span, Text},
@@ -66,13 +66,10 @@ pub fn read(bytes: &[u8]) -> Result<Incoming, Fault> {
     Ok(found)
 }
 
-fn one(walker: &mut Walker<'_>) -> Result<Incoming, Fault> {
+fn one(walker: &mut Walker<'_>) -> Result<Incoming, Broken> {
     let start = walker.lexer.at;
-    let (found, kind) = envelope::read(walker)?;
-    let missing = Fault::Envelope {
-        position: start,
-        what: "neither method nor id",
-    };
+    let mut found = Envelope::default();
+    let kind = envelope::read(walker, &mut found)?;
     match (kind, found.id, found.method) {
         (Kind::Response, Some(id), _) => Ok(Incoming::Response {
             id,
@@ -92,11 +89,14 @@ fn one(walker: &mut Walker<'_>) -> Result<Incoming, Fault> {
             progress_token: found.inside.progress_of,
             request_id: found.inside.request_id,
         }),
-        _ => Err(missing),
+        _ => Err(Box::new(Fault::Envelope {
+            position: start,
+            what: "neither method nor id",
+        })),
     }
 }
 
-fn batch(walker: &mut Walker<'_>) -> Result<Incoming, Fault> {
+fn batch(walker: &mut Walker<'_>) -> Result<Incoming, Broken> {
     walker.open()?;
     let mut all = Vec::new();
     if walker.lexer.peek() == b']' {
@@ -106,11 +106,7 @@ fn batch(walker: &mut Walker<'_>) -> Result<Incoming, Fault> {
     }
     loop {
         if all.len() == BATCH_MAX {
-            return Err(Fault::Limit {
-                position: walker.lexer.at,
-                what: "messages in a batch",
-                limit: BATCH_MAX,
-            });
+            return Err(walker.limit("messages in a batch", BATCH_MAX));
         }
         all.push(walker.value()?);
         walker.lexer.space();

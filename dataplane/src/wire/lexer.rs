@@ -1,7 +1,7 @@
 //! JSON's tokens over one slice (RFC 8259), UTF-8 already checked. Knows no nesting.
 
 use super::{
-    fault::Fault,
+    fault::{Broken, Fault},
     text::{Span, Text},
 };
 
@@ -22,11 +22,12 @@ impl<'a> Lexer<'a> {
         self.bytes.get(self.at).copied().unwrap_or(0)
     }
 
-    pub(super) const fn fault(&self, expected: &'static str) -> Fault {
-        Fault::Grammar {
+    #[cold]
+    pub(super) fn fault(&self, expected: &'static str) -> Broken {
+        Box::new(Fault::Grammar {
             position: self.at,
             expected,
-        }
+        })
     }
 
     #[inline]
@@ -38,7 +39,7 @@ impl<'a> Lexer<'a> {
 
     /// A colon with the space around it.
     #[inline]
-    pub(super) fn colon(&mut self) -> Result<(), Fault> {
+    pub(super) fn colon(&mut self) -> Result<(), Broken> {
         self.space();
         if self.peek() != b':' {
             return Err(self.fault("a colon"));
@@ -50,7 +51,7 @@ impl<'a> Lexer<'a> {
 
     /// A string; the place is its opening quote.
     #[inline]
-    pub(super) fn string(&mut self) -> Result<Text, Fault> {
+    pub(super) fn string(&mut self) -> Result<Text, Broken> {
         if self.peek() != b'"' {
             return Err(self.fault("a string"));
         }
@@ -84,7 +85,7 @@ impl<'a> Lexer<'a> {
         self.at += plain(self.bytes.get(self.at..).unwrap_or_default());
     }
 
-    fn escape(&mut self) -> Result<(), Fault> {
+    fn escape(&mut self) -> Result<(), Broken> {
         match self.bytes.get(self.at + 1) {
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 2,
             Some(b'u') => {
@@ -100,7 +101,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// A number, of any size; says whether it is an integer (no fraction, no exponent).
-    pub(super) fn number(&mut self) -> Result<bool, Fault> {
+    pub(super) fn number(&mut self) -> Result<bool, Broken> {
         if self.peek() == b'-' {
             self.at += 1;
         }
@@ -126,7 +127,7 @@ impl<'a> Lexer<'a> {
         Ok(integer)
     }
 
-    fn digits_needed(&mut self) -> Result<(), Fault> {
+    fn digits_needed(&mut self) -> Result<(), Broken> {
         if !self.peek().is_ascii_digit() {
             return Err(self.fault("a digit"));
         }
@@ -142,7 +143,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// `true`, `false`, `null`.
-    pub(super) fn literal(&mut self, word: &'static str) -> Result<(), Fault> {
+    pub(super) fn literal(&mut self, word: &'static str) -> Result<(), Broken> {
         if self
             .bytes
             .get(self.at..)
@@ -158,7 +159,7 @@ impl<'a> Lexer<'a> {
 
     /// Any value but an object or an array.
     #[inline]
-    pub(super) fn scalar(&mut self) -> Result<(), Fault> {
+    pub(super) fn scalar(&mut self) -> Result<(), Broken> {
         match self.peek() {
             b'"' => self.string().map(drop),
             b'-' | b'0'..=b'9' => self.number().map(drop),
@@ -173,15 +174,28 @@ impl<'a> Lexer<'a> {
 /// How many bytes need no look. Long ones: `memchr` to the end, then the least byte of each block, as vector code.
 #[inline]
 pub(super) fn plain(rest: &[u8]) -> usize {
-    let mut skipped = 0;
     // most keys and names are short
-    for byte in rest.iter().take(16) {
-        if special(*byte) {
-            return skipped;
+    let mut skipped = 0;
+    let (words, tail) = rest.as_chunks::<8>();
+    for word in words.iter().take(4) {
+        let found = specials(*word);
+        if found != 0 {
+            return skipped + found.trailing_zeros() as usize / 8;
         }
-        skipped += 1;
+        skipped += 8;
     }
-    let short = skipped;
+    if words.len() > 4 {
+        return long(rest, skipped);
+    }
+    skipped
+        + tail
+            .iter()
+            .position(|byte| special(*byte))
+            .unwrap_or(tail.len())
+}
+
+fn long(rest: &[u8], short: usize) -> usize {
+    let mut skipped = short;
     let long = rest.get(short..).unwrap_or_default();
     let end = memchr::memchr2(b'"', b'\\', long).unwrap_or(long.len());
     let (blocks, _) = long.get(..end).unwrap_or_default().as_chunks::<64>();
@@ -197,6 +211,23 @@ pub(super) fn plain(rest: &[u8]) -> usize {
             .iter()
             .position(|byte| *byte < 0x20)
             .unwrap_or(left.len())
+}
+
+/// The high bit of each byte that is a quote, a backslash or a control character; exact up to the first one.
+#[inline]
+const fn specials(word: [u8; 8]) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = 0x8080_8080_8080_8080;
+    let word = u64::from_le_bytes(word);
+    let quote = word ^ (ONES * b'"' as u64);
+    let backslash = word ^ (ONES * b'\\' as u64);
+    (below(quote, 1) | below(backslash, 1) | below(word, 0x20)) & HIGHS
+}
+
+/// The high bit of each byte under `least`; a borrow can only make a wrong one above a right one.
+#[inline]
+const fn below(word: u64, least: u64) -> u64 {
+    word.wrapping_sub(0x0101_0101_0101_0101 * least) & !word
 }
 
 #[inline]

@@ -5,8 +5,8 @@
 //! size and lone surrogates pass as they came.
 
 use super::{
-    envelope::{self, Inside},
-    fault::Fault,
+    envelope::{self, Envelope},
+    fault::{Broken, Fault},
     lexer::utf8,
     text::{MemberSpan, Span, Text},
     walk::Walker,
@@ -88,24 +88,20 @@ pub fn body(bytes: &[u8]) -> Result<Body, Fault> {
     Ok(found)
 }
 
-fn batch(walker: &mut Walker<'_>) -> Result<Body, Fault> {
+fn batch(walker: &mut Walker<'_>) -> Result<Body, Broken> {
     let start = walker.lexer.at;
     walker.element()?;
     walker.open()?;
     if walker.lexer.peek() == b']' {
-        return Err(Fault::Envelope {
+        return Err(Box::new(Fault::Envelope {
             position: start,
             what: "the batch is empty",
-        });
+        }));
     }
     let mut all = Vec::new();
     loop {
         if all.len() == BATCH_MAX {
-            return Err(Fault::Limit {
-                position: walker.lexer.at,
-                what: "messages in a batch",
-                limit: BATCH_MAX,
-            });
+            return Err(walker.limit("messages in a batch", BATCH_MAX));
         }
         all.push(message(walker)?);
         walker.lexer.space();
@@ -125,7 +121,7 @@ fn batch(walker: &mut Walker<'_>) -> Result<Body, Fault> {
 }
 
 /// Nothing but space may follow.
-pub(super) fn end(walker: &mut Walker<'_>) -> Result<(), Fault> {
+pub(super) fn end(walker: &mut Walker<'_>) -> Result<(), Broken> {
     walker.lexer.space();
     if walker.lexer.at == walker.lexer.bytes.len() {
         Ok(())
@@ -134,9 +130,11 @@ pub(super) fn end(walker: &mut Walker<'_>) -> Result<(), Fault> {
     }
 }
 
-fn message(walker: &mut Walker<'_>) -> Result<Scanned, Fault> {
-    let (found, kind) = envelope::read(walker)?;
-    let inside: Inside = found.inside;
+#[inline]
+fn message(walker: &mut Walker<'_>) -> Result<Scanned, Broken> {
+    let mut found = Envelope::default();
+    let kind = envelope::read(walker, &mut found)?;
+    let inside = found.inside;
     Ok(Scanned {
         kind,
         id: found.id,

@@ -5,7 +5,7 @@
 use std::cell::Cell;
 
 use super::{
-    fault::{Fault, shown},
+    fault::{Broken, Fault, shown},
     lexer::Lexer,
     text::{Span, Text, small, unescape},
 };
@@ -34,8 +34,20 @@ pub(super) struct Frame {
 #[derive(Clone, Copy, Debug)]
 struct Key {
     decoded: bool,
+    /// Its length and first bytes: keys that differ here need no look at the rest.
+    quick: u64,
     span: Span,
     raw: Span,
+}
+
+/// Alike for keys that say the same.
+#[inline]
+fn quick(said: &[u8]) -> u64 {
+    let first = said
+        .first_chunk::<4>()
+        .map_or(0, |c| u32::from_le_bytes(*c));
+    let last = said.last_chunk::<4>().map_or(0, |c| u32::from_le_bytes(*c));
+    (u64::from(first) << 32) ^ u64::from(last) ^ (u64::from(small(said.len())) << 56)
 }
 
 #[derive(Debug, Default)]
@@ -100,30 +112,31 @@ impl<'a> Walker<'a> {
         self.strict
     }
 
+    #[cold]
+    pub(super) fn limit(&self, what: &'static str, limit: usize) -> Broken {
+        Box::new(Fault::Limit {
+            position: self.lexer.at,
+            what,
+            limit,
+        })
+    }
+
     /// Counts a value.
     #[inline]
-    pub(super) fn element(&mut self) -> Result<(), Fault> {
+    pub(super) fn element(&mut self) -> Result<(), Broken> {
         self.elements += 1;
         if self.strict && self.elements > ELEMENTS {
-            return Err(Fault::Limit {
-                position: self.lexer.at,
-                what: "elements",
-                limit: ELEMENTS,
-            });
+            return Err(self.limit("elements", ELEMENTS));
         }
         Ok(())
     }
 
     /// Enters the object or array whose opening bracket is here.
     #[inline]
-    pub(super) fn open(&mut self) -> Result<(), Fault> {
+    pub(super) fn open(&mut self) -> Result<(), Broken> {
         let limit = if self.strict { DEPTH } else { DEPTH_LOOSE };
         if self.scratch.frames.len() >= limit {
-            return Err(Fault::Limit {
-                position: self.lexer.at,
-                what: "levels of nesting",
-                limit,
-            });
+            return Err(self.limit("levels of nesting", limit));
         }
         let array = self.lexer.peek() == b'[';
         self.lexer.at += 1;
@@ -140,7 +153,7 @@ impl<'a> Walker<'a> {
 
     /// Leaves what was entered last; the closing bracket is already read.
     #[inline]
-    pub(super) fn close(&mut self) -> Result<(), Fault> {
+    pub(super) fn close(&mut self) -> Result<(), Broken> {
         let Some(frame) = self.scratch.frames.last().copied() else {
             return Ok(());
         };
@@ -154,7 +167,7 @@ impl<'a> Walker<'a> {
 
     /// A key with its colon; refuses one that the object already has.
     #[inline]
-    pub(super) fn key(&mut self, judged: bool) -> Result<Text, Fault> {
+    pub(super) fn key(&mut self, judged: bool) -> Result<Text, Broken> {
         let text = self.lexer.string()?;
         self.lexer.colon()?;
         if let Some(frame) = self.scratch.frames.last_mut() {
@@ -166,18 +179,19 @@ impl<'a> Walker<'a> {
         Ok(text)
     }
 
-    fn remember(&mut self, text: Text) -> Result<(), Fault> {
+    fn remember(&mut self, text: Text) -> Result<(), Broken> {
         let base = self.scratch.frames.last().map_or(0, |frame| frame.base);
         let count = self.scratch.keys.len() - base;
         if self.strict && count >= KEYS {
-            return Err(Fault::Limit {
+            return Err(Box::new(Fault::Limit {
                 position: text.inner.start as usize,
                 what: "keys in one object",
                 limit: KEYS,
-            });
+            }));
         }
         let mut key = Key {
             decoded: false,
+            quick: 0,
             span: text.inner,
             raw: text.inner,
         };
@@ -190,7 +204,11 @@ impl<'a> Walker<'a> {
         if count < FEW {
             let known = self.scratch.keys.get(base..).unwrap_or_default();
             let said = self.said(key);
-            if known.iter().any(|other| self.said(*other) == said) {
+            key.quick = quick(said);
+            if known
+                .iter()
+                .any(|other| other.quick == key.quick && self.said(*other) == said)
+            {
                 self.twice(key)?;
             }
         }
@@ -207,7 +225,7 @@ impl<'a> Walker<'a> {
         })
     }
 
-    fn sorted(&mut self, base: usize) -> Result<(), Fault> {
+    fn sorted(&mut self, base: usize) -> Result<(), Broken> {
         let mut keys = self.scratch.keys.split_off(base);
         keys.sort_unstable_by(|a, b| {
             self.said(*a)
@@ -226,13 +244,13 @@ impl<'a> Walker<'a> {
 
     /// A fault of the message, or, inside `arguments`, of the arguments.
     #[cold]
-    fn twice(&mut self, key: Key) -> Result<(), Fault> {
+    fn twice(&mut self, key: Key) -> Result<(), Broken> {
         let position = key.raw.start as usize;
         let Some(from) = self.arguments_from else {
-            return Err(Fault::Duplicate {
+            return Err(Box::new(Fault::Duplicate {
                 position,
                 key: shown(self.said(key)),
-            });
+            }));
         };
         if self.arguments_fault.is_none() {
             let fault = ArgumentsFault {
@@ -263,7 +281,7 @@ impl<'a> Walker<'a> {
     }
 
     /// The value of `arguments`: keys that stand twice in it are noted, not refused.
-    pub(super) fn arguments(&mut self) -> Result<Span, Fault> {
+    pub(super) fn arguments(&mut self) -> Result<Span, Broken> {
         self.arguments_from = Some(self.scratch.frames.len());
         let span = self.value();
         self.arguments_from = None;
@@ -271,7 +289,7 @@ impl<'a> Walker<'a> {
     }
 
     /// Any value, to its end.
-    pub(super) fn value(&mut self) -> Result<Span, Fault> {
+    pub(super) fn value(&mut self) -> Result<Span, Broken> {
         let floor = self.scratch.frames.len();
         let start = self.lexer.at;
         'value: loop {
@@ -310,7 +328,7 @@ impl<'a> Walker<'a> {
 
     /// After a value within an object or array: true when another one follows (its key is read).
     #[inline]
-    fn next(&mut self) -> Result<bool, Fault> {
+    fn next(&mut self) -> Result<bool, Broken> {
         self.lexer.space();
         let Some(frame) = self.scratch.frames.last_mut() else {
             return Ok(false);
