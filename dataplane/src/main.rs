@@ -3,6 +3,8 @@
 //! `reap` must run before any thread is there, and knows no flags: it is what the plane starts for its children.
 
 mod cli;
+#[cfg(feature = "count-allocations")]
+mod counting;
 mod drain;
 mod listeners;
 mod logging;
@@ -31,6 +33,12 @@ fn main() -> ExitCode {
     };
     if matches!(cli.command, Command::Reap) {
         return sentinel_dataplane::backend::stdio::reaper::run(std::io::stdin());
+    }
+    #[cfg(feature = "count-allocations")]
+    if let Some(socket) = std::env::var_os("SENTINEL_BENCH_ALLOCATIONS")
+        && let Err(fault) = counting::tell(std::path::Path::new(&socket))
+    {
+        return refuse(&format!("SENTINEL_BENCH_ALLOCATIONS: {fault}"));
     }
     if let Err(fault) = logging::start(&cli.logs.log, cli.logs.log_format) {
         return refuse(&fault);

@@ -72,10 +72,7 @@ pub struct AnswerScan {
 
 impl fmt::Debug for AnswerScan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AnswerScan")
-            .field("bytes", &self.before)
-            .field("seen", &self.seen)
-            .finish_non_exhaustive()
+        f.debug_struct("AnswerScan").field("bytes", &self.before).field("seen", &self.seen).finish_non_exhaustive()
     }
 }
 
@@ -117,14 +114,10 @@ impl AnswerScan {
             };
             let used = used.map_err(|expected| match expected {
                 Stop::Expected(expected) => {
-                    let position = self
-                        .before
-                        .saturating_add(u64::try_from(at).unwrap_or(u64::MAX));
+                    let position = self.before.saturating_add(u64::try_from(at).unwrap_or(u64::MAX));
                     AnswerFault::Grammar { position, expected }
                 }
-                Stop::Deep => AnswerFault::Deep {
-                    position: self.before,
-                },
+                Stop::Deep => AnswerFault::Deep { position: self.before },
                 Stop::Fault(fault) => fault,
             })?;
             match (held, self.capture == Capture::Id) {
@@ -140,9 +133,7 @@ impl AnswerScan {
         if self.capture != Capture::Id {
             out.push(chunk.slice(from..));
         }
-        self.before = self
-            .before
-            .saturating_add(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
+        self.before = self.before.saturating_add(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
         Ok(())
     }
 
@@ -162,10 +153,7 @@ impl AnswerScan {
             (.., true, true) => "result beside error",
             (.., false, false) => "neither result nor error",
             (.., failed) => {
-                return Ok(AnswerEnd {
-                    failed,
-                    tool_error: self.tool_error,
-                });
+                return Ok(AnswerEnd { failed, tool_error: self.tool_error });
             }
         };
         Err(AnswerFault::Envelope { what })
@@ -174,8 +162,7 @@ impl AnswerScan {
     fn keep(&mut self, bytes: &[u8]) {
         if self.capture != Capture::Nothing {
             let room = (ID_MAX + 1).saturating_sub(self.token.len());
-            self.token
-                .extend_from_slice(bytes.get(..room.min(bytes.len())).unwrap_or_default());
+            self.token.extend_from_slice(bytes.get(..room.min(bytes.len())).unwrap_or_default());
         }
     }
 
@@ -208,14 +195,12 @@ impl AnswerScan {
     fn step(&mut self, byte: u8) -> Result<usize, Stop> {
         let space = matches!(byte, b' ' | b'\n' | b'\r' | b'\t');
         match self.state {
-            State::Value { .. } | State::Key { .. } | State::Colon | State::After | State::End
-                if space => {}
+            State::Value { .. } | State::Key { .. } | State::Colon | State::After | State::End if space => {}
             State::Value { or_end: true } if byte == b']' => self.leave()?,
             State::Value { .. } => self.begin(byte)?,
             State::Key { or_end: true } if byte == b'}' => self.leave()?,
             State::Key { .. } if byte == b'"' => {
-                let read =
-                    self.nest.depth() == 1 || (self.nest.depth() == 2 && self.top == "result");
+                let read = self.nest.depth() == 1 || (self.nest.depth() == 2 && self.top == "result");
                 self.capture = if read { Capture::Key } else { Capture::Nothing };
                 self.token.clear();
                 self.in_key = true;
@@ -235,11 +220,7 @@ impl AnswerScan {
             }
             State::Hex(left) if byte.is_ascii_hexdigit() => {
                 self.keep(&[byte]);
-                self.state = if left > 1 {
-                    State::Hex(left - 1)
-                } else {
-                    State::Text
-                };
+                self.state = if left > 1 { State::Hex(left - 1) } else { State::Text };
             }
             State::Hex(_) => return Err(Stop::Expected("a hexadecimal digit")),
             State::Number(number) => match number.next(byte) {
@@ -270,9 +251,7 @@ impl AnswerScan {
         self.in_key = false;
         self.token.clear();
         if depth == 0 && byte != b'{' {
-            return Err(Stop::Fault(AnswerFault::Envelope {
-                what: "it is no JSON object",
-            }));
+            return Err(Stop::Fault(AnswerFault::Envelope { what: "it is no JSON object" }));
         }
         if depth == 1 && self.top == "id" {
             if !matches!(byte, b'"' | b'-' | b'0'..=b'9') {
@@ -281,9 +260,7 @@ impl AnswerScan {
             self.capture = Capture::Id;
         } else if depth == 1 && self.top == "jsonrpc" {
             if byte != b'"' {
-                return Err(Stop::Fault(AnswerFault::Envelope {
-                    what: "jsonrpc must be \"2.0\"",
-                }));
+                return Err(Stop::Fault(AnswerFault::Envelope { what: "jsonrpc must be \"2.0\"" }));
             }
             self.capture = Capture::Version;
         } else if depth == 2 && self.flag {
@@ -295,11 +272,7 @@ impl AnswerScan {
                 if !self.nest.enter(byte == b'[') {
                     return Err(Stop::Deep);
                 }
-                if byte == b'[' {
-                    State::Value { or_end: true }
-                } else {
-                    State::Key { or_end: true }
-                }
+                if byte == b'[' { State::Value { or_end: true } } else { State::Key { or_end: true } }
             }
             b'"' => State::Text,
             b't' => State::Word(b"rue"),
@@ -350,24 +323,17 @@ impl AnswerScan {
                 key
             }
             Same::ButCase(meant) => {
-                return Err(Stop::Fault(AnswerFault::CaseVariant {
-                    key: shown(&said),
-                    meant,
-                }));
+                return Err(Stop::Fault(AnswerFault::CaseVariant { key: shown(&said), meant }));
             }
             Same::No => "",
         };
         if self.top == "method" {
-            return Err(Stop::Fault(AnswerFault::Envelope {
-                what: "it has a method",
-            }));
+            return Err(Stop::Fault(AnswerFault::Envelope { what: "it has a method" }));
         }
-        let beside = matches!(self.top, "result" | "error")
-            && ["result", "error"].iter().all(|k| self.seen.contains(k));
+        let beside =
+            matches!(self.top, "result" | "error") && ["result", "error"].iter().all(|k| self.seen.contains(k));
         if beside {
-            return Err(Stop::Fault(AnswerFault::Envelope {
-                what: "result beside error",
-            }));
+            return Err(Stop::Fault(AnswerFault::Envelope { what: "result beside error" }));
         }
         Ok(())
     }
@@ -378,17 +344,11 @@ impl AnswerScan {
                 return Err(Stop::Fault(AnswerFault::WrongId));
             }
             Capture::Version if self.token != b"\"2.0\"" => {
-                return Err(Stop::Fault(AnswerFault::Envelope {
-                    what: "jsonrpc must be \"2.0\"",
-                }));
+                return Err(Stop::Fault(AnswerFault::Envelope { what: "jsonrpc must be \"2.0\"" }));
             }
             _ => self.capture = Capture::Nothing,
         }
-        self.state = if self.nest.depth() == 0 {
-            State::End
-        } else {
-            State::After
-        };
+        self.state = if self.nest.depth() == 0 { State::End } else { State::After };
         Ok(())
     }
 }

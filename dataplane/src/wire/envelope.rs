@@ -118,12 +118,7 @@ fn members<'a>(
 
 /// Which of `known` the key says. A key that differs from one of them in case only is refused where `judged`:
 /// some parsers would read it as that one (Go's also folds two letters outside ASCII).
-fn known(
-    walker: &Walker<'_>,
-    key: Text,
-    known: &[&'static str],
-    judged: bool,
-) -> Result<&'static str, Broken> {
+fn known(walker: &Walker<'_>, key: Text, known: &[&'static str], judged: bool) -> Result<&'static str, Broken> {
     let raw = key.inner.get(walker.lexer.bytes);
     let mut decoded = Vec::new();
     let said = if key.escaped {
@@ -134,11 +129,9 @@ fn known(
     };
     match same(said, known) {
         Same::Exactly(name) => Ok(name),
-        Same::ButCase(meant) if judged => Err(Box::new(Fault::CaseVariant {
-            position: key.inner.start as usize,
-            key: shown(said),
-            meant,
-        })),
+        Same::ButCase(meant) if judged => {
+            Err(Box::new(Fault::CaseVariant { position: key.inner.start as usize, key: shown(said), meant }))
+        }
         Same::ButCase(_) | Same::No => Ok(""),
     }
 }
@@ -155,13 +148,9 @@ pub(super) fn same(said: &[u8], known: &[&'static str]) -> Same {
         return Same::Exactly(exact);
     }
     let variant = if said.is_ascii() {
-        known
-            .iter()
-            .find(|name| name.as_bytes().eq_ignore_ascii_case(said))
+        known.iter().find(|name| name.as_bytes().eq_ignore_ascii_case(said))
     } else {
-        let folded = String::from_utf8_lossy(said)
-            .replace('\u{212A}', "k")
-            .replace('\u{17F}', "s");
+        let folded = String::from_utf8_lossy(said).replace('\u{212A}', "k").replace('\u{17F}', "s");
         known.iter().find(|name| name.eq_ignore_ascii_case(&folded))
     };
     variant.map_or(Same::No, |meant| Same::ButCase(meant))
@@ -229,17 +218,14 @@ pub(super) fn read(walker: &mut Walker<'_>, found: &mut Envelope) -> Result<Kind
                 }
                 Some(id) => found.id = Some(id),
                 None => {
-                    let fault =
-                        envelope_fault(at, "an id is a string or an integer, and never null");
+                    let fault = envelope_fault(at, "an id is a string or an integer, and never null");
                     wrong = wrong.take().or(Some(fault));
                 }
             },
             "method" => {
                 found.method = text(walker)?;
                 if found.method.is_none() {
-                    wrong = wrong
-                        .take()
-                        .or_else(|| Some(envelope_fault(at, "method is no string")));
+                    wrong = wrong.take().or_else(|| Some(envelope_fault(at, "method is no string")));
                 }
             }
             "params" if walker.lexer.peek() == b'{' => {
@@ -248,9 +234,7 @@ pub(super) fn read(walker: &mut Walker<'_>, found: &mut Envelope) -> Result<Kind
             "params" => {
                 walker.value()?;
                 if strict {
-                    wrong = wrong
-                        .take()
-                        .or_else(|| Some(envelope_fault(at, "params is no object")));
+                    wrong = wrong.take().or_else(|| Some(envelope_fault(at, "params is no object")));
                 }
             }
             "result" if walker.lexer.peek() == b'{' && !strict => {
@@ -259,8 +243,7 @@ pub(super) fn read(walker: &mut Walker<'_>, found: &mut Envelope) -> Result<Kind
                     let value = walker.lexer.at;
                     walker.value()?;
                     if member.key.is(walker.lexer.bytes, "isError") {
-                        tool_error |=
-                            walker.lexer.bytes.get(value..walker.lexer.at) == Some(b"true");
+                        tool_error |= walker.lexer.bytes.get(value..walker.lexer.at) == Some(b"true");
                     }
                     Ok(())
                 })?;
@@ -306,11 +289,7 @@ fn kind(found: &Envelope, start: usize) -> Result<Kind, Broken> {
 }
 
 /// `params`, whatever the method.
-fn inside(
-    walker: &mut Walker<'_>,
-    found: &mut Inside,
-    wrong: &mut Option<Broken>,
-) -> Result<Span, Broken> {
+fn inside(walker: &mut Walker<'_>, found: &mut Inside, wrong: &mut Option<Broken>) -> Result<Span, Broken> {
     let strict = walker.strict();
     members(walker, strict, |walker, member| {
         match known(walker, member.key, PARAMS, strict).or_else(|fault| note(wrong, fault))? {
@@ -321,9 +300,7 @@ fn inside(
             "requestId" => found.request_id = token(walker)?,
             "progressToken" => found.progress_of = token(walker)?,
             "arguments" => found.arguments = Some(walker.arguments()?),
-            "_meta" if walker.lexer.peek() == b'{' => {
-                found.meta = Some(meta(walker, found, wrong)?)
-            }
+            "_meta" if walker.lexer.peek() == b'{' => found.meta = Some(meta(walker, found, wrong)?),
             "_meta" => {
                 let span = walker.value()?;
                 if strict {
@@ -348,19 +325,11 @@ fn removable(walker: &mut Walker<'_>, member: &Member) -> MemberSpan {
         return MemberSpan(Span::new(comma, end));
     }
     walker.lexer.space();
-    let after = if walker.lexer.peek() == b',' {
-        walker.lexer.at + 1
-    } else {
-        end
-    };
+    let after = if walker.lexer.peek() == b',' { walker.lexer.at + 1 } else { end };
     MemberSpan(Span::new(member.start, after))
 }
 
-fn meta(
-    walker: &mut Walker<'_>,
-    found: &mut Inside,
-    wrong: &mut Option<Broken>,
-) -> Result<Span, Broken> {
+fn meta(walker: &mut Walker<'_>, found: &mut Inside, wrong: &mut Option<Broken>) -> Result<Span, Broken> {
     let strict = walker.strict();
     members(walker, strict, |walker, member| {
         let at = walker.lexer.at;

@@ -9,26 +9,13 @@ pub enum Fault {
     #[error("not UTF-8 at byte {position}: send JSON in UTF-8")]
     Utf8 { position: usize },
     #[error("not JSON at byte {position}: {expected} expected")]
-    Grammar {
-        position: usize,
-        expected: &'static str,
-    },
+    Grammar { position: usize, expected: &'static str },
     #[error("more than {limit} {what} at byte {position}: send a smaller message")]
-    Limit {
-        position: usize,
-        what: &'static str,
-        limit: usize,
-    },
+    Limit { position: usize, what: &'static str, limit: usize },
     #[error("the key \"{key}\" stands twice in one object (byte {position}): send it once")]
     Duplicate { position: usize, key: Box<str> },
-    #[error(
-        "the key \"{key}\" at byte {position} differs from \"{meant}\" in case only: write \"{meant}\""
-    )]
-    CaseVariant {
-        position: usize,
-        key: Box<str>,
-        meant: &'static str,
-    },
+    #[error("the key \"{key}\" at byte {position} differs from \"{meant}\" in case only: write \"{meant}\"")]
+    CaseVariant { position: usize, key: Box<str>, meant: &'static str },
     #[error("no JSON-RPC message at byte {position}: {what}")]
     Envelope { position: usize, what: &'static str },
 }
@@ -38,10 +25,7 @@ impl Fault {
     pub const fn code(&self) -> i32 {
         match self {
             Self::Empty | Self::Utf8 { .. } | Self::Grammar { .. } => -32700,
-            Self::Limit { .. }
-            | Self::Duplicate { .. }
-            | Self::CaseVariant { .. }
-            | Self::Envelope { .. } => -32600,
+            Self::Limit { .. } | Self::Duplicate { .. } | Self::CaseVariant { .. } | Self::Envelope { .. } => -32600,
         }
     }
 
@@ -75,17 +59,12 @@ pub enum AnswerFault {
     #[error("the backend's answer is not UTF-8")]
     Utf8,
     #[error("the backend's answer is not JSON at byte {position}: {expected} expected")]
-    Grammar {
-        position: u64,
-        expected: &'static str,
-    },
+    Grammar { position: u64, expected: &'static str },
     #[error("the backend's answer is nested deeper than 512 levels (byte {position})")]
     Deep { position: u64 },
     #[error("the backend's answer has the key \"{key}\" twice")]
     Duplicate { key: &'static str },
-    #[error(
-        "the backend's answer has the key \"{key}\", which differs from \"{meant}\" in case only"
-    )]
+    #[error("the backend's answer has the key \"{key}\", which differs from \"{meant}\" in case only")]
     CaseVariant { key: Box<str>, meant: &'static str },
     #[error("the backend's answer has another id than our request")]
     WrongId,
@@ -97,10 +76,5 @@ pub enum AnswerFault {
 
 /// A key as it may be shown: at most 64 characters, nothing unprintable.
 pub(super) fn shown(key: &[u8]) -> Box<str> {
-    String::from_utf8_lossy(key)
-        .chars()
-        .take(64)
-        .flat_map(char::escape_debug)
-        .collect::<String>()
-        .into_boxed_str()
+    String::from_utf8_lossy(key).chars().take(64).flat_map(char::escape_debug).collect::<String>().into_boxed_str()
 }

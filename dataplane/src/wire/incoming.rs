@@ -57,11 +57,7 @@ pub fn read(bytes: &[u8]) -> Result<Incoming, Fault> {
     if walker.lexer.at == bytes.len() {
         return Err(Fault::Empty);
     }
-    let found = if walker.lexer.peek() == b'[' {
-        batch(&mut walker)?
-    } else {
-        one(&mut walker)?
-    };
+    let found = if walker.lexer.peek() == b'[' { batch(&mut walker)? } else { one(&mut walker)? };
     end(&mut walker)?;
     Ok(found)
 }
@@ -78,21 +74,14 @@ fn one(walker: &mut Walker<'_>) -> Result<Incoming, Broken> {
             result: found.result,
             error: found.error,
         }),
-        (Kind::Request, Some(id), Some(method)) => Ok(Incoming::Request {
-            id,
-            method,
-            params: found.params,
-        }),
+        (Kind::Request, Some(id), Some(method)) => Ok(Incoming::Request { id, method, params: found.params }),
         (Kind::Notification, _, Some(method)) => Ok(Incoming::Notification {
             method,
             params: found.params,
             progress_token: found.inside.progress_of,
             request_id: found.inside.request_id,
         }),
-        _ => Err(Box::new(Fault::Envelope {
-            position: start,
-            what: "neither method nor id",
-        })),
+        _ => Err(Box::new(Fault::Envelope { position: start, what: "neither method nor id" })),
     }
 }
 

@@ -24,10 +24,7 @@ impl<'a> Lexer<'a> {
 
     #[cold]
     pub(super) fn fault(&self, expected: &'static str) -> Broken {
-        Box::new(Fault::Grammar {
-            position: self.at,
-            expected,
-        })
+        Box::new(Fault::Grammar { position: self.at, expected })
     }
 
     #[inline]
@@ -71,9 +68,7 @@ impl<'a> Lexer<'a> {
                     self.escape()?;
                 }
                 Some(_) => {
-                    return Err(
-                        self.fault("no raw control character in a string (write it as an escape)")
-                    );
+                    return Err(self.fault("no raw control character in a string (write it as an escape)"));
                 }
                 None => return Err(self.fault("the end of a string")),
             }
@@ -144,12 +139,7 @@ impl<'a> Lexer<'a> {
 
     /// `true`, `false`, `null`.
     pub(super) fn literal(&mut self, word: &'static str) -> Result<(), Broken> {
-        if self
-            .bytes
-            .get(self.at..)
-            .unwrap_or_default()
-            .starts_with(word.as_bytes())
-        {
+        if self.bytes.get(self.at..).unwrap_or_default().starts_with(word.as_bytes()) {
             self.at += word.len();
             Ok(())
         } else {
@@ -187,11 +177,7 @@ pub(super) fn plain(rest: &[u8]) -> usize {
     if words.len() > 4 {
         return long(rest, skipped);
     }
-    skipped
-        + tail
-            .iter()
-            .position(|byte| special(*byte))
-            .unwrap_or(tail.len())
+    skipped + tail.iter().position(|byte| special(*byte)).unwrap_or(tail.len())
 }
 
 fn long(rest: &[u8], short: usize) -> usize {
@@ -206,11 +192,7 @@ fn long(rest: &[u8], short: usize) -> usize {
         skipped += 64;
     }
     let left = rest.get(skipped..short + end).unwrap_or_default();
-    skipped
-        + left
-            .iter()
-            .position(|byte| *byte < 0x20)
-            .unwrap_or(left.len())
+    skipped + left.iter().position(|byte| *byte < 0x20).unwrap_or(left.len())
 }
 
 /// The high bit of each byte that is a quote, a backslash or a control character; exact up to the first one.
@@ -238,15 +220,7 @@ const fn special(byte: u8) -> bool {
 /// UTF-8, and not longer than a `Span` can say.
 pub(super) fn utf8(bytes: &[u8]) -> Result<(), Fault> {
     if u32::try_from(bytes.len()).is_err() {
-        return Err(Fault::Limit {
-            position: 0,
-            what: "bytes",
-            limit: u32::MAX as usize,
-        });
+        return Err(Fault::Limit { position: 0, what: "bytes", limit: u32::MAX as usize });
     }
-    std::str::from_utf8(bytes)
-        .map(drop)
-        .map_err(|error| Fault::Utf8 {
-            position: error.valid_up_to(),
-        })
+    std::str::from_utf8(bytes).map(drop).map_err(|error| Fault::Utf8 { position: error.valid_up_to() })
 }

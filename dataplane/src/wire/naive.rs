@@ -19,13 +19,9 @@ pub(super) fn single(text: &str) -> bool {
                 return false;
             };
             let mut seen = HashSet::new();
-            members
-                .0
-                .iter()
-                .all(|(key, value)| seen.insert(said(key.get())) && single(value.get()))
+            members.0.iter().all(|(key, value)| seen.insert(said(key.get())) && single(value.get()))
         }
-        Some(b'[') => serde_json::from_str::<Vec<&RawValue>>(text)
-            .is_ok_and(|all| all.iter().all(|v| single(v.get()))),
+        Some(b'[') => serde_json::from_str::<Vec<&RawValue>>(text).is_ok_and(|all| all.iter().all(|v| single(v.get()))),
         _ => true,
     }
 }
@@ -33,12 +29,7 @@ pub(super) fn single(text: &str) -> bool {
 /// The key decoded into UTF-16, where a lone surrogate is a unit as any other.
 fn said(token: &str) -> Vec<u16> {
     let mut units = Vec::new();
-    let mut chars = token
-        .strip_prefix('"')
-        .unwrap()
-        .strip_suffix('"')
-        .unwrap()
-        .chars();
+    let mut chars = token.strip_prefix('"').unwrap().strip_suffix('"').unwrap().chars();
     while let Some(c) = chars.next() {
         if c != '\\' {
             units.extend_from_slice(c.encode_utf16(&mut [0; 2]));

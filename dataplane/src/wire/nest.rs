@@ -36,9 +36,7 @@ impl Nest {
 
     pub(super) fn in_array(&self) -> bool {
         let innermost = self.depth.saturating_sub(1);
-        self.bits
-            .get(innermost / 64)
-            .is_some_and(|word| word & (1 << (innermost % 64)) != 0)
+        self.bits.get(innermost / 64).is_some_and(|word| word & (1 << (innermost % 64)) != 0)
     }
 }
 
@@ -81,10 +79,7 @@ impl Number {
 
     /// Whether it may end here.
     pub(super) const fn complete(self) -> bool {
-        matches!(
-            self,
-            Self::Zero | Self::Integer | Self::Fraction | Self::Exponent
-        )
+        matches!(self, Self::Zero | Self::Integer | Self::Fraction | Self::Exponent)
     }
 }
 
@@ -114,8 +109,7 @@ impl Utf8 {
             Ok(_) => true,
             Err(error) if error.error_len().is_some() => false,
             Err(error) => {
-                self.begun
-                    .extend_from_slice(chunk.get(error.valid_up_to()..).unwrap_or_default());
+                self.begun.extend_from_slice(chunk.get(error.valid_up_to()..).unwrap_or_default());
                 true
             }
         }

@@ -13,18 +13,8 @@ use super::{scan::Scanned, text::Span};
 /// A client's progress token is replaced (by `progress_token`, else by `id`: the client's never goes out); where it
 /// sent none, none is added. `line`: raw CR and LF, which can stand between tokens only, are left out and one LF
 /// ends the message.
-pub fn call(
-    body: &[u8],
-    scanned: &Scanned,
-    own_name: &str,
-    id: u64,
-    progress_token: Option<u64>,
-    line: bool,
-) -> Bytes {
-    let params = scanned
-        .params
-        .map(|span| span.get(body))
-        .unwrap_or_default();
+pub fn call(body: &[u8], scanned: &Scanned, own_name: &str, id: u64, progress_token: Option<u64>, line: bool) -> Bytes {
+    let params = scanned.params.map(|span| span.get(body)).unwrap_or_default();
     let mut out = Vec::with_capacity(params.len() + own_name.len() + 112);
     begin(&mut out, "tools/call", Some(id));
     out.extend_from_slice(b",\"params\":");
@@ -37,15 +27,7 @@ pub fn call(
         edits.sort_unstable_by_key(|edit| edit.map_or(u32::MAX, |(at, _)| at.start));
         let mut from = span.start;
         for (at, edit) in edits.into_iter().flatten() {
-            copy(
-                &mut out,
-                Span {
-                    start: from,
-                    end: at.start.max(from),
-                }
-                .get(body),
-                line,
-            );
+            copy(&mut out, Span { start: from, end: at.start.max(from) }.get(body), line);
             match edit {
                 Edit::Name => string(&mut out, own_name),
                 Edit::Progress => number(&mut out, progress_token.unwrap_or(id)),
@@ -53,15 +35,7 @@ pub fn call(
             }
             from = at.end.max(from);
         }
-        copy(
-            &mut out,
-            Span {
-                start: from,
-                end: span.end.max(from),
-            }
-            .get(body),
-            line,
-        );
+        copy(&mut out, Span { start: from, end: span.end.max(from) }.get(body), line);
     } else {
         out.extend_from_slice(b"{\"name\":");
         string(&mut out, own_name);

@@ -38,9 +38,7 @@ impl Pieces {
 /// Prints sizes only.
 impl fmt::Debug for Pieces {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list()
-            .entries(self.0.iter().map(Bytes::len))
-            .finish()
+        f.debug_list().entries(self.0.iter().map(Bytes::len)).finish()
     }
 }
 

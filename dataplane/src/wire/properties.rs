@@ -32,20 +32,14 @@ fn json() -> impl Strategy<Value = String> {
         Just("-0".to_owned()),
         Just("1e999".to_owned()),
         Just("123456789012345678901234567890".to_owned()),
-        any::<f64>()
-            .prop_filter("finite", |n| n.is_finite())
-            .prop_map(|n| serde_json::to_string(&n).unwrap()),
+        any::<f64>().prop_filter("finite", |n| n.is_finite()).prop_map(|n| serde_json::to_string(&n).unwrap()),
         any::<String>().prop_map(|text| serde_json::to_string(&text).unwrap()),
     ];
     leaf.prop_recursive(6, 60, 24, move |inner| {
         prop_oneof![
-            prop::collection::vec(inner.clone(), 0..6)
-                .prop_map(|all| format!("[{}]", all.join(" , "))),
+            prop::collection::vec(inner.clone(), 0..6).prop_map(|all| format!("[{}]", all.join(" , "))),
             prop::collection::vec((key.clone(), inner), 0..24).prop_map(|all| {
-                let members: Vec<_> = all
-                    .iter()
-                    .map(|(key, value)| format!("\"{key}\" :{value}"))
-                    .collect();
+                let members: Vec<_> = all.iter().map(|(key, value)| format!("\"{key}\" :{value}")).collect();
                 format!("{{{}}}", members.join(","))
             }),
         ]
@@ -80,20 +74,12 @@ fn fuzz(bytes: &[u8]) {
     let is_json = naive::is_json(bytes);
     match scan::body(bytes) {
         Ok(body) => {
-            assert!(
-                is_json,
-                "taken, but no JSON: {}",
-                String::from_utf8_lossy(bytes)
-            );
+            assert!(is_json, "taken, but no JSON: {}", String::from_utf8_lossy(bytes));
             if let Body::One(found) = body
                 && found.name.is_some()
             {
                 let out = outgoing::call(bytes, &found, "own", 1, None, true);
-                assert!(
-                    scan::body(&out).is_ok(),
-                    "{}",
-                    String::from_utf8_lossy(&out)
-                );
+                assert!(scan::body(&out).is_ok(), "{}", String::from_utf8_lossy(&out));
             }
         }
         Err(fault) if fault.code() == -32700 => {
@@ -103,28 +89,13 @@ fn fuzz(bytes: &[u8]) {
     }
     let whole = incoming::read(bytes);
     let streamed = stream(bytes, &[3, 1, 8]);
-    if let Ok(Incoming::Response {
-        id,
-        failed,
-        tool_error,
-        ..
-    }) = whole
-    {
+    if let Ok(Incoming::Response { id, failed, tool_error, .. }) = whole {
         if id.get(bytes) == b"17" {
             let want = incoming::with_id(&Bytes::copy_from_slice(bytes), id, b"\"client\"");
-            assert_eq!(
-                streamed,
-                Ok((want.to_vec(), failed, tool_error)),
-                "{}",
-                String::from_utf8_lossy(bytes)
-            );
+            assert_eq!(streamed, Ok((want.to_vec(), failed, tool_error)), "{}", String::from_utf8_lossy(bytes));
         }
     } else {
-        assert!(
-            streamed.is_err(),
-            "{whole:?} but streamed: {}",
-            String::from_utf8_lossy(bytes)
-        );
+        assert!(streamed.is_err(), "{whole:?} but streamed: {}", String::from_utf8_lossy(bytes));
     }
     let mut parser = sse::Parser::new(64);
     let framed = sse::frame(bytes, None);
@@ -135,12 +106,7 @@ fn fuzz(bytes: &[u8]) {
 
 #[test]
 fn twenty_thousand_mutations_break_nothing() {
-    let seeds = [
-        CALL,
-        ANSWER,
-        STREAM,
-        r#"[{"jsonrpc":"2.0","method":"m"},{"jsonrpc":"2.0","id":1,"result":{}}]"#,
-    ];
+    let seeds = [CALL, ANSWER, STREAM, r#"[{"jsonrpc":"2.0","method":"m"},{"jsonrpc":"2.0","id":1,"result":{}}]"#];
     let alphabet = b"{}[]\",:\\u0d81e+-.tfn \n\r\x00\xff\xc3Ii";
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut random = |below: usize| {

@@ -79,11 +79,7 @@ pub fn body(bytes: &[u8]) -> Result<Body, Fault> {
     if walker.lexer.at == bytes.len() {
         return Err(Fault::Empty);
     }
-    let found = if walker.lexer.peek() == b'[' {
-        batch(&mut walker)?
-    } else {
-        Body::One(message(&mut walker)?)
-    };
+    let found = if walker.lexer.peek() == b'[' { batch(&mut walker)? } else { Body::One(message(&mut walker)?) };
     end(&mut walker)?;
     Ok(found)
 }
@@ -93,10 +89,7 @@ fn batch(walker: &mut Walker<'_>) -> Result<Body, Broken> {
     walker.element()?;
     walker.open()?;
     if walker.lexer.peek() == b']' {
-        return Err(Box::new(Fault::Envelope {
-            position: start,
-            what: "the batch is empty",
-        }));
+        return Err(Box::new(Fault::Envelope { position: start, what: "the batch is empty" }));
     }
     let mut all = Vec::new();
     loop {
@@ -123,11 +116,7 @@ fn batch(walker: &mut Walker<'_>) -> Result<Body, Broken> {
 /// Nothing but space may follow.
 pub(super) fn end(walker: &mut Walker<'_>) -> Result<(), Broken> {
     walker.lexer.space();
-    if walker.lexer.at == walker.lexer.bytes.len() {
-        Ok(())
-    } else {
-        Err(walker.lexer.fault("the end of the message"))
-    }
+    if walker.lexer.at == walker.lexer.bytes.len() { Ok(()) } else { Err(walker.lexer.fault("the end of the message")) }
 }
 
 #[inline]

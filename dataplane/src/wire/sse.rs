@@ -31,9 +31,7 @@ impl fmt::Debug for Event {
 /// Why a stream is given up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SseFault {
-    #[error(
-        "an event of more than {limit} bytes: raise max_response_bytes, or let the server send less"
-    )]
+    #[error("an event of more than {limit} bytes: raise max_response_bytes, or let the server send less")]
     TooLarge { limit: usize },
 }
 
@@ -55,10 +53,7 @@ pub struct Parser {
 
 impl fmt::Debug for Parser {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Parser")
-            .field("limit", &self.limit)
-            .field("size", &self.size)
-            .finish_non_exhaustive()
+        f.debug_struct("Parser").field("limit", &self.limit).field("size", &self.size).finish_non_exhaustive()
     }
 }
 
@@ -82,8 +77,7 @@ impl Parser {
     /// # Errors
     /// An event over the limit; the parser is of no use after that.
     pub fn push(&mut self, mut chunk: Bytes, out: &mut Vec<Event>) -> Result<(), SseFault> {
-        if std::mem::take(&mut self.after_cr) && !chunk.is_empty() && chunk.first() == Some(&b'\n')
-        {
+        if std::mem::take(&mut self.after_cr) && !chunk.is_empty() && chunk.first() == Some(&b'\n') {
             chunk = chunk.slice(1..);
         } else if chunk.is_empty() {
             return Ok(());
@@ -139,9 +133,7 @@ impl Parser {
             b"event" => self.event.event = Some(value),
             b"id" if !value.contains(&0) => self.event.id = Some(value),
             b"retry" if !value.is_empty() && value.iter().all(u8::is_ascii_digit) => {
-                self.event.retry = std::str::from_utf8(&value)
-                    .ok()
-                    .and_then(|digits| digits.parse().ok());
+                self.event.retry = std::str::from_utf8(&value).ok().and_then(|digits| digits.parse().ok());
             }
             _ => {}
         }
@@ -153,9 +145,7 @@ impl Parser {
             return;
         }
         let first = &self.event.data;
-        let joined = self
-            .joined
-            .get_or_insert_with(|| BytesMut::from(first.as_ref()));
+        let joined = self.joined.get_or_insert_with(|| BytesMut::from(first.as_ref()));
         joined.extend_from_slice(b"\n");
         joined.extend_from_slice(&value);
     }
@@ -177,8 +167,7 @@ const END: &[u8] = b"\n\n";
 
 /// One message as one event. Raw CR and LF (between tokens only, in valid JSON) are left out: they would end the line.
 pub fn frame(data: &[u8], id: Option<&str>) -> Bytes {
-    let mut out =
-        Vec::with_capacity(data.len() + BEGIN.len() + END.len() + id.map_or(0, |id| id.len() + 5));
+    let mut out = Vec::with_capacity(data.len() + BEGIN.len() + END.len() + id.map_or(0, |id| id.len() + 5));
     if let Some(id) = id {
         out.extend_from_slice(b"id: ");
         copy(&mut out, id.as_bytes(), true);

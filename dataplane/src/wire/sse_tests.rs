@@ -13,9 +13,7 @@ pub(super) fn events(bytes: &[u8], sizes: &[usize]) -> Vec<sse::Event> {
             break;
         }
         let (chunk, after) = rest.split_at((*size).clamp(1, rest.len()));
-        parser
-            .push(Bytes::copy_from_slice(chunk), &mut out)
-            .unwrap();
+        parser.push(Bytes::copy_from_slice(chunk), &mut out).unwrap();
         rest = after;
     }
     out
@@ -25,18 +23,8 @@ pub(super) fn events(bytes: &[u8], sizes: &[usize]) -> Vec<sse::Event> {
 fn events_are_the_same_however_the_stream_is_cut() {
     let whole = events(STREAM.as_bytes(), &[10_000]);
     assert_eq!(whole.len(), 3);
-    assert_eq!(
-        (whole[0].id.as_deref(), whole[0].data.as_ref()),
-        (Some(&b"7"[..]), &b"{\"a\":\n1}"[..])
-    );
-    assert_eq!(
-        (
-            whole[1].retry,
-            whole[1].event.as_deref(),
-            whole[1].data.len()
-        ),
-        (Some(50), Some(&b"message"[..]), 0)
-    );
+    assert_eq!((whole[0].id.as_deref(), whole[0].data.as_ref()), (Some(&b"7"[..]), &b"{\"a\":\n1}"[..]));
+    assert_eq!((whole[1].retry, whole[1].event.as_deref(), whole[1].data.len()), (Some(50), Some(&b"message"[..]), 0));
     assert_eq!(whole[2].data.as_ref(), b" x");
     for size in 1..STREAM.len() {
         for second in 1..4 {
@@ -47,11 +35,7 @@ fn events_are_the_same_however_the_stream_is_cut() {
 
 #[test]
 fn an_event_over_its_limit_is_a_fault() {
-    for line in [
-        "data: aaaaaaaaaa",
-        "data: a\ndata: b\ndata: c\n",
-        ": aaaaaaaaaaaaaaa",
-    ] {
+    for line in ["data: aaaaaaaaaa", "data: a\ndata: b\ndata: c\n", ": aaaaaaaaaaaaaaa"] {
         let mut parser = sse::Parser::new(15);
         assert_eq!(
             parser.push(Bytes::from(line), &mut Vec::new()),
@@ -60,24 +44,15 @@ fn an_event_over_its_limit_is_a_fault() {
         );
     }
     let mut parser = sse::Parser::new(15);
-    assert_eq!(
-        parser.push(Bytes::from("data: a\n\n".repeat(100)), &mut Vec::new()),
-        Ok(())
-    );
+    assert_eq!(parser.push(Bytes::from("data: a\n\n".repeat(100)), &mut Vec::new()), Ok(()));
 }
 
 #[test]
 fn a_message_with_line_ends_is_one_event() {
     let message = b"{\"a\":\r\n\r\n1,\n\"b\":2}\n\ndata: evil";
     let whole = sse::frame(message, None);
-    assert_eq!(
-        whole.as_ref(),
-        b"event: message\ndata: {\"a\":1,\"b\":2}data: evil\n\n"
-    );
-    assert_eq!(
-        sse::frame(b"1", Some("a\nb")).as_ref(),
-        b"id: ab\nevent: message\ndata: 1\n\n"
-    );
+    assert_eq!(whole.as_ref(), b"event: message\ndata: {\"a\":1,\"b\":2}data: evil\n\n");
+    assert_eq!(sse::frame(b"1", Some("a\nb")).as_ref(), b"id: ab\nevent: message\ndata: 1\n\n");
     let mut parts = Pieces::default();
     sse::Framer.begin(&mut parts);
     for chunk in message.chunks(3) {

@@ -31,15 +31,9 @@ fn a_call_yields_the_spans_of_all_its_parts() {
     assert_eq!(found.id.unwrap().get(body), br#""a\u0062""#);
     assert_eq!(found.method.unwrap().text(body).unwrap(), "tools/call");
     assert_eq!(found.name.unwrap().text(body).unwrap(), "x_add");
-    assert_eq!(
-        found.arguments.unwrap().get(body),
-        br#"{"n":1e999,"s":"\ud800"}"#
-    );
+    assert_eq!(found.arguments.unwrap().get(body), br#"{"n":1e999,"s":"\ud800"}"#);
     assert_eq!(found.progress_token.unwrap().get(body), b"7");
-    assert_eq!(
-        found.modern_version.unwrap().text(body).unwrap(),
-        "2026-07-28"
-    );
+    assert_eq!(found.modern_version.unwrap().text(body).unwrap(), "2026-07-28");
     assert_eq!(found.traceparent.unwrap().text(body).unwrap(), "00-1");
     assert_eq!(found.task.unwrap().0.get(body), br#""task":{"ttl":1},"#);
     assert_eq!(found.arguments_fault, None);
@@ -58,10 +52,7 @@ fn a_call_goes_out_with_its_bytes_but_for_name_token_and_task() {
 fn a_task_goes_with_one_comma_wherever_it_stands() {
     for (params, left) in [
         (r#"{"name":"a","task":{}}"#, r#"{"name":"b"}"#),
-        (
-            r#"{"name":"a" , "task":{} , "x":1}"#,
-            r#"{"name":"b"  , "x":1}"#,
-        ),
+        (r#"{"name":"a" , "task":{} , "x":1}"#, r#"{"name":"b"  , "x":1}"#),
         (r#"{"task":{} , "name":"a"}"#, r#"{ "name":"b"}"#),
         (r#"{ "task" : {} }"#, r"{  }"),
     ] {
@@ -92,14 +83,8 @@ fn own_answers_are_messages() {
         outgoing::error(None, -1, "m", None).as_ref(),
         br#"{"jsonrpc":"2.0","error":{"code":-1,"message":"m"}}"#
     );
-    assert!(matches!(
-        incoming::read(&outgoing::result(b"1", b"{}")),
-        Ok(Incoming::Response { failed: false, .. })
-    ));
-    assert_eq!(
-        outgoing::notification("n", None).as_ref(),
-        br#"{"jsonrpc":"2.0","method":"n"}"#
-    );
+    assert!(matches!(incoming::read(&outgoing::result(b"1", b"{}")), Ok(Incoming::Response { failed: false, .. })));
+    assert_eq!(outgoing::notification("n", None).as_ref(), br#"{"jsonrpc":"2.0","method":"n"}"#);
     assert_eq!(
         outgoing::request("m", Some(b"{}"), 3).as_ref(),
         br#"{"jsonrpc":"2.0","id":3,"method":"m","params":{}}"#
@@ -111,17 +96,9 @@ fn own_answers_are_messages() {
 fn the_corpus_gets_the_code_beside_each_line() {
     let corpus = include_str!("../../../tests/corpus/wire/bodies.tsv");
     let mut lines = 0;
-    for line in corpus
-        .lines()
-        .filter(|line| !line.starts_with('#') && !line.is_empty())
-    {
+    for line in corpus.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
         let (want, body) = line.split_once('\t').unwrap();
-        assert_eq!(
-            code(body),
-            want.parse::<i32>().unwrap(),
-            "{body}: {:?}",
-            scan::body(body.as_bytes())
-        );
+        assert_eq!(code(body), want.parse::<i32>().unwrap(), "{body}: {:?}", scan::body(body.as_bytes()));
         lines += 1;
     }
     assert!(lines > 40, "{lines} lines");
@@ -129,86 +106,47 @@ fn the_corpus_gets_the_code_beside_each_line() {
 
 #[test]
 fn a_key_that_stands_twice_in_arguments_is_noted_with_its_place() {
-    let found = one(
-        r#"{"jsonrpc":"2.0","id":1,"method":"m","params":{"arguments":{"a/b":[1,{"k":1,"\u006b":2}]}}}"#,
-    );
+    let found = one(r#"{"jsonrpc":"2.0","id":1,"method":"m","params":{"arguments":{"a/b":[1,{"k":1,"\u006b":2}]}}}"#);
     let fault = found.arguments_fault.unwrap();
     assert_eq!((&*fault.pointer, &*fault.key), ("/a~1b/1", "k"));
     let wide: String = (0..400).map(|n| format!("\"k{n}\":{n},")).collect();
-    let found = one(&format!(
-        r#"{{"jsonrpc":"2.0","id":1,"method":"m","params":{{"arguments":{{{wide}"k\u0037":0}}}}}}"#
-    ));
+    let found =
+        one(&format!(r#"{{"jsonrpc":"2.0","id":1,"method":"m","params":{{"arguments":{{{wide}"k\u0037":0}}}}}}"#));
     assert_eq!(&*found.arguments_fault.unwrap().key, "k7");
 }
 
 #[test]
 fn bombs_are_refused_at_their_bounds() {
-    let with = |arguments: &str| {
-        format!(r#"{{"jsonrpc":"2.0","id":1,"method":"m","params":{{"arguments":{arguments}}}}}"#)
-    };
+    let with =
+        |arguments: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"method":"m","params":{{"arguments":{arguments}}}}}"#);
     let nest = |n: usize| with(&format!("{}{}", "[".repeat(n), "]".repeat(n)));
     assert_eq!(code(&nest(125)), 0);
     assert_eq!(code(&nest(126)), -32600);
     assert_eq!(code(&"[".repeat(1_000_000)), -32600);
     assert_eq!(code(&with(&"{\"a\":".repeat(800_000))), -32600);
-    let keys = |n: usize| {
-        with(&format!(
-            "{{{}}}",
-            (0..n)
-                .map(|k| format!("\"{k}\":0"))
-                .collect::<Vec<_>>()
-                .join(",")
-        ))
-    };
+    let keys = |n: usize| with(&format!("{{{}}}", (0..n).map(|k| format!("\"{k}\":0")).collect::<Vec<_>>().join(",")));
     assert_eq!(code(&keys(1_000)), 0);
     assert_eq!(code(&keys(1_001)), -32600);
     assert_eq!(code(&with(&format!("[{}0]", "0,".repeat(99_000)))), 0);
     assert_eq!(code(&with(&format!("[{}0]", "0,".repeat(100_000)))), -32600);
-    let batch = |n: usize| {
-        format!(
-            "[{}]",
-            vec![r#"{"jsonrpc":"2.0","method":"m"}"#; n].join(",")
-        )
-    };
+    let batch = |n: usize| format!("[{}]", vec![r#"{"jsonrpc":"2.0","method":"m"}"#; n].join(","));
     assert!(matches!(scan::body(batch(32).as_bytes()), Ok(Body::Batch(all)) if all.len() == 32));
     assert_eq!(code(&batch(33)), -32600);
-    assert_eq!(
-        code(&format!(
-            r#"{{"jsonrpc":"2.0","id":"{}","method":"m"}}"#,
-            "x".repeat(254)
-        )),
-        0
-    );
-    assert_eq!(
-        code(&format!(
-            r#"{{"jsonrpc":"2.0","id":"{}","method":"m"}}"#,
-            "x".repeat(255)
-        )),
-        -32600
-    );
+    assert_eq!(code(&format!(r#"{{"jsonrpc":"2.0","id":"{}","method":"m"}}"#, "x".repeat(254))), 0);
+    assert_eq!(code(&format!(r#"{{"jsonrpc":"2.0","id":"{}","method":"m"}}"#, "x".repeat(255))), -32600);
 }
 
 #[test]
 fn a_cut_at_any_offset_is_a_parse_error() {
     for end in 0..CALL.len() {
-        assert_eq!(
-            scan::body(&CALL.as_bytes()[..end]).unwrap_err().code(),
-            -32700,
-            "cut at {end}"
-        );
+        assert_eq!(scan::body(&CALL.as_bytes()[..end]).unwrap_err().code(), -32700, "cut at {end}");
         assert!(incoming::read(&CALL.as_bytes()[..end]).is_err());
     }
 }
 
 #[test]
 fn bad_utf8_is_a_parse_error_with_its_place() {
-    for bad in [
-        &b"\xff"[..],
-        b"\xc0\x80",
-        b"\xed\xa0\x80",
-        b"\xf5\x80\x80\x80",
-        b"\xe2\x82",
-    ] {
+    for bad in [&b"\xff"[..], b"\xc0\x80", b"\xed\xa0\x80", b"\xf5\x80\x80\x80", b"\xe2\x82"] {
         let mut body = br#"{"jsonrpc":"2.0","method":"m"#.to_vec();
         body.extend_from_slice(bad);
         body.extend_from_slice(b"\"}");
@@ -220,43 +158,20 @@ fn bad_utf8_is_a_parse_error_with_its_place() {
 fn a_backends_message_is_judged_by_its_envelope_only() {
     let read = |text: &str| incoming::read(text.as_bytes());
     let text = r#" {"result":{"a":1,"a":2,"isError":true},"id":5,"jsonrpc":"2.0"}"#;
-    assert!(matches!(
-        read(text),
-        Ok(Incoming::Response {
-            failed: false,
-            tool_error: true,
-            ..
-        })
-    ));
-    assert!(matches!(
-        read(r#"{"jsonrpc":"2.0","id":5,"error":{}}"#),
-        Ok(Incoming::Response { failed: true, .. })
-    ));
+    assert!(matches!(read(text), Ok(Incoming::Response { failed: false, tool_error: true, .. })));
+    assert!(matches!(read(r#"{"jsonrpc":"2.0","id":5,"error":{}}"#), Ok(Incoming::Response { failed: true, .. })));
     assert!(read(r#"{"jsonrpc":"2.0","id":5,"id":6,"result":{}}"#).is_err());
     assert!(read(r#"{"jsonrpc":"2.0","id":5,"Id":6,"result":{}}"#).is_err());
     assert!(read(r#"{"jsonrpc":"2.0","id":5,"result":{},"error":{}}"#).is_err());
     assert!(read(r#"{"jsonrpc":"2.0","id":null,"error":{}}"#).is_err());
     assert!(read("Server running on stdio").is_err());
-    let progress = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":12,"progress":0.5}}"#;
-    let Ok(Incoming::Notification {
-        progress_token: Some(token),
-        ..
-    }) = read(progress)
-    else {
-        panic!("{progress}")
-    };
+    let progress =
+        r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":12,"progress":0.5}}"#;
+    let Ok(Incoming::Notification { progress_token: Some(token), .. }) = read(progress) else { panic!("{progress}") };
     assert_eq!(token.get(progress.as_bytes()), b"12");
-    let Ok(Incoming::Batch(all)) = read("[{},[1]]") else {
-        panic!("batch")
-    };
+    let Ok(Incoming::Batch(all)) = read("[{},[1]]") else { panic!("batch") };
     assert_eq!(all.len(), 2);
-    let deep = |n: usize| {
-        format!(
-            r#"{{"jsonrpc":"2.0","id":1,"result":{}{}}}"#,
-            "[".repeat(n),
-            "]".repeat(n)
-        )
-    };
+    let deep = |n: usize| format!(r#"{{"jsonrpc":"2.0","id":1,"result":{}{}}}"#, "[".repeat(n), "]".repeat(n));
     assert!(read(&deep(511)).is_ok());
     assert!(read(&deep(512)).is_err());
     assert!(read(&"[".repeat(1_000_000)).is_err());
@@ -265,15 +180,10 @@ fn a_backends_message_is_judged_by_its_envelope_only() {
 #[test]
 fn the_clients_id_takes_the_place_of_ours() {
     let message = Bytes::from_static(br#"{"jsonrpc":"2.0","id":5,"result":{}}"#);
-    let Ok(Incoming::Response { id, .. }) = incoming::read(&message) else {
-        panic!("no response")
-    };
+    let Ok(Incoming::Response { id, .. }) = incoming::read(&message) else { panic!("no response") };
     let want = br#"{"jsonrpc":"2.0","id":"x","result":{}}"#;
     assert_eq!(incoming::with_id(&message, id, b"\"x\"").as_ref(), want);
-    assert_eq!(
-        incoming::split_id(&message, id, &Bytes::from_static(b"\"x\"")).concat(),
-        want
-    );
+    assert_eq!(incoming::split_id(&message, id, &Bytes::from_static(b"\"x\"")).concat(), want);
 }
 
 /// What the answer scan passes on and how it ends, the body cut into chunks of these sizes, over and over.
@@ -300,10 +210,7 @@ fn an_answer_streams_through_with_another_id_however_it_is_cut() {
     let want = ANSWER.replace(" 17 ", " \"client\" ").into_bytes();
     for first in 1..ANSWER.len() {
         for second in [1, 2, 3, 1_000] {
-            assert_eq!(
-                stream(ANSWER.as_bytes(), &[first, second]),
-                Ok((want.clone(), false, true))
-            );
+            assert_eq!(stream(ANSWER.as_bytes(), &[first, second]), Ok((want.clone(), false, true)));
         }
     }
     let late = r#"{"error":{"code":1},"id":17,"jsonrpc":"2.0"}"#;
@@ -340,10 +247,6 @@ fn a_wrong_answer_is_a_fault_in_a_stream_and_whole() {
         }
     }
     for end in 0..ANSWER.trim_end().len() {
-        assert_eq!(
-            stream(&ANSWER.as_bytes()[..end], &[5]),
-            Err(AnswerFault::Truncated),
-            "cut at {end}"
-        );
+        assert_eq!(stream(&ANSWER.as_bytes()[..end], &[5]), Err(AnswerFault::Truncated), "cut at {end}");
     }
 }

@@ -11,16 +11,12 @@ pub struct Span {
 
 impl Span {
     pub(super) fn new(start: usize, end: usize) -> Self {
-        Self {
-            start: small(start),
-            end: small(end),
-        }
+        Self { start: small(start), end: small(end) }
     }
 
     /// The bytes; empty where the body is not the one of the scan.
     pub fn get(self, body: &[u8]) -> &[u8] {
-        body.get(self.start as usize..self.end as usize)
-            .unwrap_or_default()
+        body.get(self.start as usize..self.end as usize).unwrap_or_default()
     }
 
     pub const fn len(self) -> usize {
@@ -57,10 +53,7 @@ pub struct Text {
 impl Text {
     /// The string token, quotes included.
     pub const fn token(self) -> Span {
-        Span {
-            start: self.inner.start.saturating_sub(1),
-            end: self.inner.end.saturating_add(1),
-        }
+        Span { start: self.inner.start.saturating_sub(1), end: self.inner.end.saturating_add(1) }
     }
 
     /// What it says; `None` for a lone surrogate, which no Rust string can hold.
@@ -119,9 +112,7 @@ pub(super) fn unescape(raw: &[u8], out: &mut Vec<u8>) {
 }
 
 fn hex4(digits: &[u8]) -> u32 {
-    digits.iter().fold(0, |sum, digit| {
-        sum * 16 + char::from(*digit).to_digit(16).unwrap_or(0)
-    })
+    digits.iter().fold(0, |sum, digit| sum * 16 + char::from(*digit).to_digit(16).unwrap_or(0))
 }
 
 fn push_code(code: u32, out: &mut Vec<u8>) {
@@ -129,10 +120,6 @@ fn push_code(code: u32, out: &mut Vec<u8>) {
         out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
     } else {
         let low = |shift: u32, mask: u32| u8::try_from((code >> shift) & mask).unwrap_or(0);
-        out.extend_from_slice(&[
-            0xE0 | low(12, 0xF),
-            0x80 | low(6, 0x3F),
-            0x80 | low(0, 0x3F),
-        ]);
+        out.extend_from_slice(&[0xE0 | low(12, 0xF), 0x80 | low(6, 0x3F), 0x80 | low(0, 0x3F)]);
     }
 }

@@ -43,9 +43,7 @@ struct Key {
 /// Alike for keys that say the same.
 #[inline]
 fn quick(said: &[u8]) -> u64 {
-    let first = said
-        .first_chunk::<4>()
-        .map_or(0, |c| u32::from_le_bytes(*c));
+    let first = said.first_chunk::<4>().map_or(0, |c| u32::from_le_bytes(*c));
     let last = said.last_chunk::<4>().map_or(0, |c| u32::from_le_bytes(*c));
     (u64::from(first) << 32) ^ u64::from(last) ^ (u64::from(small(said.len())) << 56)
 }
@@ -114,11 +112,7 @@ impl<'a> Walker<'a> {
 
     #[cold]
     pub(super) fn limit(&self, what: &'static str, limit: usize) -> Broken {
-        Box::new(Fault::Limit {
-            position: self.lexer.at,
-            what,
-            limit,
-        })
+        Box::new(Fault::Limit { position: self.lexer.at, what, limit })
     }
 
     /// Counts a value.
@@ -141,12 +135,7 @@ impl<'a> Walker<'a> {
         let array = self.lexer.peek() == b'[';
         self.lexer.at += 1;
         let base = self.scratch.keys.len();
-        self.scratch.frames.push(Frame {
-            array,
-            base,
-            key: Span::new(0, 0),
-            index: 0,
-        });
+        self.scratch.frames.push(Frame { array, base, key: Span::new(0, 0), index: 0 });
         self.lexer.space();
         Ok(())
     }
@@ -189,12 +178,7 @@ impl<'a> Walker<'a> {
                 limit: KEYS,
             }));
         }
-        let mut key = Key {
-            decoded: false,
-            quick: 0,
-            span: text.inner,
-            raw: text.inner,
-        };
+        let mut key = Key { decoded: false, quick: 0, span: text.inner, raw: text.inner };
         if text.escaped {
             let start = self.scratch.decoded.len();
             unescape(text.inner.get(self.lexer.bytes), &mut self.scratch.decoded);
@@ -205,10 +189,7 @@ impl<'a> Walker<'a> {
             let known = self.scratch.keys.get(base..).unwrap_or_default();
             let said = self.said(key);
             key.quick = quick(said);
-            if known
-                .iter()
-                .any(|other| other.quick == key.quick && self.said(*other) == said)
-            {
+            if known.iter().any(|other| other.quick == key.quick && self.said(*other) == said) {
                 self.twice(key)?;
             }
         }
@@ -218,20 +199,12 @@ impl<'a> Walker<'a> {
 
     /// What the key says, escapes read.
     fn said(&self, key: Key) -> &[u8] {
-        key.span.get(if key.decoded {
-            &self.scratch.decoded
-        } else {
-            self.lexer.bytes
-        })
+        key.span.get(if key.decoded { &self.scratch.decoded } else { self.lexer.bytes })
     }
 
     fn sorted(&mut self, base: usize) -> Result<(), Broken> {
         let mut keys = self.scratch.keys.split_off(base);
-        keys.sort_unstable_by(|a, b| {
-            self.said(*a)
-                .cmp(self.said(*b))
-                .then(a.raw.start.cmp(&b.raw.start))
-        });
+        keys.sort_unstable_by(|a, b| self.said(*a).cmp(self.said(*b)).then(a.raw.start.cmp(&b.raw.start)));
         let twice = keys
             .windows(2)
             .filter_map(|pair| match pair {
@@ -247,17 +220,10 @@ impl<'a> Walker<'a> {
     fn twice(&mut self, key: Key) -> Result<(), Broken> {
         let position = key.raw.start as usize;
         let Some(from) = self.arguments_from else {
-            return Err(Box::new(Fault::Duplicate {
-                position,
-                key: shown(self.said(key)),
-            }));
+            return Err(Box::new(Fault::Duplicate { position, key: shown(self.said(key)) }));
         };
         if self.arguments_fault.is_none() {
-            let fault = ArgumentsFault {
-                pointer: self.pointer(from),
-                key: shown(self.said(key)),
-                position,
-            };
+            let fault = ArgumentsFault { pointer: self.pointer(from), key: shown(self.said(key)), position };
             self.arguments_fault = Some(fault);
         }
         Ok(())
