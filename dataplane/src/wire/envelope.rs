@@ -210,11 +210,9 @@ pub(super) fn read(walker: &mut Walker<'_>, found: &mut Envelope) -> Result<Kind
             }
             "id" => match token(walker)? {
                 Some(id) if id.len() > ID_MAX => {
-                    wrong = wrong.take().or(Some(Box::new(Fault::Limit {
-                        position: at,
-                        what: "bytes in an id",
-                        limit: ID_MAX,
-                    })));
+                    wrong = wrong.take().or_else(|| {
+                        Some(Box::new(Fault::Limit { position: at, what: "bytes in an id", limit: ID_MAX }))
+                    });
                 }
                 Some(id) => found.id = Some(id),
                 None => {

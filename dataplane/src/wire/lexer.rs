@@ -49,14 +49,24 @@ impl<'a> Lexer<'a> {
     /// A string; the place is its opening quote.
     #[inline]
     pub(super) fn string(&mut self) -> Result<Text, Broken> {
-        if self.peek() != b'"' {
-            return Err(self.fault("a string"));
+        let start = self.at + 1;
+        let rest = match self.bytes.get(self.at..) {
+            Some([b'"', rest @ ..]) => rest,
+            _ => return Err(self.fault("a string")),
+        };
+        let length = plain(rest);
+        self.at = start + length;
+        if rest.get(length) == Some(&b'"') {
+            self.at += 1;
+            return Ok(Text { inner: Span::new(start, start + length), escaped: false });
         }
-        self.at += 1;
-        let start = self.at;
+        self.escaped_string(start)
+    }
+
+    /// The rest of a string that goes on behind something that needs a look.
+    fn escaped_string(&mut self, start: usize) -> Result<Text, Broken> {
         let mut escaped = false;
         loop {
-            self.plain();
             match self.bytes.get(self.at) {
                 Some(b'"') => {
                     let inner = Span::new(start, self.at);
@@ -72,12 +82,8 @@ impl<'a> Lexer<'a> {
                 }
                 None => return Err(self.fault("the end of a string")),
             }
+            self.at += plain(self.bytes.get(self.at..).unwrap_or_default());
         }
-    }
-
-    #[inline]
-    fn plain(&mut self) {
-        self.at += plain(self.bytes.get(self.at..).unwrap_or_default());
     }
 
     fn escape(&mut self) -> Result<(), Broken> {
@@ -161,20 +167,23 @@ impl<'a> Lexer<'a> {
     }
 }
 
+/// Strings up to here are looked at word by word.
+const SHORT: usize = 128;
+
 /// How many bytes need no look. Long ones: `memchr` to the end, then the least byte of each block, as vector code.
 #[inline]
 pub(super) fn plain(rest: &[u8]) -> usize {
-    // most keys and names are short
+    // most strings are short; a long one is worth the start of the vector code
     let mut skipped = 0;
     let (words, tail) = rest.as_chunks::<8>();
-    for word in words.iter().take(4) {
+    for word in words.iter().take(SHORT / 8) {
         let found = specials(*word);
         if found != 0 {
             return skipped + found.trailing_zeros() as usize / 8;
         }
         skipped += 8;
     }
-    if words.len() > 4 {
+    if rest.len() >= SHORT + 8 {
         return long(rest, skipped);
     }
     skipped + tail.iter().position(|byte| special(*byte)).unwrap_or(tail.len())

@@ -1,4 +1,6 @@
 """`--curves`: what a call costs as tools, backends and clients grow; flat is the goal. Takes some minutes more."""
+import secrets
+
 from . import product
 from .processes import TICK, cpu_ticks, memory_kb
 from .settings import HERE, give_ports, jwt
@@ -7,7 +9,7 @@ from .tables import show
 TOOLS = (1, 50, 500, 5_000)
 BACKENDS = (1, 10, 100, 1_000)
 CLIENTS = (1, 100, 10_000, 100_000)
-SECRET = "bench-only-secret-bench-only-secret-00"
+SECRET = secrets.token_hex(32)
 ISSUER = "bench"
 KEY = f'''
 [[auth.keys]]
