@@ -51,11 +51,11 @@ pub(super) async fn serve(
     if !accepts.json && !accepts.stream {
         return bare(StatusCode::NOT_ACCEPTABLE, id);
     }
-    if let Some(denial) = unknown_version(&parts.headers) {
-        return refuse(&denial, id);
-    }
+    // Refused once the body is read: the answer carries the client's own id.
+    let unknown_version = unknown_version(&parts.headers);
     let session = match session(plane, &parts.headers, known.verified.principal()) {
         Ok(session) => session,
+        Err(_) if unknown_version.is_some() => None,
         Err(denial) => {
             plane.metrics.refused(denial.row().recorded);
             return refuse(&denial, id);
@@ -78,10 +78,12 @@ pub(super) async fn serve(
         }
     };
     watch.answering();
-    let scanned = match scan::body(&body) {
-        Ok(Body::One(scanned)) => scanned,
-        Ok(Body::Batch(messages)) => return batch(plane, known, session, &body, messages).await,
-        Err(fault) => {
+    let scanned = match (scan::body(&body), unknown_version) {
+        (Ok(Body::One(scanned)), None) => scanned,
+        (Ok(Body::One(scanned)), Some(denial)) => return refused(id, &body, &scanned, &denial),
+        (Ok(Body::Batch(messages)), None) => return batch(plane, known, session, &body, messages).await,
+        (Ok(Body::Batch(_)), Some(denial)) => return refuse(&denial, id),
+        (Err(fault), _) => {
             plane.metrics.refused("parse");
             return refuse(&fault.into(), id);
         }
@@ -234,8 +236,7 @@ pub(super) fn session(plane: &Plane, headers: &HeaderMap, principal: &Principal)
     }
 }
 
-/// Any legacy revision goes on an existing session, whichever was negotiated; what nobody speaks is refused. A modern
-/// one is told apart by the body, so it passes here.
+/// Any legacy revision goes on an existing session, whichever was negotiated; what else there is, is refused.
 fn unknown_version(headers: &HeaderMap) -> Option<Denial> {
     let version = headers.get(VERSION)?.to_str().unwrap_or_default();
     if Revision::parse(version).is_some() {
