@@ -171,7 +171,11 @@ async fn answer(server: &Server, request: Request<Incoming>, peer: Peer, watch: 
         plane.audit.stranger(peer, &denial);
         return refuse(&denial, id);
     }
-    let authorization = request.headers().get(header::AUTHORIZATION).map(http::HeaderValue::as_bytes);
+    let mut tokens = request.headers().get_all(header::AUTHORIZATION).iter();
+    let authorization = match (tokens.next(), tokens.next()) {
+        (first, None) => first.map(http::HeaderValue::as_bytes),
+        (_, Some(_)) => Some(&b""[..]), // two are none: a proxy before us may have judged the other one
+    };
     let verified = match plane.tokens.authenticate(authorization, peer, &view.policy.auth, plane.now()) {
         Ok(verified) => verified,
         Err(denial) => {
