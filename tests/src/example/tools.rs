@@ -92,6 +92,7 @@ pub(super) fn list(server: &Server) -> String {
     json!({ "tools": tools }).to_string()
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "made in the call: a reference would only be noise")]
 fn tool(name: &str, description: &str, properties: Value, required: &[&str]) -> Value {
     let schema = match required {
         [] => json!({ "type": "object", "properties": properties }),

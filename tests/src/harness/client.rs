@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::reply::Reply;
 use super::sse::Messages;
+use super::until::until;
 
 /// One client with its session.
 #[derive(Debug)]
@@ -53,6 +54,15 @@ impl Client {
 
     pub async fn call(&self, tool: &str, arguments: Value) -> Reply {
         self.request("tools/call", json!({ "name": tool, "arguments": arguments })).await
+    }
+
+    /// As `call`, of a plane that has just started: until it knows the tool.
+    pub async fn call_once_known(&self, tool: &str, arguments: Value) -> Reply {
+        until("the plane knows the tool", async || {
+            let reply = self.call(tool, arguments.clone()).await;
+            if reply.data()["kind"] == "unknown_tool" { Err(reply) } else { Ok(reply) }
+        })
+        .await
     }
 
     /// The names of the tools that it is shown.
@@ -113,7 +123,6 @@ impl Client {
     }
 
     /// A POST with all that belongs to it, to be changed before it is sent.
-    #[must_use]
     pub fn post(&self, body: Vec<u8>) -> reqwest::RequestBuilder {
         let post = self.headed(self.http.post(&self.url));
         post.header("content-type", "application/json")

@@ -69,7 +69,7 @@ impl Plane {
         line.trim().parse().ok()
     }
 
-    /// The process id of a stdio backend, as `/ready` or the metrics tell nothing of it: by its receive log.
+    /// Until it takes calls, and each backend is usable where that is asked for.
     pub async fn until_ready(&self, waits_for_backends: bool) {
         until("the plane is ready", async || {
             let ready = self.ready().await?;
@@ -109,6 +109,19 @@ impl Fleet {
             plane.until_ready(self.setup.waits_for_backends).await;
         }
         self.until_connected().await;
+        if self.setup.waits_for_backends {
+            self.until_known().await;
+        }
+    }
+
+    /// Until the control plane knows a tool of each backend that the fleet began with.
+    async fn until_known(&self) {
+        until("the control plane knows the tools", async || {
+            let listed = self.ctl("tool list --output json").await;
+            let known = self.setup.backends().iter().all(|name| listed.stdout.contains(&format!("\"{name}\"")));
+            if known { Ok(()) } else { Err(listed) }
+        })
+        .await;
     }
 
     /// Until the control plane sees every plane.

@@ -91,6 +91,12 @@ impl Postgres {
         sqlx::query_scalar(AssertSqlSafe(query.to_owned())).fetch_one(&mut connection).await.unwrap()
     }
 
+    /// The one column of texts that a query gives.
+    pub async fn texts(&self, query: &str) -> Vec<String> {
+        let mut connection = PgConnection::connect(&self.url()).await.unwrap();
+        sqlx::query_scalar(AssertSqlSafe(query.to_owned())).fetch_all(&mut connection).await.unwrap()
+    }
+
     fn done(&mut self) {
         let mut said = String::new();
         while self.answers.read_line(&mut said).unwrap() > 0 {

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::process::program;
+use super::port::Port;
+use super::process::{Process, Start, program};
+use super::received::Received;
 
 /// Limits that no test reaches which does not ask for its own.
 const NO_LIMITS: &str = "[rate_limit]\n\
@@ -142,6 +144,11 @@ impl Setup {
         self
     }
 
+    /// The names of its example servers.
+    pub(super) fn backends(&self) -> Vec<&str> {
+        self.examples.iter().map(|example| example.name.as_str()).collect()
+    }
+
     /// The file, for a fleet that lives in `folder`.
     #[must_use]
     pub fn text(&self, folder: &Path) -> String {
@@ -160,4 +167,39 @@ impl Setup {
         text.push_str(&self.rest);
         text
     }
+}
+
+/// An example server over HTTP, ended when dropped.
+#[derive(Debug)]
+pub struct HttpExample {
+    pub url: String,
+    pub process: Process,
+    folder: tempfile::TempDir,
+    _port: Port,
+}
+
+impl HttpExample {
+    /// What reached it.
+    #[must_use]
+    pub fn received(&self) -> Received {
+        Received::of(self.folder.path().join("received"))
+    }
+}
+
+/// Started on a free port; `sse`: each answer is an event stream.
+#[must_use]
+pub fn http_example(sse: bool) -> HttpExample {
+    let folder = tempfile::tempdir().unwrap();
+    let port = Port::free();
+    let log = folder.path().join("received").display().to_string();
+    let mut args = vec!["--http".to_owned(), port.address(), "--misbehave".to_owned(), "--log".to_owned(), log];
+    args.extend(sse.then(|| "--sse".to_owned()));
+    let start = Start {
+        name: "example".into(),
+        program: program("sentinel-example-server"),
+        args,
+        env: BTreeMap::new(),
+        folder: folder.path().to_owned(),
+    };
+    HttpExample { url: format!("http://{}/mcp", port.address()), process: start.run(), folder, _port: port }
 }

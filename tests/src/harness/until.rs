@@ -34,7 +34,6 @@ pub async fn until_within<T, S: Debug>(
 }
 
 /// For conditions that are plain questions.
-#[must_use]
 pub fn holds(condition: bool) -> Result<(), bool> {
     if condition { Ok(()) } else { Err(false) }
 }
