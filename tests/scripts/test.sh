@@ -19,16 +19,19 @@ sh tests/scripts/needs.sh
 $cargo build --workspace
 if $cargo nextest --version >/dev/null 2>&1; then
     told tests $cargo nextest run --workspace
+    concluding='^ *Summary ' # a failed test's own output has cargo's lines in it
 else
     told tests $cargo test --workspace --no-fail-fast
+    concluding='^test result:'
 fi
 told peers sh tests/peers/run.sh
 
-# Sums "N passed" and "N failed" of the lines that conclude: cargo's, nextest's, and those of the peers.
+# Sums "N passed" and "N failed" of the lines that conclude the tests, and of the peers' own.
 sum() {
-    sed 's/\x1b\[[0-9;]*m//g' "$logs/tests.log" "$logs/peers.log" |
-        grep -E '^(test result:|peers:| *Summary )' |
-        grep -oE "[0-9]+ $1" | awk '{ n += $1 } END { print n + 0 }'
+    {
+        sed 's/\x1b\[[0-9;]*m//g' "$logs/tests.log" | grep -E "$concluding"
+        grep -E '^peers:' "$logs/peers.log"
+    } | grep -oE "[0-9]+ $1" | awk '{ n += $1 } END { print n + 0 }'
 }
 passed=$(sum passed)
 failed=$(($(sum failed) + $(sum 'timed out')))
