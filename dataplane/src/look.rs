@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use sentinel_dataplane::{
-    backend::{registry::Backend, spec::Kind},
+    backend::{State, registry::Backend, spec::Kind},
     catalogue::{Catalogue, Tool, schema::Check},
     kill::Kills,
     ops::status::{Look, PlaneStatus},
@@ -46,6 +46,14 @@ impl Eyes {
         let live = self.plane.backends.all();
         let mut backends: Vec<_> =
             live.iter().map(|backend| health(backend, tools.get(&*backend.spec.name).copied().unwrap_or(0))).collect();
+        let is_listed = |name: &str| view.as_ref().is_some_and(|view| view.catalogue.has_heard(name));
+        // Answers to a ping are not yet tools that can be called: `/ready` must not be before them.
+        for backend in backends.iter_mut().filter(|backend| backend.state == State::Ready.as_str()) {
+            if !is_listed(&backend.name) {
+                backend.state = State::Starting.as_str().into();
+                backend.reason = "its tools are being listed".into();
+            }
+        }
         backends.extend(in_force.degraded.iter().map(|(name, reason)| BackendHealth {
             name: name.to_string(),
             state: "down".into(),
@@ -63,8 +71,10 @@ impl Eyes {
             warnings.push(format!("the audit spool had an error: {fault}"));
         }
         let stamp = view.as_ref().map(|view| view.stamp);
+        let life = *self.plane.life.borrow();
         PlaneStatus {
-            is_draining: *self.plane.life.borrow() == Life::Draining,
+            is_draining: life == Life::Draining,
+            is_starting: life == Life::Starting,
             revision: in_force.revision,
             digest: in_force.digest,
             applied_ms: in_force.applied_ms,

@@ -42,6 +42,7 @@ pub fn merge(
     let mut catalogue = Catalogue::default();
     for backend in &policy.backends {
         let Some(offer) = offers.get(&backend.spec.name) else { continue };
+        catalogue.heard.push(Arc::clone(&backend.spec.name));
         if offer.stale {
             catalogue.stale.push(Arc::clone(&backend.spec.name));
         }

@@ -49,6 +49,8 @@ pub struct Catalogue {
     refused: Vec<Refused>,
     /// Backends whose entries are kept although they are down.
     stale: Vec<Arc<str>>,
+    /// Backends that have said what they offer, be it nothing.
+    heard: Vec<Arc<str>>,
 }
 
 impl Catalogue {
@@ -67,6 +69,11 @@ impl Catalogue {
 
     pub fn refused(&self) -> &[Refused] {
         &self.refused
+    }
+
+    /// False: it has not been listed yet, and a call of its tools meets an unknown name.
+    pub fn has_heard(&self, backend: &str) -> bool {
+        self.heard.iter().any(|name| &**name == backend)
     }
 
     pub fn is_stale(&self, backend: &str) -> bool {

@@ -29,6 +29,8 @@ impl Source {
 pub struct PlaneStatus {
     /// A drain has begun.
     pub is_draining: bool,
+    /// Calls answer `not_ready`: the control plane, which may know of kills that this plane does not, is waited for.
+    pub is_starting: bool,
     /// 0: none.
     pub revision: u64,
     /// SHA-256 of the snapshot in force; empty for none.
@@ -55,6 +57,8 @@ impl PlaneStatus {
             Some("draining")
         } else if self.revision == 0 {
             Some("no_snapshot")
+        } else if self.is_starting {
+            Some("starting")
         } else if !self.backends.is_empty() && self.backends.iter().all(|backend| backend.state != "ready") {
             Some("no_backend")
         } else {

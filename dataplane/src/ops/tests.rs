@@ -40,6 +40,7 @@ async fn ready_says_what_is_missing() {
         (PlaneStatus::default(), 503, "no_snapshot"),
         (PlaneStatus { backends: vec![backend("down")], ..applied.clone() }, 503, "no_backend"),
         (PlaneStatus { is_draining: true, ..applied.clone() }, 503, "draining"),
+        (PlaneStatus { is_starting: true, ..applied.clone() }, 503, "starting"),
         (PlaneStatus { backends: vec![backend("down"), backend("ready")], ..applied.clone() }, 200, ""),
         (applied, 200, ""),
     ] {

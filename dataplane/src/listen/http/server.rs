@@ -147,6 +147,14 @@ async fn connection(server: Arc<Server>, stream: TcpStream, peer: SocketAddr, pl
     drop(gauge);
 }
 
+/// Nobody is known yet: counted, and in the minute's row of its peer.
+fn not_ready(plane: &Plane, peer: Peer, reason: NotReady, id: RequestId) -> Response<Reply> {
+    let denial = Denial::NotReady { reason };
+    plane.metrics.refused(denial.row().recorded);
+    plane.audit.stranger(peer, &denial);
+    refuse(&denial, id)
+}
+
 /// Identity before bytes: everything here is judged from the head.
 async fn answer(server: &Server, request: Request<Incoming>, peer: Peer, watch: &Watch) -> Response<Reply> {
     let id = RequestId::fresh();
@@ -161,10 +169,10 @@ async fn answer(server: &Server, request: Request<Incoming>, peer: Peer, watch: 
         return bare(StatusCode::NOT_FOUND, id);
     }
     if let Some(reason) = plane.not_ready() {
-        return refuse(&Denial::NotReady { reason }, id);
+        return not_ready(plane, peer, reason, id);
     }
     let Some(view) = plane.views.load_full() else {
-        return refuse(&Denial::NotReady { reason: NotReady::NoSnapshot }, id);
+        return not_ready(plane, peer, NotReady::NoSnapshot, id);
     };
     if let Err(denial) = head::origin(request.headers(), &view.policy.gateway) {
         plane.metrics.shed(Shed::Origin);
