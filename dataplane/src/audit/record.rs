@@ -208,9 +208,7 @@ impl Recording {
             Ok(Answer { tool_error: false, failed: false, .. }) => (Status::Ok, "", None),
             Ok(_) => (Status::ToolError, "", None),
             // What was with the backend already was cut, not refused; and it never shares a row with refusals.
-            Err(End::Denied(denial)) if self.sent => {
-                (Status::Cancelled, denial.row().recorded, Some(denial.told(&id)))
-            }
+            Err(End::Denied(denial)) if self.sent => (Status::Cancelled, denial.row().recorded, Some(denial.told(&id))),
             Err(End::Denied(denial)) => (Status::Denied, denial.row().recorded, Some(denial.told(&id))),
             Err(End::Failed(failure @ Failure::Timeout { .. })) => {
                 (Status::Timeout, failure.row().recorded, Some(failure.told(&id)))
