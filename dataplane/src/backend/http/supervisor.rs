@@ -117,7 +117,11 @@ async fn serve(core: &Arc<Core>, session: &Arc<Session>) -> End {
             () = core.halt.cancelled() => return End::Halted,
             () = core.restart.notified() => return End::Restart,
             () = session.over.cancelled() => return End::Lost { listed },
-            () = core.changed.notified() => due = Some(Instant::now() + DEBOUNCE),
+            () = core.changed.notified() => {
+                // The sooner of the two: a server that says it all the time is listed all the same.
+                let soon = Instant::now() + DEBOUNCE;
+                due = Some(due.map_or(soon, |due| due.min(soon)));
+            }
             () = core.suspect.notified() => {
                 let wait = delay(0);
                 attempt = 1;

@@ -21,7 +21,7 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// One request as it came.
@@ -50,6 +50,8 @@ pub(super) enum Reply {
     Body(u16, &'static str, Vec<Bytes>),
     /// The same, and then it never ends.
     Endless(u16, &'static str, Vec<Bytes>),
+    /// Events as the test sends them, until it drops its end.
+    Fed(mpsc::Receiver<String>),
     /// The body's second half comes as an error: the connection is cut.
     Cut(&'static str, Vec<Bytes>),
     /// No answer at all.
@@ -173,6 +175,14 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answe
         other => other,
     };
     let (status, kind, chunks, end) = match reply {
+        Reply::Fed(fed) => {
+            let frames = stream::unfold(fed, async |mut fed| {
+                let event = fed.recv().await?;
+                Some((Ok(Frame::data(Bytes::from(event))), fed))
+            });
+            let response = Response::builder().header("content-type", "text/event-stream");
+            return Ok(response.body(StreamBody::new(frames).boxed_unsync()).unwrap());
+        }
         Reply::Body(status, kind, chunks) => (status, kind, chunks, 0),
         Reply::Endless(status, kind, chunks) => (status, kind, chunks, 1),
         Reply::Cut(kind, chunks) => (200, kind, chunks, 2),

@@ -1,14 +1,18 @@
 //! The one session: shared, lost, made anew, listed again; and the stream that tells of changes.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::Method;
 use serde_json::json;
+use tokio::sync::mpsc;
 
 use super::{
     Rig,
@@ -106,17 +110,22 @@ async fn a_changed_list_told_on_the_stream_is_listed_again_and_logs_are_noted() 
         json!({"jsonrpc": "2.0", "id": "q", "method": "ping"}),
         json!({"jsonrpc": "2.0", "id": 9, "method": "sampling/createMessage"}),
     ];
+    let (tell, fed) = mpsc::channel(8);
+    let fed = Mutex::new(Some(fed));
     let script = move |heard: &Heard| match heard.http {
-        Method::GET => {
-            Reply::Endless(200, "text/event-stream", told.iter().map(|told| Bytes::from(event(told))).collect())
-        }
+        Method::GET => fed.lock().unwrap().take().map_or(Reply::Hang, Reply::Fed),
         _ => Reply::Good,
     };
     let server = Server::start(script).await;
     let mut rig = Rig::start(server.address);
+    // Only after the first: a change that is told before it needs no second one.
+    rig.listed().await;
+    for told in &told {
+        tell.send(event(told)).await.unwrap();
+    }
     let (mut listings, mut level) = (0, None);
-    while listings < 2 || level.is_none() {
-        rig.noted("listings and a log", |note| {
+    while listings < 1 || level.is_none() {
+        rig.noted("a listing and a log", |note| {
             match note {
                 Note::Listed(_) => listings += 1,
                 Note::Log { level: told, .. } => level = Some(told),
@@ -138,6 +147,31 @@ async fn a_changed_list_told_on_the_stream_is_listed_again_and_logs_are_noted() 
     let no = heard.iter().find(|heard| heard.body.get("error").is_some()).unwrap();
     assert_eq!((&no.body["id"], &no.body["error"]["code"]), (&json!(9), &json!(-32601)));
     assert_eq!(heard.iter().filter(|heard| heard.http == Method::GET).count(), 1);
+}
+
+#[tokio::test]
+async fn a_server_that_always_says_its_list_changed_is_listed_all_the_same() {
+    let (tell, fed) = mpsc::channel(8);
+    let fed = Mutex::new(Some(fed));
+    let script = move |heard: &Heard| match heard.http {
+        Method::GET => fed.lock().unwrap().take().map_or(Reply::Hang, Reply::Fed),
+        _ => Reply::Good,
+    };
+    let server = Server::start(script).await;
+    let mut rig = Rig::start(server.address);
+    rig.listed().await;
+    let changed = event(&json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}));
+    let mut often = tokio::time::interval(Duration::from_millis(20));
+    let telling = async {
+        loop {
+            often.tick().await;
+            tell.send(changed.clone()).await.unwrap();
+        }
+    };
+    tokio::select! {
+        () = telling => {}
+        _ = rig.listed() => {}
+    }
 }
 
 #[tokio::test]
