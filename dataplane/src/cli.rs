@@ -43,9 +43,6 @@ pub(crate) enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         rest: Vec<String>,
     },
-    /// Ends the children of a plane that died; started by the plane itself.
-    #[command(hide = true)]
-    Reap,
 }
 
 #[derive(Args, Debug)]

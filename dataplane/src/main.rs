@@ -23,6 +23,10 @@ use self::cli::{Cli, Command};
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
+    // Before anything else is looked at: every page that is touched stays in memory as long as the plane lives.
+    if std::env::args_os().nth(1).is_some_and(|word| word == "reap") {
+        return sentinel_dataplane::backend::stdio::reaper::run(std::io::stdin());
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(fault) => {
@@ -31,9 +35,6 @@ fn main() -> ExitCode {
             return if fault.print().is_ok() { code } else { ExitCode::FAILURE };
         }
     };
-    if matches!(cli.command, Command::Reap) {
-        return sentinel_dataplane::backend::stdio::reaper::run(std::io::stdin());
-    }
     #[cfg(feature = "count-allocations")]
     if let Some(socket) = std::env::var_os("SENTINEL_BENCH_ALLOCATIONS")
         && let Err(fault) = counting::tell(std::path::Path::new(&socket))
@@ -50,7 +51,6 @@ fn main() -> ExitCode {
         Command::Kill { rest: _ } => {
             refuse("kill on the plane itself comes later, with the operator's tools; use `sentinelctl kill-switch`")
         }
-        Command::Reap => ExitCode::SUCCESS,
     }
 }
 
