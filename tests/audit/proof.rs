@@ -106,7 +106,9 @@ async fn p03_p06_each_answered_call_has_one_row_through_every_death() {
     fleet.planes[0].process.signal(Signal::SIGTERM);
     assert!(fleet.planes[0].process.wait().await.success());
     let rows = complete(&postgres, &seen).await;
-    judge(&seen, &rows, size.deaths_of_the_plane);
+    for line in judge(&seen, &rows, size.deaths_of_the_plane) {
+        println!("{line}");
+    }
     look_up(&fleet, &seen, size.looked_up).await;
     println!(
         "{} calls answered ({in_outage} of them without Postgres), {} cut by {} deaths of the plane; {} rows, each answered \
@@ -130,7 +132,8 @@ async fn complete(postgres: &Postgres, seen: &Seen) -> Vec<Stored> {
     .await
 }
 
-fn judge(seen: &Seen, rows: &[Stored], deaths: usize) {
+/// Gives, in a sentence each, which refusals have no row of their own.
+fn judge(seen: &Seen, rows: &[Stored], deaths: usize) -> Vec<String> {
     let mut by_id: HashMap<&str, Vec<&Stored>> = HashMap::new();
     for row in rows {
         by_id.entry(&row.id).or_default().push(row);
@@ -150,17 +153,19 @@ fn judge(seen: &Seen, rows: &[Stored], deaths: usize) {
         }
     }
     // Only while the plane began again: refusals that share a row, or that came before anybody was known.
+    let mut shared = Vec::new();
     for (kind, missing) in folded {
         assert!(!kind.is_empty(), "{missing} results have no row");
         let counted: i64 =
             rows.iter().filter(|row| row.kind == kind && !answered.contains(&*row.id)).map(|row| row.count).sum();
-        println!("{missing} refusals of kind {kind} share rows that count {counted}");
+        shared.push(format!("{missing} refusals of kind {kind} share rows that count {counted}"));
         // What a plane has counted and not written yet ends with it: only the last death is judged.
         assert!(deaths > 1 || counted >= missing, "{missing} of kind {kind} are counted nowhere");
     }
     // What has a row and no answer was cut by a death.
     let unanswered = rows.iter().filter(|row| row.kind.is_empty() && !answered.contains(&*row.id)).count();
     assert!(unanswered <= seen.failed.len(), "{unanswered} rows of calls that nobody made");
+    shared
 }
 
 async fn look_up(fleet: &Fleet, seen: &Seen, count: usize) {

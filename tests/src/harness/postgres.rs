@@ -61,7 +61,7 @@ impl Postgres {
         let answers = BufReader::new(keeper.stdout.take().unwrap());
         let mut server = Self { folder, orders, answers, _keeper: keeper };
         server.done();
-        server.resume().await;
+        Box::pin(server.resume()).await;
         server
     }
 
@@ -82,18 +82,18 @@ impl Postgres {
         self.orders.write_all(b"start\n").unwrap();
         self.done();
         let url = self.url();
-        until("Postgres answers", async || PgConnection::connect(&url).await.map(drop)).await;
+        until("Postgres answers", async || Box::pin(PgConnection::connect(&url)).await.map(drop)).await;
     }
 
     /// The one number that a query gives.
     pub async fn number(&self, query: &str) -> i64 {
-        let mut connection = PgConnection::connect(&self.url()).await.unwrap();
+        let mut connection = Box::pin(PgConnection::connect(&self.url())).await.unwrap();
         sqlx::query_scalar(AssertSqlSafe(query.to_owned())).fetch_one(&mut connection).await.unwrap()
     }
 
     /// The one column of texts that a query gives.
     pub async fn texts(&self, query: &str) -> Vec<String> {
-        let mut connection = PgConnection::connect(&self.url()).await.unwrap();
+        let mut connection = Box::pin(PgConnection::connect(&self.url())).await.unwrap();
         sqlx::query_scalar(AssertSqlSafe(query.to_owned())).fetch_all(&mut connection).await.unwrap()
     }
 
