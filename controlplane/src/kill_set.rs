@@ -1,7 +1,8 @@
 //! Kill switches and revocations as one set of stamped entries, and how two such sets become one.
 //!
-//! Pure: no store, no planes, no clock. Per key the higher epoch wins, at equal epochs `on` wins, and absence is never
-//! a lift; so merging in any order gives the same set.
+//! Pure: no store, no planes, no clock. Per key the higher epoch wins, at equal epochs `on` wins, then the entry that
+//! knows its backend and own name (a plane fills them in), and absence is never a lift; so merging in any order gives
+//! the same set.
 
 use std::collections::BTreeMap;
 
@@ -36,7 +37,7 @@ impl Kills {
         let mut news = KillSet { whole: false, ..KillSet::default() };
         for entry in other.entries.iter().filter(|entry| known_scope(entry) && entry.epoch <= HIGHEST) {
             let key = Key { scope: entry.scope, name: entry.name.clone(), origin: entry.origin.clone() };
-            let newer = self.entries.get(&key).is_none_or(|held| (entry.epoch, entry.on) > (held.epoch, held.on));
+            let newer = self.entries.get(&key).is_none_or(|held| rank(entry) > rank(held));
             if newer {
                 self.entries.insert(key, entry.clone());
                 news.entries.push(entry.clone());
@@ -90,6 +91,10 @@ impl Kills {
     }
 }
 
+fn rank(entry: &KillEntry) -> (u64, bool, bool) {
+    (entry.epoch, entry.on, !entry.backend.is_empty())
+}
+
 fn known_scope(entry: &KillEntry) -> bool {
     Scope::try_from(entry.scope).is_ok_and(|scope| scope != Scope::Unspecified)
 }
@@ -134,6 +139,16 @@ mod tests {
     }
 
     #[test]
+    fn the_same_entry_with_its_pair_is_news_and_without_it_is_none() {
+        let mut kills = Kills::default();
+        kills.merge(&set(vec![entry("n8n__run", 5, true)]));
+        let filled = KillEntry { backend: "n8n".into(), own: "run".into(), ..entry("n8n__run", 5, true) };
+        assert_eq!(kills.merge(&set(vec![filled.clone()])).entries, std::slice::from_ref(&filled));
+        assert!(kills.merge(&set(vec![entry("n8n__run", 5, true), filled.clone()])).entries.is_empty());
+        assert_eq!(kills.central(Scope::Tool, "n8n__run"), Some(&filled));
+    }
+
+    #[test]
     fn an_epoch_that_no_counter_reaches_is_not_taken() {
         let mut kills = Kills::default();
         kills.merge(&KillSet { epoch: u64::MAX, entries: vec![entry("a", u64::MAX, false)], ..KillSet::default() });
@@ -158,8 +173,10 @@ mod tests {
     proptest! {
         #[test]
         fn merging_in_any_order_gives_the_same_set(
-            mut entries in prop::collection::vec(("[ab]", 0_u64..6, any::<bool>()), 0..12).prop_map(|all| {
-                all.into_iter().map(|(name, epoch, on)| entry(&name, epoch, on)).collect::<Vec<_>>()
+            mut entries in prop::collection::vec(("[ab]", 0_u64..6, any::<bool>(), "b?"), 0..12).prop_map(|all| {
+                let each = all.into_iter();
+                let entry = |(name, epoch, on, backend): (String, _, _, _)| KillEntry { backend, ..entry(&name, epoch, on) };
+                each.map(entry).collect::<Vec<_>>()
             }),
             at in 0_usize..12,
         ) {

@@ -86,9 +86,18 @@ impl KillSwitch {
         Ok(news)
     }
 
-    /// Throws or lifts one switch, and waits as `wait` says. Errors: the store's; then nothing was changed or sent.
-    pub async fn set(&self, entry: KillEntry, wait: Wait) -> Result<KillReply, Refusal> {
+    /// Throws or lifts one switch, and waits as `wait` says. `lifts`: the epoch of the entry that a lift is meant for,
+    /// so that nobody lifts what another has just thrown; 0 for whichever stands.
+    ///
+    /// Errors: another epoch stands than `lifts`; the store's. Then nothing was changed or sent.
+    pub async fn set(&self, entry: KillEntry, lifts: u64, wait: Wait) -> Result<KillReply, Refusal> {
         let turn = self.0.turn.lock().await;
+        if lifts != 0
+            && let Some(held) = self.see(|held| held.central(entry.scope(), &entry.name).cloned())
+            && held.epoch != lifts
+        {
+            return Err(overtaken(&held, lifts));
+        }
         let store = self.0.keeper.store()?;
         store.raise_epoch_to(self.see(Kills::epoch)).await?;
         let entry = store.set_kill(entry).await?;
@@ -118,6 +127,15 @@ impl KillSwitch {
     pub fn forget_ended(&self, now_secs: i64) -> bool {
         self.0.held.lock().unwrap_or_else(PoisonError::into_inner).forget_ended(now_secs)
     }
+}
+
+fn overtaken(held: &KillEntry, lifts: u64) -> Refusal {
+    let did = if held.on { "threw it again" } else { "has lifted it already" };
+    let why = if held.reason.is_empty() { String::new() } else { format!(" ({})", held.reason) };
+    Refusal::state(format!(
+        "{} {did} meanwhile{why}: epoch {} stands, and this lift was for epoch {lifts}; see `sentinelctl kill-switch list`",
+        held.by, held.epoch
+    ))
 }
 
 async fn acknowledged(fleet: &Fleet, epoch: u64, wait: Wait, since: Instant) -> KillReply {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::stream::BoxStream;
 use sentinel_proto::v1::config_service_server::ConfigService;
 use sentinel_proto::v1::plane_says::Says;
-use sentinel_proto::v1::{Hello, PlaneHears, PlaneSays};
+use sentinel_proto::v1::{Hello, KillSet, PlaneHears, PlaneSays, Report};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::core::Core;
@@ -208,7 +208,7 @@ async fn listen(core: &Core, outbox: &Outbox, link: &LinkId, says: &mut Streamin
             Some(Says::Prepared(said)) => core.fleet.prepared(link, said),
             Some(Says::Applied(said)) => core.fleet.applied(link, said),
             Some(Says::KillApplied(said)) => core.fleet.kill_applied(link, said),
-            Some(Says::Report(said)) => core.fleet.report(link, said),
+            Some(Says::Report(said)) => report(core, link, said).await,
             Some(Says::CommandDone(said)) => core.fleet.command_done(link, said),
             // The end of the stream tells the plane that its goodbye was heard.
             Some(Says::Goodbye(_)) => {
@@ -221,6 +221,19 @@ async fn listen(core: &Core, outbox: &Outbox, link: &LinkId, says: &mut Streamin
             // A newer plane's message: additive changes are not ours to refuse.
             None => {}
         }
+    }
+}
+
+/// A store that is away now adopts the pairs of names with a later report: each brings them.
+async fn report(core: &Core, link: &LinkId, mut said: Report) {
+    let entries = std::mem::take(&mut said.filled);
+    core.fleet.report(link, said);
+    if entries.is_empty() {
+        return;
+    }
+    let set = KillSet { entries, ..KillSet::default() };
+    if let Err(why) = core.kills.adopt(&set, &link.plane).await {
+        tracing::debug!(plane = link.plane, %why, "names that a plane found for kill switches wait");
     }
 }
 

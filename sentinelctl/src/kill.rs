@@ -3,7 +3,7 @@
 //! It prints which planes acknowledged and how fast, and exits with 4 where one that counts has not.
 
 use clap::{Args, Subcommand};
-use sentinel_proto::v1::{FileKill, KillAck, KillEntry, KillListRequest, KillReply, KillRequest, Scope};
+use sentinel_proto::v1::{FileKill, KillAck, KillEntry, KillListReply, KillListRequest, KillReply, KillRequest, Scope};
 use serde_json::{Value, json};
 
 use crate::client::Client;
@@ -85,7 +85,8 @@ impl Verb {
             Self::List => return Ask::List,
         };
         let Named { name, force, common: Common { reason, lift, no_wait, connected_only, origin: _ } } = named;
-        Ask::Set(KillRequest { actor: None, scope: scope.into(), name, reason, lift, force, no_wait, connected_only })
+        let scope = scope.into();
+        Ask::Set(KillRequest { actor: None, scope, name, reason, lift, force, no_wait, connected_only, lifts: 0 })
     }
 }
 
@@ -93,14 +94,21 @@ impl Verb {
 pub async fn run(client: &mut Client, world: &World, ask: Ask, output: &mut Output) -> Result<(), Fault> {
     match ask {
         Ask::Set(request) => {
-            let request = KillRequest { actor: Some(world.actor()), ..request };
+            let mut request = KillRequest { actor: Some(world.actor()), ..request };
             let waited = !request.no_wait;
+            if request.lift {
+                // Named, so that a switch that somebody throws at this very moment is not lifted with it.
+                let standing = list(client).await?;
+                let is_meant = |entry: &&KillEntry| {
+                    entry.scope == request.scope && entry.name == request.name && entry.origin.is_empty()
+                };
+                request.lifts = standing.entries.iter().find(is_meant).map_or(0, |entry| entry.epoch);
+            }
             let reply = client.kill(request).await.map_err(|status| Fault::of_status(&status))?.into_inner();
             report(&reply, waited, output)
         }
         Ask::List => {
-            let reply =
-                client.kill_list(KillListRequest {}).await.map_err(|status| Fault::of_status(&status))?.into_inner();
+            let reply = list(client).await?;
             output.json(&json!({
                 "epoch": reply.epoch,
                 "entries": reply.entries.iter().map(entry_json).collect::<Vec<_>>(),
@@ -122,6 +130,10 @@ pub async fn run(client: &mut Client, world: &World, ask: Ask, output: &mut Outp
             Ok(())
         }
     }
+}
+
+async fn list(client: &mut Client) -> Result<KillListReply, Fault> {
+    Ok(client.kill_list(KillListRequest {}).await.map_err(|status| Fault::of_status(&status))?.into_inner())
 }
 
 /// Prints the acknowledgements of a kill or of a revocation. Errors: `Refused` where they are not complete.

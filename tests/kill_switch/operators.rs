@@ -2,6 +2,7 @@
 
 use crate::started;
 use sentinel_tests::harness::setup::Setup;
+use sentinel_tests::harness::until::until;
 use serde_json::json;
 
 #[tokio::test]
@@ -35,6 +36,13 @@ async fn a_switch_thrown_before_its_backend_appears_holds_when_it_does() {
     let refused = client.call("late__echo", json!({ "text": "x" })).await;
     let _id = refused.is_refused("disabled", -31423);
     assert_eq!(refused.data()["reason"], "early");
+    until("the list shows both its names, once a plane has seen it", async || {
+        let listed = fleet.ctl("kill-switch list --output json").await.json();
+        let entry = listed["entries"].as_array().unwrap().iter().find(|entry| entry["name"] == "late__echo").cloned();
+        let is_filled = entry.as_ref().is_some_and(|entry| entry["backend"] == "late" && entry["own"] == "echo");
+        if is_filled { Ok(()) } else { Err(listed) }
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -3,11 +3,15 @@
 //! Throwing, storing and sending is `killswitch.rs`'s.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use sentinel_proto::v1::{FileKill, KillEntry, KillListReply, KillReply, KillRequest, Scope};
 
+use tokio::time::Instant;
+
 use super::status::in_force;
 use crate::core::{By, Core};
+use crate::fleet::Planes;
 use crate::guard::printable;
 use crate::kill_set::{Kills, scope_word};
 use crate::killswitch::Wait;
@@ -17,11 +21,19 @@ use crate::refusal::Refusal;
 /// Longest name and reason that are taken, in characters.
 const LONGEST_NAME: usize = 256;
 const LONGEST_REASON: usize = 500;
+/// Planes tell what they list 0.2 s after they list it: a tool that a client has just seen may be killed by its name.
+const NEXT_REPORT: Duration = Duration::from_millis(400);
 
 pub(super) async fn kill(core: &Core, asked: KillRequest) -> Result<KillReply, Refusal> {
     let by = By::claimed(asked.actor.as_ref());
     let scope = Scope::try_from(asked.scope).unwrap_or(Scope::Unspecified);
     check(scope, &asked.name)?;
+    if scope == Scope::Tool && !asked.lift && core.fleet.tool(&asked.name).is_none() {
+        core.fleet.all_reported(Instant::now() + super::FIRST_REPORT).await;
+        let listed =
+            |all: &Planes| all.values().flat_map(|plane| &plane.catalogue).any(|tool| tool.exposed == asked.name);
+        core.fleet.until(Instant::now() + NEXT_REPORT, |all| listed(all).then_some(())).await;
+    }
     let reason = printable(&asked.reason, LONGEST_REASON);
     let mut entry = KillEntry {
         scope: scope.into(),
@@ -51,7 +63,7 @@ pub(super) async fn kill(core: &Core, asked: KillRequest) -> Result<KillReply, R
         } else if !asked.force {
             exists(&parts, scope, &asked.name)?;
         }
-        let mut reply = parts.kills.set(entry, wait).await?;
+        let mut reply = parts.kills.set(entry, asked.lifts, wait).await?;
         if let Some(more) = remark(&parts, scope, &asked.name, asked.lift) {
             reply.note = format!("{}; {more}", reply.note);
         }

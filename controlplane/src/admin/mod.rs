@@ -9,6 +9,8 @@ mod kills;
 mod status;
 mod tokens;
 
+use std::time::Duration;
+
 use sentinel_proto::v1::admin_service_server::AdminService;
 use sentinel_proto::v1::{
     AuditListReply, AuditListRequest, BackendListReply, BackendListRequest, BackendRestartReply, BackendRestartRequest,
@@ -18,6 +20,7 @@ use sentinel_proto::v1::{
     TokenListRevokedReply, TokenListRevokedRequest, TokenMintReply, TokenMintRequest, TokenRevokeRequest,
     ToolListReply, ToolListRequest,
 };
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use crate::core::Core;
@@ -25,6 +28,9 @@ use crate::guard::{self, Power};
 use crate::refusal::Refusal;
 
 pub use self::configuration::reload_by;
+
+/// How long a question about backends and tools waits for a plane that has just come: its report is on its way.
+const FIRST_REPORT: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Debug)]
 pub struct Admin {
@@ -109,6 +115,7 @@ impl AdminService for Admin {
 
     async fn backend_list(&self, request: Request<BackendListRequest>) -> Result<Response<BackendListReply>, Status> {
         self.open(request)?;
+        self.core.fleet.all_reported(Instant::now() + FIRST_REPORT).await;
         Ok(Response::new(BackendListReply { backends: self.core.fleet.backends() }))
     }
 
@@ -127,7 +134,9 @@ impl AdminService for Admin {
     }
 
     async fn tool_list(&self, request: Request<ToolListRequest>) -> Result<Response<ToolListReply>, Status> {
-        answer(backends::tools(&self.core, &self.open(request)?.role))
+        let asked = self.open(request)?;
+        self.core.fleet.all_reported(Instant::now() + FIRST_REPORT).await;
+        answer(backends::tools(&self.core, &asked.role))
     }
 
     async fn plane_list(&self, request: Request<PlaneListRequest>) -> Result<Response<PlaneListReply>, Status> {

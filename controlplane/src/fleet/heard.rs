@@ -53,6 +53,7 @@ impl Fleet {
     pub fn applied(&self, link: &LinkId, said: Applied) {
         self.heard(link, |plane, link| {
             link.applied_since_commit = true;
+            plane.reported &= plane.revision == said.revision;
             plane.revision = said.revision;
             plane.digest = said.digest;
             plane.problem = String::new();
@@ -69,6 +70,8 @@ impl Fleet {
                 plane.catalogue = catalogue.tools;
             }
             plane.report = Some(said);
+            // Before it has a revision it has nothing to report of.
+            plane.reported = plane.revision != 0;
         });
     }
 

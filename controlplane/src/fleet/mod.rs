@@ -176,6 +176,7 @@ impl Fleet {
             plane.digest.clone_from(&hello.digest);
             plane.epoch = hello.kill_set.as_ref().map_or(0, |set| set.epoch);
             plane.acks.clear();
+            plane.reported = false;
             plane.last_seen_ms = now;
             plane.stopped = false;
             plane.problem = String::new();

@@ -36,6 +36,8 @@ pub struct Plane {
     pub epoch: u64,
     pub link: Option<Link>,
     pub report: Option<Report>,
+    /// It has reported since it came and since it applied its revision.
+    pub reported: bool,
     pub catalogue: Vec<CatalogueTool>,
     /// Why it does not run the current revision.
     pub problem: String,
@@ -92,6 +94,7 @@ impl Plane {
             epoch: 0,
             link: None,
             report: None,
+            reported: false,
             catalogue: Vec::new(),
             problem: String::new(),
             rival: String::new(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use sentinel_proto::v1::{CatalogueTool, PlaneBackend, PlaneProblem, PlaneState};
+use tokio::time::Instant;
 
 use super::Fleet;
 
@@ -49,6 +50,13 @@ impl Fleet {
             let named = all.values().flat_map(|plane| &plane.catalogue).filter(|tool| tool.exposed == exposed);
             named.min_by_key(|tool| tool.status == "refused").cloned()
         })
+    }
+
+    /// Waits until every connected plane has reported since it came and took its revision, at most to `deadline`:
+    /// before it, what it offers is not known here. One that has a problem with the revision is not waited for.
+    pub async fn all_reported(&self, deadline: Instant) {
+        let silent = |plane: &super::Plane| plane.link.is_some() && !plane.reported && plane.problem.is_empty();
+        self.until(deadline, |all| (!all.values().any(silent)).then_some(())).await;
     }
 
     /// Sentences that connected planes want operators to read, each with the plane's name.

@@ -1,6 +1,6 @@
 //! Kill switches and revoked tokens: entries under one epoch counter, raised in the transaction that writes them.
 //!
-//! Per key the higher epoch wins, at equal epochs `on` wins; nothing here ever removes a kill. Sending is not done here.
+//! Per key the higher epoch wins, at equal epochs `on` wins, then the one that knows its pair; nothing here ever removes a kill. Sending is not done here.
 
 use sentinel_proto::v1::{KillEntry, KillSet, Revocation};
 
@@ -30,7 +30,9 @@ const MERGED_KILL: &str = "INSERT INTO kill_switches \
     epoch = excluded.epoch, is_on = excluded.is_on, reason = excluded.reason, made_by = excluded.made_by, \
     since_unix_ms = excluded.since_unix_ms \
     WHERE excluded.epoch > kill_switches.epoch \
-    OR (excluded.epoch = kill_switches.epoch AND excluded.is_on AND NOT kill_switches.is_on) RETURNING epoch";
+    OR (excluded.epoch = kill_switches.epoch AND excluded.is_on AND NOT kill_switches.is_on) \
+    OR (excluded.epoch = kill_switches.epoch AND excluded.is_on = kill_switches.is_on \
+    AND kill_switches.backend = '' AND excluded.backend <> '') RETURNING epoch";
 const OWN_REVOCATION: &str = "INSERT INTO revoked_tokens (jti, issuer, until_unix, made_by, since_unix_ms, epoch) \
     SELECT $1, $2, $3, $4, $5, value FROM counters WHERE name = 'epoch' \
     ON CONFLICT (jti, issuer) DO UPDATE SET epoch = excluded.epoch, until_unix = excluded.until_unix, \

@@ -210,6 +210,7 @@ impl<'f> Session<'f> {
             in_flight: status.in_flight,
             source: status.source.as_str().into(),
             warnings: status.warnings,
+            filled: feed.kills.filled(),
         };
         self.told = Some(status.catalogue_digest);
         self.send(say(report)).await

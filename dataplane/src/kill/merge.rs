@@ -68,9 +68,9 @@ impl Set {
     }
 
     /// Gives the tool entries that know no backend the pair that `pair_of` finds for their exposed name. The same
-    /// epoch with a pair is greater than without: a later copy without it takes nothing away.
-    pub fn fill(&mut self, mut pair_of: impl FnMut(&str) -> Option<(String, String)>) -> bool {
-        let mut changed = false;
+    /// epoch with a pair is greater than without: a later copy without it takes nothing away. Gives their exposed names.
+    pub fn fill(&mut self, mut pair_of: impl FnMut(&str) -> Option<(String, String)>) -> Vec<String> {
+        let mut filled = Vec::new();
         for entry in self.entries.values_mut() {
             if entry.scope == sentinel_proto::v1::Scope::Tool as i32
                 && entry.on
@@ -79,10 +79,10 @@ impl Set {
             {
                 entry.backend = backend;
                 entry.own = own;
-                changed = true;
+                filled.push(entry.name.clone());
             }
         }
-        changed
+        filled
     }
 
     /// Forgets revocations of tokens that ended before `unix` (seconds). True: some were.
@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn a_filled_pair_stays_when_the_same_entry_comes_again_without_it() {
         let mut set = set_of(&[&kill(2, true)]);
-        assert!(set.fill(|name| (name == "n8n__run").then(|| ("n8n".into(), "run".into()))));
+        assert_eq!(set.fill(|name| (name == "n8n__run").then(|| ("n8n".into(), "run".into()))), ["n8n__run"]);
         assert!(!set.merge(&kill(2, true)));
         assert_eq!(set.standing().next().unwrap().own, "run");
     }

@@ -8,6 +8,7 @@ pub mod merge;
 pub mod store;
 
 use std::{
+    collections::BTreeSet,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -54,6 +55,8 @@ struct State {
     file: Vec<KillEntry>,
     /// The disk lacks something that is in `set`.
     unsaved: bool,
+    /// Exposed names of entries whose pair was found here, since this start.
+    filled: BTreeSet<String>,
 }
 
 impl Kills {
@@ -97,6 +100,14 @@ impl Kills {
     /// All that this plane holds, for its `Hello`.
     pub fn to_message(&self) -> KillSet {
         self.state().set.to_message()
+    }
+
+    /// The standing entries whose backend and own name were found here: the centre does not know them otherwise.
+    pub fn filled(&self) -> Vec<KillEntry> {
+        let state = self.state();
+        let is_filled =
+            |entry: &&KillEntry| entry.scope == i32::from(Scope::Tool) && state.filled.contains(&entry.name);
+        state.set.standing().filter(is_filled).cloned().collect()
     }
 
     pub fn epoch(&self) -> u64 {
@@ -173,7 +184,9 @@ impl Kills {
 
     fn fill_from(&self, pair_of: impl Fn(&str) -> Option<(String, String)>) -> Result<bool, DiskError> {
         let mut state = self.state();
-        let filled = state.set.fill(&pair_of);
+        let found = state.set.fill(&pair_of);
+        let filled = !found.is_empty();
+        state.filled.extend(found);
         let mut listed = false;
         for entry in &mut state.file {
             if entry.scope == i32::from(Scope::Tool)
@@ -314,8 +327,10 @@ mod tests {
         kills.merge(&kill(Scope::Tool, "n8n__run", 4, true)).unwrap();
         kills.set_file(&KillList { tools: vec!["n8n__stop".into()], ..KillList::default() });
         let pair_of = |exposed: &str| exposed.strip_prefix("n8n__").map(|own| ("n8n".to_owned(), own.to_owned()));
+        assert!(kills.filled().is_empty());
         assert!(kills.fill_from(pair_of).unwrap());
         assert!(!kills.fill_from(pair_of).unwrap());
+        assert_eq!(kills.filled(), kills.to_message().entries);
         let (again, _) = open(dir.path());
         let entry = again.to_message().entries.remove(0);
         assert_eq!((&*entry.backend, &*entry.own), ("n8n", "run"));

@@ -148,6 +148,9 @@ pub struct Report {
     /// whole sentences for `status`
     #[prost(string, repeated, tag = "9")]
     pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// tool entries, after this plane found their backend and own name
+    #[prost(message, repeated, tag = "10")]
+    pub filled: ::prost::alloc::vec::Vec<KillEntry>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct BackendHealth {
@@ -273,7 +276,8 @@ pub struct CommandDone {
     #[prost(string, repeated, tag = "4")]
     pub lines: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
-/// One key is (scope, name, origin). Per key the higher epoch wins, at equal epochs `on` wins; absence is never a lift.
+/// One key is (scope, name, origin). Per key the higher epoch wins, at equal epochs `on` wins, then the
+/// entry that knows its pair of backend and own name. Absence is never a lift.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct KillEntry {
     #[prost(enumeration = "Scope", tag = "1")]
@@ -1605,6 +1609,9 @@ pub struct KillRequest {
     pub no_wait: bool,
     #[prost(bool, tag = "8")]
     pub connected_only: bool,
+    /// epoch of the entry to lift; refused when a newer one stands. 0: whichever
+    #[prost(uint64, tag = "9")]
+    pub lifts: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct KillReply {

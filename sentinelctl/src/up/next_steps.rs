@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sentinel_proto::v1::{StatusRequest, TokenMintRequest};
+use sentinel_proto::v1::{StatusRequest, TokenMintRequest, ToolListRequest};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -24,6 +24,7 @@ const TOKEN_SECS: u64 = 90 * 86_400;
 const CLIENT: &str = "me";
 const CONTROL_PLANE_WITHIN: Duration = Duration::from_secs(60);
 const PLANE_WITHIN: Duration = Duration::from_secs(20);
+const REPORT_WITHIN: Duration = Duration::from_secs(5);
 const BETWEEN: Duration = Duration::from_millis(100);
 
 /// What is known of the installation that `up` runs.
@@ -80,6 +81,9 @@ impl Running {
             _ if silent => None,
             _ => sample_tool(&gateway, token.as_deref(), &mut missing).await,
         };
+        if let Some(sample) = &sample {
+            self.reported(&sample.name).await;
+        }
         self.steps(&gateway, token.as_deref(), sample.as_ref(), &missing)
     }
 
@@ -90,6 +94,23 @@ impl Running {
     async fn status(&self) -> Result<sentinel_proto::v1::StatusReply, Fault> {
         let mut client = self.client().await?;
         Ok(client.status(StatusRequest {}).await.map_err(|status| Fault::of_status(&status))?.into_inner())
+    }
+
+    /// Waits until the control plane knows this tool, as the lines to paste want it. The plane reports what it lists a
+    /// moment after it lists it.
+    async fn reported(&self, tool: &str) {
+        let deadline = Instant::now() + REPORT_WITHIN;
+        while Instant::now() < deadline {
+            let known = async {
+                let reply = self.client().await.ok()?.tool_list(ToolListRequest::default()).await.ok()?.into_inner();
+                let names = reply.tools.into_iter().filter_map(|listed| listed.tool);
+                names.map(|listed| listed.exposed).find(|name| name == tool)
+            };
+            if known.await.is_some() {
+                return;
+            }
+            tokio::time::sleep(BETWEEN).await;
+        }
     }
 
     async fn plane_listens(&self, missing: &mut Vec<String>) -> String {

@@ -34,6 +34,25 @@ async fn a_kill_is_acknowledged_with_its_cut_calls_and_a_lift_too() {
 }
 
 #[tokio::test]
+async fn a_lift_that_was_meant_for_an_older_switch_lifts_nothing() {
+    let mut rig = Rig::start().await;
+    let mut plane = FakePlane::ready(&rig, hello(1)).await;
+    let (first, _) = tokio::join!(kill(&mut rig, backend("echo")), plane.take_kills());
+    let again = KillRequest { reason: "again".to_owned(), ..backend("echo") };
+    let (second, _) = tokio::join!(kill(&mut rig, again), plane.take_kills());
+
+    let late = KillRequest { lift: true, lifts: first.unwrap().epoch, ..backend("echo") };
+    let refused = kill(&mut rig, late).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.message().contains("again"), "{refused}");
+
+    let meant = KillRequest { lift: true, lifts: second.unwrap().epoch, ..backend("echo") };
+    let (lifted, heard) = tokio::join!(kill(&mut rig, meant), plane.take_kills());
+    assert!(lifted.unwrap().complete && !heard.entries[0].on);
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn a_kill_overtakes_a_publish_that_waits() {
     let mut rig = Rig::start().await;
     let mut plane = FakePlane::ready(&rig, hello(1)).await;

@@ -14,6 +14,7 @@ promises!(
     a_lift_is_an_entry_and_absence_is_none,
     adopting_takes_per_key_the_higher_epoch_and_at_equal_ones_on,
     adopting_in_any_order_gives_the_same_set,
+    adopting_fills_in_a_pair_that_was_not_known_and_takes_none_away,
     an_epoch_that_would_stop_the_counter_is_refused_whole,
     revocations_go_after_their_tokens_end,
 );
@@ -93,6 +94,17 @@ async fn adopting_in_any_order_gives_the_same_set(ground: Ground) {
     assert_eq!(forwards.revocations[0].epoch, 8);
     assert_eq!(store.adopt(&two).await.unwrap(), 0, "what is known is no news");
     assert_eq!(store.kill_set().await.unwrap(), forwards);
+}
+
+async fn adopting_fills_in_a_pair_that_was_not_known_and_takes_none_away(ground: Ground) {
+    let store = ground.open().await.unwrap();
+    let bare = store.set_kill(kill("n8n__run", true)).await.unwrap();
+    let filled = KillEntry { backend: "n8n".to_owned(), own: "run".to_owned(), ..bare.clone() };
+    for (entry, news) in [(&filled, 1), (&filled, 0), (&bare, 0)] {
+        let set = KillSet { entries: vec![entry.clone()], ..KillSet::default() };
+        assert_eq!(store.adopt(&set).await.unwrap(), news);
+        assert_eq!(store.kill_set().await.unwrap().entries, std::slice::from_ref(&filled));
+    }
 }
 
 async fn an_epoch_that_would_stop_the_counter_is_refused_whole(ground: Ground) {
