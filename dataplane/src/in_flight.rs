@@ -31,6 +31,21 @@ const SHARDS: usize = 32;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LegKey(pub [u8; 16]);
 
+impl LegKey {
+    /// Of a request that belongs to no session; its first half is 0, which no session's is.
+    pub fn alone(id: crate::call::RequestId) -> Self {
+        let mut key = [0; 16];
+        if let (Some(to), Some(from)) = (key.last_chunk_mut::<8>(), id.uuid().as_bytes().last_chunk::<8>()) {
+            *to = *from;
+        }
+        Self(key)
+    }
+
+    pub fn is_alone(self) -> bool {
+        self.0.first_chunk::<8>() == Some(&[0; 8])
+    }
+}
+
 impl fmt::Debug for LegKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("LegKey")

@@ -14,7 +14,11 @@ use sentinel_dataplane::{
 };
 
 const PAGE: &str = include_str!("../../docs/errors.md");
-const TABLE: &str = concat!(include_str!("../src/denial/mod.rs"), include_str!("../src/denial/failure.rs"));
+const TABLE: &str = concat!(
+    include_str!("../src/denial/mod.rs"),
+    include_str!("../src/denial/failure.rs"),
+    include_str!("../src/denial/reason.rs")
+);
 
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Entry {
@@ -64,8 +68,10 @@ fn program() -> BTreeMap<String, Entry> {
         Denial::Disabled(disabled),
         Denial::Forbidden { rule: "r".into() },
         Denial::ForbiddenOrigin { key: "gateway.allowed_hosts" },
+        Denial::HeaderMismatch { what: "w".into() },
         Denial::Internal,
         Denial::InvalidArguments { problems: vec![ArgumentProblem { path: "/a".into(), message: "m".into() }] },
+        Denial::InvalidMeta { what: "w".into() },
         Denial::InvalidParams { what: "w".into() },
         Denial::InvalidRequest { what: "w".into(), position: Some(1) },
         Denial::MethodNotFound,

@@ -317,9 +317,12 @@ fn micros(spent: Duration) -> u64 {
     u64::try_from(spent.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// First 8 of the session's 16 bytes, as 16 hex digits: enough to join rows, too little to be one.
+/// First 8 of the session's 16 bytes, as 16 hex digits: enough to join rows, too little to be one. Empty: there is none.
 pub fn session_text(key: LegKey) -> String {
     use std::fmt::Write as _;
+    if key.is_alone() {
+        return String::new();
+    }
     key.0.iter().take(8).fold(String::with_capacity(16), |mut text, byte| {
         write!(text, "{byte:02x}").ok();
         text

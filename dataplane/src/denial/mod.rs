@@ -4,12 +4,16 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 mod failure;
+mod reason;
 
 use std::{borrow::Cow, fmt::Write as _, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 
-pub use self::failure::{Failure, Unavailable};
+pub use self::{
+    failure::{Failure, Unavailable},
+    reason::{Limit, NotReady, Scope, TokenFault},
+};
 use crate::wire;
 
 /// What the caller is told (`kind`, `code`) and what metric and audit row say (`recorded`).
@@ -39,9 +43,17 @@ pub enum Denial {
     ForbiddenOrigin {
         key: &'static str,
     },
+    /// A modern request's headers and body do not say the same.
+    HeaderMismatch {
+        what: Cow<'static, str>,
+    },
     Internal,
     InvalidArguments {
         problems: Vec<ArgumentProblem>,
+    },
+    /// What a modern request must say of itself in `_meta` is missing or malformed.
+    InvalidMeta {
+        what: Cow<'static, str>,
     },
     /// The envelope was JSON and no request of ours: what is wrong with it.
     InvalidParams {
@@ -74,7 +86,7 @@ pub enum Denial {
     UnknownTool {
         hidden: bool,
     },
-    /// The revisions that `initialize` serves, for a client that speaks a later era.
+    /// A revision that is served in neither era.
     UnsupportedVersion {
         requested: Box<str>,
     },
@@ -90,112 +102,11 @@ pub struct Disabled {
     pub sent: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Scope {
-    All,
-    Backend,
-    Client,
-    Role,
-    Tool,
-}
-
-impl Scope {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::All => "all",
-            Self::Backend => "backend",
-            Self::Client => "client",
-            Self::Role => "role",
-            Self::Tool => "tool",
-        }
-    }
-}
-
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ArgumentProblem {
     /// JSON Pointer into the arguments (RFC 6901).
     pub path: String,
     pub message: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Limit {
-    Client,
-    Concurrency,
-    Tool,
-}
-
-impl Limit {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Client => "client",
-            Self::Concurrency => "concurrency",
-            Self::Tool => "tool",
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotReady {
-    Draining,
-    NoPlane,
-    NoSnapshot,
-    Starting,
-}
-
-impl NotReady {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Draining => "draining",
-            Self::NoPlane => "no_plane",
-            Self::NoSnapshot => "no_snapshot",
-            Self::Starting => "starting",
-        }
-    }
-}
-
-/// Why a token is none of ours: `data.reason` of an `unauthenticated`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum TokenFault {
-    Audience,
-    Expired,
-    Issuer,
-    Malformed,
-    Missing,
-    NotYetValid,
-    Revoked,
-    Signature,
-    UnknownKey,
-}
-
-impl TokenFault {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Audience => "audience",
-            Self::Expired => "expired",
-            Self::Issuer => "issuer",
-            Self::Malformed => "malformed",
-            Self::Missing => "missing",
-            Self::NotYetValid => "not_yet_valid",
-            Self::Revoked => "revoked",
-            Self::Signature => "signature",
-            Self::UnknownKey => "unknown_key",
-        }
-    }
-
-    const fn advice(self) -> &'static str {
-        match self {
-            Self::Audience => "the token is meant for another audience than this gateway's",
-            Self::Expired => "the token has expired; get a new one (`sentinelctl token mint`)",
-            Self::Issuer => "the token's issuer is not one that this gateway knows",
-            Self::Malformed => "the token is malformed",
-            Self::Missing => "send `Authorization: Bearer <token>` (`sentinelctl token mint` makes one)",
-            Self::NotYetValid => "the token is not valid yet; compare the clocks",
-            Self::Revoked => "the token was revoked; ask the operator of this gateway",
-            Self::Signature => "the token's signature does not fit",
-            Self::UnknownKey => "the token was signed with a key that this gateway does not know",
-        }
-    }
 }
 
 impl Denial {
@@ -205,8 +116,10 @@ impl Denial {
             Self::Disabled(_) => row("disabled", -31423),
             Self::Forbidden { .. } => row("forbidden", -31403),
             Self::ForbiddenOrigin { .. } => row("forbidden_origin", -31420),
+            Self::HeaderMismatch { .. } => row("header_mismatch", -32020),
             Self::Internal => row("internal", -32603),
             Self::InvalidArguments { .. } => row("invalid_arguments", -32602),
+            Self::InvalidMeta { .. } => row("invalid_meta", -32602),
             Self::InvalidParams { .. } => row("invalid_params", -32602),
             Self::InvalidRequest { .. } => row("invalid_request", -32600),
             Self::MethodNotFound => row("method_not_found", -32601),
@@ -247,7 +160,11 @@ impl Denial {
             }
             Self::Internal => "the gateway failed inside; the operator finds the call by its requestId".into(),
             Self::InvalidArguments { problems } => argument_sentence(problems).into(),
-            Self::InvalidParams { what } | Self::InvalidRequest { what, .. } | Self::Parse { what, .. } => what.clone(),
+            Self::HeaderMismatch { what }
+            | Self::InvalidMeta { what }
+            | Self::InvalidParams { what }
+            | Self::InvalidRequest { what, .. }
+            | Self::Parse { what, .. } => what.clone(),
             Self::MethodNotFound => "method not found".into(),
             Self::NotReady { reason: NotReady::NoPlane } => {
                 "no gateway runs here; start it with `sentinelctl up`".into()
@@ -265,7 +182,7 @@ impl Denial {
             Self::TooLarge { limit } => format!("the request is larger than {limit} bytes").into(),
             Self::Unauthenticated { reason } => reason.advice().into(),
             Self::UnknownTool { .. } => "unknown tool; tools/list shows what there is".into(),
-            Self::UnsupportedVersion { .. } => "this revision is not spoken here; use initialize".into(),
+            Self::UnsupportedVersion { .. } => "this revision is not spoken here; choose one of data.supported".into(),
         }
     }
 
@@ -301,9 +218,11 @@ impl Denial {
             Self::TooLarge { limit } => vec![("limit", json!(limit))],
             Self::Unauthenticated { reason } => vec![("reason", json!(reason.as_str()))],
             Self::UnsupportedVersion { requested } => {
-                vec![("supported", json!(LEGACY_REVISIONS)), ("requested", json!(&**requested))]
+                vec![("supported", json!(REVISIONS)), ("requested", json!(&**requested))]
             }
-            Self::Internal
+            Self::HeaderMismatch { .. }
+            | Self::Internal
+            | Self::InvalidMeta { .. }
             | Self::InvalidParams { .. }
             | Self::MethodNotFound
             | Self::Overloaded
@@ -321,8 +240,10 @@ impl Denial {
             | Self::Disabled(_)
             | Self::Forbidden { .. }
             | Self::ForbiddenOrigin { .. }
+            | Self::HeaderMismatch { .. }
             | Self::Internal
             | Self::InvalidArguments { .. }
+            | Self::InvalidMeta { .. }
             | Self::InvalidParams { .. }
             | Self::InvalidRequest { .. }
             | Self::MethodNotFound
@@ -350,6 +271,13 @@ impl From<wire::Fault> for Denial {
         }
     }
 }
+
+/// The revision of the modern era.
+pub const MODERN_REVISION: &str = "2026-07-28";
+
+/// All that are served, newest first.
+pub const REVISIONS: [&str; 5] =
+    [MODERN_REVISION, LEGACY_REVISIONS[0], LEGACY_REVISIONS[1], LEGACY_REVISIONS[2], LEGACY_REVISIONS[3]];
 
 /// The four revisions of the legacy era, newest first.
 pub const LEGACY_REVISIONS: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];

@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use tokio::{sync::mpsc, time::Instant};
 
-use super::session::Sessions;
+use super::{modern::listening::Subscription, session::Sessions};
 use crate::{call::Principal, in_flight::LegKey, kill::gate::Gate, view::View};
 
 /// Notes that wait for one client; a client that does not read so many is cut off.
@@ -28,9 +28,33 @@ pub enum Note {
 #[derive(Debug)]
 struct Feed {
     principal: Arc<Principal>,
-    leg: LegKey,
+    of: Of,
     out: mpsc::Sender<Note>,
     told: Instant,
+}
+
+/// Whose words a stream carries.
+#[derive(Debug)]
+enum Of {
+    /// A legacy session's; it may hold several.
+    Session(LegKey),
+    Subscription(Subscription),
+}
+
+impl Feed {
+    fn session(&self) -> Option<LegKey> {
+        match self.of {
+            Of::Session(leg) => Some(leg),
+            Of::Subscription(_) => None,
+        }
+    }
+
+    /// The last word of a stream that the plane ends; a legacy one has none.
+    fn end(&self) {
+        if let Of::Subscription(subscription) = &self.of {
+            self.out.try_send(Note::Message(subscription.ended())).ok();
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -51,6 +75,20 @@ impl fmt::Display for TooMany {
 impl Feeds {
     /// Opens a stream of this session; dropping the receiver ends it.
     pub fn open(&self, principal: Arc<Principal>, leg: LegKey) -> Result<mpsc::Receiver<Note>, TooMany> {
+        self.add(principal, Of::Session(leg), None)
+    }
+
+    /// Opens a stream of its own, which is acknowledged first; dropping the receiver ends it.
+    pub fn subscribe(
+        &self,
+        principal: Arc<Principal>,
+        subscription: Subscription,
+    ) -> Result<mpsc::Receiver<Note>, TooMany> {
+        let first = Note::Message(subscription.acknowledged());
+        self.add(principal, Of::Subscription(subscription), Some(first))
+    }
+
+    fn add(&self, principal: Arc<Principal>, of: Of, first: Option<Note>) -> Result<mpsc::Receiver<Note>, TooMany> {
         let mut feeds = self.lock();
         feeds.retain(|feed| !feed.out.is_closed());
         let own = feeds.iter().filter(|feed| feed.principal.is_same_as(&principal)).count();
@@ -58,7 +96,10 @@ impl Feeds {
             return Err(TooMany);
         }
         let (out, notes) = mpsc::channel(WAITING);
-        feeds.push(Feed { principal, leg, out, told: Instant::now() });
+        if let Some(first) = first {
+            out.try_send(first).ok(); // its channel is empty
+        }
+        feeds.push(Feed { principal, of, out, told: Instant::now() });
         Ok(notes)
     }
 
@@ -74,8 +115,13 @@ impl Feeds {
     pub fn swapped(&self, old: Option<&View>, new: &View) {
         let Some(old) = old else { return };
         self.tell(|feed| {
-            (old.tools_for(&feed.principal) != new.tools_for(&feed.principal))
-                .then(|| Bytes::from_static(TOOLS_CHANGED))
+            if old.tools_for(&feed.principal) == new.tools_for(&feed.principal) {
+                return None;
+            }
+            match &feed.of {
+                Of::Session(_) => Some(Bytes::from_static(TOOLS_CHANGED)),
+                Of::Subscription(subscription) => subscription.tools_changed(),
+            }
         });
     }
 
@@ -90,6 +136,8 @@ impl Feeds {
         sessions: &Sessions,
     ) {
         self.tell(|feed| {
+            // Never on a modern stream: there they come with the request that asked for them, or not at all.
+            let leg = feed.session()?;
             let sees = view.catalogue.tools().iter().any(|tool| {
                 &*tool.backend_name == backend
                     && !matches!(
@@ -98,14 +146,18 @@ impl Feeds {
                     )
                     && gate.judges(&feed.principal, tool).is_none()
             });
-            (level >= sessions.level(feed.leg) && sees).then(|| message.clone())
+            (level >= sessions.level(leg) && sees).then(|| message.clone())
         });
     }
 
     /// Ends what outlived its token, and gives a sign of life where it was quiet. `now`: Unix seconds.
     pub fn tick(&self, now: i64, keepalive: Duration) {
         self.lock().retain_mut(|feed| {
-            if feed.principal.until <= now || feed.out.is_closed() {
+            if feed.principal.until <= now {
+                feed.end();
+                return false;
+            }
+            if feed.out.is_closed() {
                 return false;
             }
             if feed.told.elapsed() < keepalive {
@@ -118,16 +170,17 @@ impl Feeds {
 
     /// Ends all: the plane drains.
     pub fn close(&self) {
-        self.lock().clear();
+        self.lock().drain(..).for_each(|feed| feed.end());
     }
 
     fn tell(&self, note: impl Fn(&Feed) -> Option<Bytes>) {
         let mut feeds = self.lock();
         // A session may hold several streams: each message goes to exactly one, the newest.
-        let newest: Vec<LegKey> = feeds.iter().map(|feed| feed.leg).collect();
+        let newest: Vec<Option<LegKey>> = feeds.iter().map(Feed::session).collect();
         let mut at = 0;
         feeds.retain_mut(|feed| {
-            let is_newest = !newest.iter().skip(at + 1).any(|later| *later == feed.leg);
+            let session = feed.session();
+            let is_newest = session.is_none() || !newest.iter().skip(at + 1).any(|later| *later == session);
             at += 1;
             let Some(message) = is_newest.then(|| note(feed)).flatten() else { return true };
             feed.told = Instant::now();

@@ -100,14 +100,19 @@ fn request(
         _ => Err(Denial::MethodNotFound),
     };
     if let Err(denial) = &outcome {
-        plane.audit.refused(&caller, &method, id, denial);
-        plane.metrics.refused(denial.row().recorded);
+        recorded(plane, &caller, &method, id, denial);
     }
     let (bytes, refusal) = local::answer(body, &scanned, id, outcome);
     Reply::Now(bytes, refusal)
 }
 
-fn call(
+/// Counts and records a refusal of a known caller that is no routed call.
+pub(super) fn recorded(plane: &Plane, caller: &Caller, method: &str, id: RequestId, denial: &Denial) {
+    plane.audit.refused(caller, method, id, denial);
+    plane.metrics.refused(denial.row().recorded);
+}
+
+pub(super) fn call(
     plane: &Arc<Plane>,
     caller: Caller,
     body: &Bytes,

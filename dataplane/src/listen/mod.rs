@@ -6,6 +6,7 @@ pub mod feeds;
 pub mod http;
 pub mod local;
 pub mod message;
+pub mod modern;
 pub mod revision;
 pub mod session;
 pub mod stdio;
@@ -17,12 +18,19 @@ use crate::in_flight::LegKey;
 #[derive(Clone, Copy, Debug)]
 pub struct ClientLeg {
     key: LegKey,
-    revision: Revision,
+    /// None: the modern era, in which each request stands alone.
+    revision: Option<Revision>,
 }
 
 impl ClientLeg {
+    /// A legacy session, or a connection that is one.
     pub fn new(key: LegKey, revision: Revision) -> Self {
-        Self { key, revision }
+        Self { key, revision: Some(revision) }
+    }
+
+    /// A modern request. `key`: its connection's, where it can be cancelled by name; else its own.
+    pub fn modern(key: LegKey) -> Self {
+        Self { key, revision: None }
     }
 
     /// Names the session or connection among all that run.
@@ -30,7 +38,13 @@ impl ClientLeg {
         self.key
     }
 
-    pub fn revision(&self) -> Revision {
+    /// JSON-RPC batches are in one revision alone.
+    pub fn has_batches(&self) -> bool {
+        self.revision.is_some_and(Revision::has_batches)
+    }
+
+    #[cfg(test)]
+    fn revision(&self) -> Option<Revision> {
         self.revision
     }
 }

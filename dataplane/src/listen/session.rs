@@ -287,7 +287,7 @@ mod tests {
         let (leg, id) = sessions(&dir, Clock::system()).begin(&principal("a"), Revision::R2025_06_18).expect("begins");
         let restarted = sessions(&dir, Clock::system());
         let opened = restarted.open_id(id.as_bytes(), &principal("a")).expect("its own");
-        assert_eq!((opened.key(), opened.revision()), (leg.key(), Revision::R2025_06_18));
+        assert_eq!((opened.key(), opened.revision()), (leg.key(), Some(Revision::R2025_06_18)));
         assert!(restarted.open_id(id.as_bytes(), &principal("b")).is_none(), "stolen");
         assert!(restarted.open_id(b"forged", &principal("a")).is_none());
         let mut forged = id.into_bytes();

@@ -29,8 +29,35 @@ const PARAMS: &[&str] = &[
     "requestState",
     "taskId",
 ];
-pub(super) const MODERN_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
-const META: &[&str] = &["progressToken", "traceparent", "tracestate", MODERN_VERSION];
+const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+const INFO: &str = "io.modelcontextprotocol/clientInfo";
+const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
+const META: &[&str] = &["progressToken", "traceparent", "tracestate", VERSION, CAPABILITIES, INFO, LOG_LEVEL];
+
+/// What the modern era's own keys of `params._meta` hold: any value each, whose type is judged by who reads it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ModernMeta {
+    pub version: Option<Span>,
+    pub capabilities: Option<Span>,
+    pub log_level: Option<Span>,
+    /// Those keys and `clientInfo`, with the commas that go when they go; in order, none touches another.
+    pub members: [Option<MemberSpan>; 4],
+}
+
+impl ModernMeta {
+    fn note(&mut self, key: &str, value: Span, member: MemberSpan) {
+        match key {
+            VERSION => self.version = Some(value),
+            CAPABILITIES => self.capabilities = Some(value),
+            LOG_LEVEL => self.log_level = Some(value),
+            _ => {}
+        }
+        if let Some(free) = self.members.iter_mut().find(|held| held.is_none()) {
+            *free = Some(member);
+        }
+    }
+}
 
 /// What a message is, by the members it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +95,8 @@ pub(super) struct Inside {
     /// `params.progressToken`, as in `notifications/progress`.
     pub(super) progress_of: Option<Span>,
     pub(super) progress_token: Option<Span>,
-    pub(super) modern_version: Option<Text>,
+    pub(super) modern: Option<Box<ModernMeta>>,
+    pub(super) request_state: bool,
     pub(super) traceparent: Option<Text>,
     pub(super) tracestate: Option<Text>,
 }
@@ -308,7 +336,11 @@ fn inside(walker: &mut Walker<'_>, found: &mut Inside, wrong: &mut Option<Broken
             }
             "task" => {
                 walker.value()?;
-                found.task = Some(removable(walker, member));
+                found.task = Some(removable(walker, member, true));
+            }
+            "requestState" => {
+                walker.value()?;
+                found.request_state = true;
             }
             _ => drop(walker.value()?),
         }
@@ -316,10 +348,11 @@ fn inside(walker: &mut Walker<'_>, found: &mut Inside, wrong: &mut Option<Broken
     })
 }
 
-/// The member that just ended, with the comma before it, or, for the first one, the comma after it.
-fn removable(walker: &mut Walker<'_>, member: &Member) -> MemberSpan {
+/// The member that just ended, with the comma before it, or, for the first of those that stay (`follows` says that
+/// one before it does), the comma after it.
+fn removable(walker: &mut Walker<'_>, member: &Member, follows: bool) -> MemberSpan {
     let end = walker.lexer.at;
-    if let Some(comma) = member.comma {
+    if let Some(comma) = member.comma.filter(|_| follows) {
         return MemberSpan(Span::new(comma, end));
     }
     walker.lexer.space();
@@ -329,9 +362,11 @@ fn removable(walker: &mut Walker<'_>, member: &Member) -> MemberSpan {
 
 fn meta(walker: &mut Walker<'_>, found: &mut Inside, wrong: &mut Option<Broken>) -> Result<Span, Broken> {
     let strict = walker.strict();
+    let mut stays = false;
     members(walker, strict, |walker, member| {
         let at = walker.lexer.at;
-        match known(walker, member.key, META, strict).or_else(|fault| note(wrong, fault))? {
+        let key = known(walker, member.key, META, strict).or_else(|fault| note(wrong, fault))?;
+        match key {
             "progressToken" => {
                 found.progress_token = token(walker)?;
                 let null = walker.lexer.bytes.get(at..walker.lexer.at) == Some(b"null");
@@ -342,9 +377,15 @@ fn meta(walker: &mut Walker<'_>, found: &mut Inside, wrong: &mut Option<Broken>)
             }
             "traceparent" => found.traceparent = text(walker)?,
             "tracestate" => found.tracestate = text(walker)?,
-            MODERN_VERSION => found.modern_version = text(walker)?,
+            VERSION | CAPABILITIES | INFO | LOG_LEVEL => {
+                let value = walker.value()?;
+                let cut = removable(walker, member, stays);
+                found.modern.get_or_insert_default().note(key, value, cut);
+                return Ok(());
+            }
             _ => drop(walker.value()?),
         }
+        stays = true;
         Ok(())
     })
 }

@@ -8,6 +8,7 @@ mod envelope;
 mod fault;
 pub mod incoming;
 mod lexer;
+pub mod modern;
 mod nest;
 pub mod outgoing;
 mod pieces;

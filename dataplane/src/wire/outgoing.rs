@@ -1,12 +1,16 @@
 //! Builds messages: what goes to a backend, and the gateway's own answers.
 //!
-//! A call keeps its client's bytes but for three values: the tool's own name, our progress token, no `task`.
+//! A call keeps its client's bytes but for these: the tool's own name, our progress token, no `task`, and none of the
+//! modern era's own keys in `_meta`.
 
 use std::io::Write as _;
 
 use bytes::Bytes;
 
-use super::{scan::Scanned, text::Span};
+use super::{
+    scan::Scanned,
+    text::{MemberSpan, Span},
+};
 
 /// `tools/call` for a backend under our `id`, from the client's whole `body` and what the scan found in it.
 ///
@@ -19,10 +23,16 @@ pub fn call(body: &[u8], scanned: &Scanned, own_name: &str, id: u64, progress_to
     begin(&mut out, "tools/call", Some(id));
     out.extend_from_slice(b",\"params\":");
     if let Some(span) = scanned.params {
+        let [first, second, third, fourth] = scanned.modern.as_ref().map_or([None; 4], |modern| modern.members);
+        let gone = |member: Option<MemberSpan>| member.map(|member| (member.0, Edit::Nothing));
         let mut edits = [
             scanned.name.map(|name| (name.token(), Edit::Name)),
             scanned.progress_token.map(|token| (token, Edit::Progress)),
-            scanned.task.map(|task| (task.0, Edit::Nothing)),
+            gone(scanned.task),
+            gone(first),
+            gone(second),
+            gone(third),
+            gone(fourth),
         ];
         edits.sort_unstable_by_key(|edit| edit.map_or(u32::MAX, |(at, _)| at.start));
         let mut from = span.start;

@@ -12,7 +12,10 @@ use super::{
     walk::Walker,
 };
 
-pub use super::{envelope::Kind, walk::ArgumentsFault};
+pub use super::{
+    envelope::{Kind, ModernMeta},
+    walk::ArgumentsFault,
+};
 
 /// More messages in one array are refused.
 pub const BATCH_MAX: usize = 32;
@@ -51,8 +54,11 @@ pub struct Scanned {
     pub progress_token: Option<Span>,
     /// `params.progressToken`, as in `notifications/progress`: a string or integer token.
     pub progress_of: Option<Span>,
-    /// `params._meta["io.modelcontextprotocol/protocolVersion"]`.
-    pub modern_version: Option<Text>,
+    /// The modern era's own keys of `params._meta`; none: it has none of them. Boxed: most of what travels is the other
+    /// era's, and a call carries this through every stage.
+    pub modern: Option<Box<ModernMeta>>,
+    /// `params` has `requestState`, any value.
+    pub request_state: bool,
     pub traceparent: Option<Text>,
     pub tracestate: Option<Text>,
     /// `params.task`, whole.
@@ -63,6 +69,13 @@ pub struct Scanned {
     pub error: Option<Span>,
     /// The first key that stands twice inside `arguments`.
     pub arguments_fault: Option<ArgumentsFault>,
+}
+
+impl Scanned {
+    /// It says of itself that it is of the modern era.
+    pub fn is_modern(&self) -> bool {
+        self.modern.as_ref().is_some_and(|modern| modern.version.is_some())
+    }
 }
 
 /// Reads a whole body.
@@ -137,7 +150,8 @@ fn message(walker: &mut Walker<'_>) -> Result<Scanned, Broken> {
         meta: inside.meta,
         progress_token: inside.progress_token,
         progress_of: inside.progress_of,
-        modern_version: inside.modern_version,
+        modern: inside.modern,
+        request_state: inside.request_state,
         traceparent: inside.traceparent,
         tracestate: inside.tracestate,
         task: inside.task,

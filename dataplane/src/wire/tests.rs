@@ -33,19 +33,44 @@ fn a_call_yields_the_spans_of_all_its_parts() {
     assert_eq!(found.name.unwrap().text(body).unwrap(), "x_add");
     assert_eq!(found.arguments.unwrap().get(body), br#"{"n":1e999,"s":"\ud800"}"#);
     assert_eq!(found.progress_token.unwrap().get(body), b"7");
-    assert_eq!(found.modern_version.unwrap().text(body).unwrap(), "2026-07-28");
+    assert_eq!(found.modern.unwrap().version.unwrap().get(body), br#""2026-07-28""#);
     assert_eq!(found.traceparent.unwrap().text(body).unwrap(), "00-1");
     assert_eq!(found.task.unwrap().0.get(body), br#""task":{"ttl":1},"#);
     assert_eq!(found.arguments_fault, None);
 }
 
 #[test]
-fn a_call_goes_out_with_its_bytes_but_for_name_token_and_task() {
+fn a_call_goes_out_with_its_bytes_but_for_name_token_task_and_what_is_of_the_modern_era() {
     let out = outgoing::call(CALL.as_bytes(), &one(CALL), "a\"dd", 9, Some(9), false);
     assert_eq!(
         std::str::from_utf8(&out).unwrap(),
-        r#"{"jsonrpc":"2.0","id":9,"method":"tools/call","params":{"name":"a\"dd","arguments":{"n":1e999,"s":"\ud800"},"_meta":{"progressToken":9,"traceparent":"00-1","io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#
+        r#"{"jsonrpc":"2.0","id":9,"method":"tools/call","params":{"name":"a\"dd","arguments":{"n":1e999,"s":"\ud800"},"_meta":{"progressToken":9,"traceparent":"00-1"}}}"#
     );
+}
+
+#[test]
+fn the_modern_eras_keys_go_with_their_commas_wherever_they_stand() {
+    let (version, info) = (
+        r#""io.modelcontextprotocol/protocolVersion":"2026-07-28""#,
+        r#""io.modelcontextprotocol/clientInfo":{"name":"x","version":"1"}"#,
+    );
+    let (capabilities, level) =
+        (r#""io.modelcontextprotocol/clientCapabilities":{}"#, r#""io.modelcontextprotocol/\u006cogLevel":"info""#);
+    for (meta, left) in [
+        (format!("{{{version}}}"), "{}"),
+        (format!("{{ {version} , {info},{capabilities},{level} }}"), "{  }"),
+        (format!(r#"{{{version},"a":1}}"#), r#"{"a":1}"#),
+        (format!(r#"{{"a":1,{version}}}"#), r#"{"a":1}"#),
+        (format!(r#"{{{version},"a":1,{info},{level},"b":2,{capabilities}}}"#), r#"{"a":1,"b":2}"#),
+        (format!(r#"{{{version},{info},"a":1,{level}}}"#), r#"{"a":1}"#),
+    ] {
+        let text =
+            format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"_meta":{meta},"name":"a"}}}}"#);
+        let out = outgoing::call(text.as_bytes(), &one(&text), "b", 1, None, false);
+        let whole =
+            format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"_meta":{left},"name":"b"}}}}"#);
+        assert_eq!(std::str::from_utf8(&out).unwrap().replace(' ', ""), whole.replace(' ', ""), "{meta}");
+    }
 }
 
 #[test]

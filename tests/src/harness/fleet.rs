@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::client::Client;
 use super::ctl::{Ctl, Ran};
+use super::modern::ModernClient;
 use super::port::Port;
 use super::process::{Process, Start, program};
 use super::received::Received;
@@ -189,6 +190,11 @@ impl Fleet {
     /// A client of the first plane, over HTTP, with a session.
     pub async fn client(&self, name: &str, role: &str) -> Client {
         Client::connected(&self.planes[0].url(), &self.token(name, role).await).await
+    }
+
+    /// A client of the first plane, over HTTP, that speaks the modern era.
+    pub async fn modern_client(&self, name: &str, role: &str) -> ModernClient {
+        ModernClient::new(&self.planes[0].url(), &self.token(name, role).await)
     }
 
     /// A client of the first plane, attached by `sentinel-dataplane stdio`.

@@ -14,6 +14,7 @@ pub mod client;
 pub mod ctl;
 pub mod fleet;
 pub mod load;
+pub mod modern;
 pub mod port;
 pub mod postgres;
 pub mod process;

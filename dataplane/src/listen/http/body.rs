@@ -1,7 +1,7 @@
 //! The bodies that we send: whole, a running call, a stream of notes.
 //!
-//! A running call is polled here, inline: a task a call costs 2.7 µs (`hot-path.md` 2). When its connection goes, the
-//! call is handed to the tracker and ends by itself: in the legacy era a hang-up is no cancel.
+//! A running call is polled here, inline: a task a call costs 2.7 µs (`hot-path.md` 2). When its connection goes, a
+//! legacy call is handed to the tracker and ends by itself; a modern one is dropped, which is its cancel.
 
 use std::{
     collections::VecDeque,
@@ -23,15 +23,26 @@ use crate::{
     listen::{
         feeds::Note,
         message::{Answering, Calling},
+        modern::voice::Voice,
     },
     wire::{answer::Pieces, sse},
 };
 
-/// Polls a call in place; dropped before its end, the call goes on without a listener.
+/// What the hang-up of its client means for a call.
+#[derive(Debug)]
+pub enum HangUp {
+    /// Legacy: nothing; it ends by itself.
+    Outlives(TaskTracker),
+    /// Modern: it is taken back. What it says is put in that era's way.
+    Cancels(Voice),
+}
+
+/// Polls a call in place; dropped before its end, the call goes on without a listener where there is a tracker, and is
+/// dropped where there is none.
 #[derive(Debug)]
 pub struct Outlive {
     call: Option<Calling>,
-    tracker: TaskTracker,
+    tracker: Option<TaskTracker>,
 }
 
 impl Outlive {
@@ -45,8 +56,8 @@ impl Outlive {
 
 impl Drop for Outlive {
     fn drop(&mut self) {
-        if let Some(call) = self.call.take() {
-            self.tracker.spawn(async move { drop(call.await) });
+        if let (Some(call), Some(tracker)) = (self.call.take(), &self.tracker) {
+            tracker.spawn(async move { drop(call.await) });
         }
     }
 }
@@ -54,8 +65,8 @@ impl Drop for Outlive {
 /// The first word of a running call decides how it is framed.
 #[derive(Debug)]
 pub enum First {
-    /// It ended without another word.
-    Last(Final),
+    /// It ended without another word: its answer as the client gets it, if it gets one.
+    Last(Final, Option<Bytes>),
     /// A part of a big answer came: JSON, streamed on.
     Json(AnswerBody),
     /// It speaks before its answer, or was quiet for long: an event stream.
@@ -63,40 +74,55 @@ pub enum First {
 }
 
 /// Waits for a call's first word.
-pub async fn first(answering: Answering, tracker: &TaskTracker) -> First {
+pub async fn first(answering: Answering, hang_up: HangUp) -> First {
     let Answering { call, mut events } = answering;
-    let mut call = Outlive { call: Some(call), tracker: tracker.clone() };
+    let (tracker, mut voice) = match hang_up {
+        HangUp::Outlives(tracker) => (Some(tracker), None),
+        HangUp::Cancels(voice) => (None, Some(voice)),
+    };
+    let passes = |voice: &Option<Voice>, event: &Event| voice.as_ref().is_none_or(|voice| voice.passes(event));
+    let mut call = Outlive { call: Some(call), tracker };
     let word = std::future::poll_fn(|cx| {
         // Events first: what a call said before its end must not come after it.
-        match events.poll_recv(cx) {
-            Poll::Ready(Some(event)) => return Poll::Ready(Ok(event)),
-            Poll::Ready(None) | Poll::Pending => {}
+        loop {
+            match events.poll_recv(cx) {
+                Poll::Ready(Some(event)) if !passes(&voice, &event) => {}
+                Poll::Ready(Some(event)) => return Poll::Ready(Ok(event)),
+                Poll::Ready(None) | Poll::Pending => break,
+            }
         }
         match call.poll(cx) {
-            Poll::Ready(Some(last)) => match events.try_recv() {
-                Ok(event) => Poll::Ready(Err((Some(event), last))),
-                Err(_) => Poll::Ready(Err((None, last))),
+            Poll::Ready(Some(last)) => loop {
+                match events.try_recv() {
+                    Ok(event) if !passes(&voice, &event) => {}
+                    Ok(event) => return Poll::Ready(Err((Some(event), last))),
+                    Err(_) => return Poll::Ready(Err((None, last))),
+                }
             },
             Poll::Ready(None) | Poll::Pending => Poll::Pending,
         }
     })
     .await;
+    let (first, last) = match word {
+        Ok(event) => (event, None),
+        Err((Some(event), last)) => (event, Some(last)),
+        Err((None, last)) => {
+            let bytes = match &mut voice {
+                Some(voice) => voice.last(&last),
+                None => last.bytes().cloned(),
+            };
+            return First::Last(last, bytes);
+        }
+    };
     let mut body = AnswerBody {
         call,
+        voice,
         events,
         framing: Framing::Json,
         out: VecDeque::new(),
-        last: None,
+        last,
         begun: false,
         done: false,
-    };
-    let first = match word {
-        Err((None, last)) => return First::Last(last),
-        Err((Some(event), last)) => {
-            body.last = Some(last);
-            event
-        }
-        Ok(event) => event,
     };
     match first {
         Event::Part(part) => {
@@ -120,8 +146,8 @@ enum Framing {
 /// The whole answer of a call in a batch: what it says before its answer has no place there.
 pub async fn whole(answering: Answering, tracker: &TaskTracker) -> Option<Bytes> {
     let mut joined = BytesMut::new();
-    let mut answer = match first(answering, tracker).await {
-        First::Last(last) => return last.bytes().cloned(),
+    let mut answer = match first(answering, HangUp::Outlives(tracker.clone())).await {
+        First::Last(_, bytes) => return bytes,
         First::Json(body) => body,
         First::Stream(mut body) => {
             body.out.clear();
@@ -139,6 +165,8 @@ pub async fn whole(answering: Answering, tracker: &TaskTracker) -> Option<Bytes>
 #[derive(Debug)]
 pub struct AnswerBody {
     call: Outlive,
+    /// None: legacy, as it came.
+    voice: Option<Voice>,
     events: mpsc::Receiver<Event>,
     framing: Framing,
     out: VecDeque<Bytes>,
@@ -150,6 +178,21 @@ pub struct AnswerBody {
 
 impl AnswerBody {
     fn frame(&mut self, event: Event) {
+        match (&mut self.voice, event) {
+            (Some(voice), Event::Part(part)) => {
+                let mut pieces = Pieces::default();
+                voice.part(&part, &mut pieces);
+                self.begun = true;
+                for piece in pieces.drain() {
+                    self.framed(Event::Part(piece));
+                }
+            }
+            (Some(voice), event) if !voice.passes(&event) => {}
+            (_, event) => self.framed(event),
+        }
+    }
+
+    fn framed(&mut self, event: Event) {
         self.begun |= matches!(event, Event::Part(_));
         match (&mut self.framing, event) {
             (Framing::Json, Event::Part(part)) => self.out.push_back(part),
@@ -174,13 +217,17 @@ impl AnswerBody {
         if self.begun && !last.is_answer() {
             return Err(Torn);
         }
-        let Some(bytes) = last.bytes() else { return Ok(()) };
+        let bytes = match &mut self.voice {
+            Some(voice) => voice.last(last),
+            None => last.bytes().cloned(),
+        };
+        let Some(bytes) = bytes else { return Ok(()) };
         match self.framing {
-            Framing::Json => self.out.push_back(bytes.clone()),
-            Framing::Sse { in_answer: false } => self.out.push_back(sse::frame(bytes, None)),
+            Framing::Json => self.out.push_back(bytes),
+            Framing::Sse { in_answer: false } => self.out.push_back(sse::frame(&bytes, None)),
             Framing::Sse { in_answer: true } => {
                 self.parts(|out| {
-                    sse::Framer.piece(bytes.clone(), out);
+                    sse::Framer.piece(bytes, out);
                     sse::Framer.end(out);
                 });
             }

@@ -1,10 +1,11 @@
-//! Streamable HTTP/1.1, legacy era: a hyper accept loop of our own, since `axum::serve` has no header, body or idle
+//! Streamable HTTP/1.1, both eras: a hyper accept loop of our own, since `axum::serve` has no header, body or idle
 //! timeout. Connection state is watched by one coarse sweep; no request has a timer.
 
 pub mod body;
 mod delete;
 mod get;
 mod head;
+mod modern;
 mod post;
 pub mod server;
 pub mod status;

@@ -9,16 +9,18 @@ use hyper::body::Incoming;
 
 use super::{
     bare,
-    body::{First, Reply, first},
+    body::{First, HangUp, Reply, first},
     dress,
     head::{self, Accepts},
-    json, refuse, respond, status,
+    json,
+    modern::{self, Claim},
+    refuse, respond, status,
     watch::Watch,
 };
 use crate::{
     call::{Caller, Principal, RequestId},
     denial::Denial,
-    listen::{ClientLeg, local, message, revision::Revision},
+    listen::{ClientLeg, local, message},
     metrics::Shed,
     plane::Plane,
     stages::authn::Verified,
@@ -27,7 +29,6 @@ use crate::{
 };
 
 pub(super) const SESSION: &str = "mcp-session-id";
-const VERSION: &str = "mcp-protocol-version";
 
 /// A request whose sender is known.
 pub(super) struct Known {
@@ -51,11 +52,11 @@ pub(super) async fn serve(
     if !accepts.json && !accepts.stream {
         return bare(StatusCode::NOT_ACCEPTABLE, id);
     }
-    // Refused once the body is read: the answer carries the client's own id.
-    let unknown_version = unknown_version(&parts.headers);
+    let claim = Claim::of(&parts.headers);
     let session = match session(plane, &parts.headers, known.verified.principal()) {
         Ok(session) => session,
-        Err(_) if unknown_version.is_some() => None,
+        // No session of this era; refused, where it is, once the body is read: then the answer has the client's own id.
+        Err(_) if !matches!(claim, Claim::Legacy) => None,
         Err(denial) => {
             plane.metrics.refused(denial.row().recorded);
             return refuse(&denial, id);
@@ -78,17 +79,34 @@ pub(super) async fn serve(
         }
     };
     watch.answering();
-    let scanned = match (scan::body(&body), unknown_version) {
-        (Ok(Body::One(scanned)), None) => scanned,
-        (Ok(Body::One(scanned)), Some(denial)) => return refused(id, &body, &scanned, &denial),
-        (Ok(Body::Batch(messages)), None) => return batch(plane, known, session, &body, messages).await,
-        (Ok(Body::Batch(_)), Some(denial)) => return refuse(&denial, id),
-        (Err(fault), _) => {
+    let scanned = match scan::body(&body) {
+        Ok(Body::One(scanned)) => scanned,
+        Ok(Body::Batch(messages)) => {
+            return match claim {
+                Claim::Unknown(denial) => refuse(&denial, id),
+                Claim::Legacy if !messages.iter().any(Scanned::is_modern) => {
+                    batch(plane, known, session, &body, messages).await
+                }
+                Claim::Legacy | Claim::Modern => modern::batch(id),
+            };
+        }
+        Err(fault) => {
             plane.metrics.refused("parse");
             return refuse(&fault.into(), id);
         }
     };
-    one(plane, known, session, &parts.headers, &body, scanned, accepts).await
+    // The body has the last word: what says so is modern, and `initialize` that does not is legacy.
+    if scanned.is_modern() {
+        return modern::serve(plane, known, &parts.headers, &body, scanned, accepts).await;
+    }
+    if scanned.method.is_some_and(|method| method.is(&body, "initialize")) {
+        return initialize(plane, known, &body, &scanned);
+    }
+    match claim {
+        Claim::Legacy => one(plane, known, session, &parts.headers, &body, scanned, accepts).await,
+        Claim::Modern => modern::unmarked(plane, known, &body, &scanned, None),
+        Claim::Unknown(denial) => modern::unmarked(plane, known, &body, &scanned, Some(denial)),
+    }
 }
 
 async fn one(
@@ -101,14 +119,6 @@ async fn one(
     accepts: Accepts,
 ) -> Response<Reply> {
     let id = known.id;
-    if let Some(version) = scanned.modern_version {
-        let requested = version.text(body).unwrap_or_default();
-        let denial = Denial::UnsupportedVersion { requested: requested.as_ref().into() };
-        return refused(id, body, &scanned, &denial);
-    }
-    if scanned.method.is_some_and(|method| method.is(body, "initialize")) {
-        return initialize(plane, known, body, &scanned);
-    }
     let Some(leg) = session else {
         let denial = Denial::InvalidRequest {
             what: "no session: send initialize first, then its Mcp-Session-Id with every request".into(),
@@ -121,9 +131,9 @@ async fn one(
     match message::take(plane, caller, body, scanned, id, traceparent) {
         message::Reply::Accepted => bare(StatusCode::ACCEPTED, id),
         message::Reply::Now(bytes, refusal) => whole(id, bytes, refusal.as_ref(), accepts),
-        message::Reply::Running(answering) => match first(answering, &plane.tracker).await {
-            First::Last(last) => match last.bytes() {
-                Some(bytes) => whole(id, bytes.clone(), last.refusal(), accepts),
+        message::Reply::Running(answering) => match first(answering, HangUp::Outlives(plane.tracker.clone())).await {
+            First::Last(last, bytes) => match bytes {
+                Some(bytes) => whole(id, bytes, last.refusal(), accepts),
                 // Taken back by its client: no answer, and the stream ends.
                 None => respond(StatusCode::OK, id, Some("text/event-stream"), Reply::Whole(None)),
             },
@@ -136,7 +146,7 @@ async fn one(
 }
 
 /// A whole answer: JSON, unless the client takes nothing but event streams.
-fn whole(id: RequestId, bytes: Bytes, refusal: Option<&Denial>, accepts: Accepts) -> Response<Reply> {
+pub(super) fn whole(id: RequestId, bytes: Bytes, refusal: Option<&Denial>, accepts: Accepts) -> Response<Reply> {
     let mut response = match (refusal.map_or(StatusCode::OK, status::of), accepts.json) {
         (StatusCode::OK, false) => stream(id, Reply::Whole(Some(crate::wire::sse::frame(&bytes, None)))),
         (status, _) => json(status, id, bytes),
@@ -147,7 +157,7 @@ fn whole(id: RequestId, bytes: Bytes, refusal: Option<&Denial>, accepts: Accepts
     response
 }
 
-fn stream(id: RequestId, body: Reply) -> Response<Reply> {
+pub(super) fn stream(id: RequestId, body: Reply) -> Response<Reply> {
     let mut response = respond(StatusCode::OK, id, Some("text/event-stream"), body);
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
@@ -192,7 +202,7 @@ async fn batch(
 ) -> Response<Reply> {
     let id = known.id;
     let invalid = |what: &'static str| refuse(&Denial::InvalidRequest { what: what.into(), position: None }, id);
-    let Some(leg) = session.filter(|leg| leg.revision().has_batches()) else {
+    let Some(leg) = session.filter(ClientLeg::has_batches) else {
         return invalid("batches exist in revision 2025-03-26 alone; send one message at a time");
     };
     if messages.iter().any(|message| message.method.is_some_and(|method| method.is(body, "initialize"))) {
@@ -234,15 +244,6 @@ pub(super) fn session(plane: &Plane, headers: &HeaderMap, principal: &Principal)
         (Some(id), None) => plane.sessions.open_id(id.as_bytes(), principal).map(Some).ok_or(Denial::SessionNotFound),
         (Some(_), Some(_)) => Err(Denial::SessionNotFound),
     }
-}
-
-/// Any legacy revision goes on an existing session, whichever was negotiated; what else there is, is refused.
-fn unknown_version(headers: &HeaderMap) -> Option<Denial> {
-    let version = headers.get(VERSION)?.to_str().unwrap_or_default();
-    if Revision::parse(version).is_some() {
-        return None;
-    }
-    Some(Denial::UnsupportedVersion { requested: version.chars().take(64).collect::<String>().into() })
 }
 
 enum Unread {

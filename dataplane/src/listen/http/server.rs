@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     bare,
     body::{Reply, Timed},
-    delete, get, head, post,
+    delete, get, head, modern, post,
     post::Known,
     refuse,
     watch::{SWEEP, Watch, Watched, Watches},
@@ -194,15 +194,18 @@ async fn answer(server: &Server, request: Request<Incoming>, peer: Peer, watch: 
     };
     let known = Known { view, verified, id };
     match *request.method() {
+        Method::GET | Method::DELETE if modern::is_later(request.headers()) => not_allowed(id, "POST"),
         Method::POST => post::serve(plane, known, request, watch).await,
         Method::GET => get::serve(plane, &known, request.headers()),
         Method::DELETE => delete::serve(plane, &known, request.headers()),
-        _ => {
-            let mut response = bare(StatusCode::METHOD_NOT_ALLOWED, id);
-            response.headers_mut().insert(header::ALLOW, http::HeaderValue::from_static("POST, GET, DELETE"));
-            response
-        }
+        _ => not_allowed(id, "POST, GET, DELETE"),
     }
+}
+
+fn not_allowed(id: RequestId, methods: &'static str) -> Response<Reply> {
+    let mut response = bare(StatusCode::METHOD_NOT_ALLOWED, id);
+    response.headers_mut().insert(header::ALLOW, http::HeaderValue::from_static(methods));
+    response
 }
 
 impl Server {

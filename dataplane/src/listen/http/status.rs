@@ -1,8 +1,13 @@
-//! HTTP status by kind of refusal, for the legacy era (`interfaces.md` 3, "Errors").
+//! HTTP status by kind of refusal and era (`interfaces.md` 3, "Errors").
 
 use ::http::StatusCode;
 
 use crate::denial::Denial;
+
+/// What a modern client is answered with: an unknown method is 404 there (`protocol.md` 3.3).
+pub fn modern(denial: &Denial) -> StatusCode {
+    if matches!(denial, Denial::MethodNotFound) { StatusCode::NOT_FOUND } else { of(denial) }
+}
 
 /// In-band over 200 unless the table says otherwise: no known MCP client heeds 429 or 403.
 pub fn of(denial: &Denial) -> StatusCode {
@@ -12,9 +17,11 @@ pub fn of(denial: &Denial) -> StatusCode {
         Denial::SessionNotFound => StatusCode::NOT_FOUND,
         Denial::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         Denial::NotReady { .. } | Denial::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
-        Denial::Parse { .. } | Denial::InvalidRequest { .. } | Denial::UnsupportedVersion { .. } => {
-            StatusCode::BAD_REQUEST
-        }
+        Denial::HeaderMismatch { .. }
+        | Denial::InvalidMeta { .. }
+        | Denial::InvalidRequest { .. }
+        | Denial::Parse { .. }
+        | Denial::UnsupportedVersion { .. } => StatusCode::BAD_REQUEST,
         Denial::AuditUnavailable { .. }
         | Denial::Disabled(_)
         | Denial::Forbidden { .. }

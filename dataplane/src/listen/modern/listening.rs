@@ -1,0 +1,83 @@
+//! `subscriptions/listen`: one stream that is told what changes, until its client leaves or its token ends.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use tokio::sync::mpsc;
+
+use super::local::{SERVER_INFO, SUBSCRIPTION};
+use crate::{
+    call::Caller,
+    denial::Denial,
+    listen::feeds::Note,
+    metrics::Shed,
+    plane::Plane,
+    stages::limits,
+    wire::{outgoing, scan::Scanned},
+};
+
+#[derive(Deserialize)]
+struct Params {
+    notifications: Filter,
+}
+
+/// What it asks to be told; what is not served here is left out of what it is granted.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Filter {
+    tools_list_changed: bool,
+}
+
+/// One open stream's own words: each bears the id of the request that opened it.
+#[derive(Clone, Debug)]
+pub struct Subscription {
+    id: Bytes,
+    tools: bool,
+}
+
+impl Subscription {
+    /// The member of `_meta` that each of its messages has.
+    fn mark(&self) -> String {
+        format!(r#""{SUBSCRIPTION}":{}"#, String::from_utf8_lossy(&self.id))
+    }
+
+    /// Its first message: what it is granted.
+    pub fn acknowledged(&self) -> Bytes {
+        let granted = if self.tools { r#"{"toolsListChanged":true}"# } else { "{}" };
+        let params = format!(r#"{{"_meta":{{{}}},"notifications":{granted}}}"#, self.mark());
+        outgoing::notification("notifications/subscriptions/acknowledged", Some(params.as_bytes()))
+    }
+
+    /// None: it did not ask for that.
+    pub fn tools_changed(&self) -> Option<Bytes> {
+        let params = || format!(r#"{{"_meta":{{{}}}}}"#, self.mark());
+        self.tools.then(|| outgoing::notification("notifications/tools/list_changed", Some(params().as_bytes())))
+    }
+
+    /// Its last message, where the plane ends it.
+    pub fn ended(&self) -> Bytes {
+        let result = format!(r#"{{"resultType":"complete","_meta":{{{},{SERVER_INFO}}}}}"#, self.mark());
+        outgoing::result(&self.id, result.as_bytes())
+    }
+}
+
+/// Opens the stream. Errors: `InvalidParams` without a filter, `RateLimited`, `Overloaded` where too many are open.
+pub(super) fn open(
+    plane: &Plane,
+    caller: &Caller,
+    body: &Bytes,
+    scanned: &Scanned,
+) -> Result<mpsc::Receiver<Note>, Denial> {
+    limits::client::charge(caller, &plane.buckets)?;
+    let params = scanned.params.map_or(&b"{}"[..], |span| span.get(body));
+    let params: Params = serde_json::from_slice(params).map_err(|_| Denial::InvalidParams {
+        what: "subscriptions/listen needs params.notifications, an object of what to be told".into(),
+    })?;
+    let id = scanned.id.map_or_else(Bytes::new, |span| body.slice(span.range()));
+    let subscription = Subscription { id, tools: params.notifications.tools_list_changed };
+    plane.feeds.subscribe(Arc::clone(caller.principal()), subscription).map_err(|_| {
+        plane.metrics.shed(Shed::Streams);
+        Denial::Overloaded
+    })
+}

@@ -1,0 +1,84 @@
+//! How a running call's words are put for a modern client: its answer says its type, and log notes come only where the
+//! request asked for them (`protocol.md` 6.3).
+
+use bytes::Bytes;
+use serde::Deserialize;
+
+use super::said::text;
+use crate::{
+    answering::Event,
+    audit::record::Final,
+    denial::Denial,
+    listen::session::Level,
+    wire::{
+        answer::Pieces,
+        modern::{self, Rewrite},
+        scan::Scanned,
+    },
+};
+
+/// Of one call.
+#[derive(Debug)]
+pub struct Voice {
+    /// The least severe that the request asked for; none: it asked for no log notes.
+    logs: Option<Level>,
+    rewrite: Rewrite,
+}
+
+#[derive(Deserialize)]
+struct LogNote<'a> {
+    #[serde(borrow)]
+    params: LogParams<'a>,
+}
+
+#[derive(Deserialize)]
+struct LogParams<'a> {
+    #[serde(borrow)]
+    level: std::borrow::Cow<'a, str>,
+}
+
+impl Voice {
+    /// Errors: `InvalidParams`, for a log level that is none.
+    pub fn of(body: &[u8], scanned: &Scanned) -> Result<Self, Denial> {
+        let logs = match scanned.modern.as_ref().and_then(|modern| modern.log_level) {
+            None => None,
+            Some(value) => Some(text(body, value).and_then(|level| Level::parse(&level)).ok_or_else(|| {
+                Denial::InvalidParams {
+                    what: "io.modelcontextprotocol/logLevel is one of debug, info, notice, warning, error, critical, \
+                           alert, emergency"
+                        .into(),
+                }
+            })?),
+        };
+        Ok(Self { logs, rewrite: Rewrite::default() })
+    }
+
+    /// Whether the client is told of it.
+    pub fn passes(&self, event: &Event) -> bool {
+        match event {
+            Event::Log(message) => self.logs.is_some_and(|least| level_of(message).is_some_and(|level| level >= least)),
+            Event::Progress(_) | Event::Part(_) | Event::Quiet => true,
+        }
+    }
+
+    /// A part of the answer, not its last.
+    pub fn part(&mut self, part: &Bytes, out: &mut Pieces) {
+        self.rewrite.push(part, out);
+    }
+
+    /// The answer, or the rest of it. None: the client gets none.
+    pub fn last(&mut self, last: &Final) -> Option<Bytes> {
+        let bytes = last.bytes()?;
+        if !last.is_answer() {
+            return Some(bytes.clone());
+        }
+        let mut pieces = Pieces::default();
+        self.rewrite.push(bytes, &mut pieces);
+        Some(modern::joined(pieces))
+    }
+}
+
+fn level_of(message: &[u8]) -> Option<Level> {
+    let note: LogNote<'_> = serde_json::from_slice(message).ok()?;
+    Level::parse(&note.params.level)
+}

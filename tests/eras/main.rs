@@ -1,0 +1,9 @@
+//! Both eras of MCP on one endpoint: what a modern client (2026-07-28) is answered, refused and told, over HTTP and
+//! stdio, beside legacy clients.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests are tests")]
+
+mod calls;
+mod listening;
+mod requests;
+mod schema;
+mod stdio;
