@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import urllib.error
 import urllib.request
 
 from sentinel import Sentinel, until
@@ -71,12 +70,14 @@ def each(report, sentinel, peers, folder, log):
     modules = os.path.join(peers, "npm", "node_modules")
     node24 = os.path.join(modules, "node", "bin", "node")
     node = node24 if os.path.exists(node24) else "node"
-    package = os.path.join(modules, "@modelcontextprotocol", "sdk")
-    if os.path.exists(package):
+    for package, mode in (("sdk", "first"), ("client", "legacy"), ("client", "auto"), ("client", "pin")):
+        path = os.path.join(modules, "@modelcontextprotocol", package)
+        if not os.path.exists(path):
+            continue
         for name, way in ways.items():
             tried += 1
-            report.case(f"TypeScript SDK over {name}", sdk, [node, os.path.join(here, "sdk.mjs"), package, *way],
-                        env, folder)
+            report.case(f"TypeScript {package}, mode {mode}, over {name}", sdk,
+                        [node, os.path.join(here, "sdk.mjs"), path, mode, *way], env, folder)
     python = os.path.join(peers, "python", "bin", "python")
     if os.path.exists(os.path.join(peers, "python", "installed")):
         for mode in ("auto", "legacy"):
@@ -93,21 +94,18 @@ def each(report, sentinel, peers, folder, log):
 
 
 def probed(sentinel):
-    """What a modern client asks first: the refusal has the client's own id, and says what is spoken."""
+    """What a modern client asks first: whoever gets an error there opens a session instead."""
     meta = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}
     asked = {"jsonrpc": "2.0", "id": "probe-1", "method": "server/discover", "params": {"_meta": meta}}
     request = urllib.request.Request(sentinel.url, json.dumps(asked).encode(), {
         "Authorization": f"Bearer {sentinel.token}", "Content-Type": "application/json",
         "Accept": "application/json, text/event-stream", "MCP-Protocol-Version": "2026-07-28",
         "Mcp-Method": "server/discover"})
-    try:
-        urllib.request.urlopen(request, timeout=30)
-        raise AssertionError("it was not refused")
-    except urllib.error.HTTPError as refused:
-        status, answer = refused.code, json.load(refused)
-    assert (status, answer["id"], answer["error"]["code"]) == (400, "probe-1", -32022), (status, answer)
-    assert "2025-11-25" in answer["error"]["data"]["supported"], answer
-    return f"{status} {answer['error']['code']} {answer['error']['data']['supported']}"
+    with urllib.request.urlopen(request, timeout=30) as response:
+        status, answer = response.status, json.load(response)
+    assert (status, answer["id"]) == (200, "probe-1"), (status, answer)
+    assert answer["result"]["supportedVersions"][0] == "2026-07-28", answer
+    return f"{status} {answer['result']['supportedVersions']}"
 
 
 def cancels(log, expected):

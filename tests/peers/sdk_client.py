@@ -32,6 +32,8 @@ async def main():
 
 async def use(transport, mode):
     async with Client(transport, mode=mode) as client:
+        spoken = client.protocol_version
+        check(f"speaks {spoken}", spoken == ("2026-07-28" if mode == "auto" else "2025-11-25"), spoken)
         listed = await client.list_tools()
         names = [tool.name for tool in listed.tools]
         check(f"list: {len(names)} tools", {"example__slow", "example__echo"} <= set(names), names)
@@ -60,6 +62,13 @@ async def use(transport, mode):
         except Exception as fault:
             wrong = fault
         check("an unknown tool is refused", getattr(wrong, "code", None) == -32602, wrong)
+        if mode == "auto":
+            async with client.listen(tools_list_changed=True) as changes:
+                grown = (await client.call_tool("example__grow", {})).content[0].text
+                with anyio.fail_after(10):
+                    await anext(aiter(changes))
+                names = [tool.name for tool in (await client.list_tools()).tools]
+            check("told of a new tool", f"example__{grown}" in names, names)
 
 
 anyio.run(main)
