@@ -17,9 +17,9 @@ test-peers: ## real MCP servers and SDK clients through the gateway
 	$(CARGO) build --workspace
 	CARGO="$(CARGO)" sh tests/peers/run.sh
 
-proof: ## the long version of the audit tests: 20 000 calls, and each daemon killed
+proof: ## the long version of the audit promise: 20 000 calls, daemons killed, Postgres away for 30 s
 	$(CARGO) build --workspace
-	SENTINEL_TEST_CALLS=20000 $(CARGO) test -p sentinel-tests --test audit -- --nocapture
+	SENTINEL_PROOF=1 $(CARGO) test -p sentinel-tests --test audit p03_p06 -- --nocapture
 
 bench: ## the table of what a call costs beside a bare proxy
 	$(MAKE) -C tests/bench
