@@ -216,10 +216,12 @@ impl Recording {
             Err(End::Failed(failure)) => (Status::Error, failure.row().recorded, Some(failure.told(&id))),
             Err(End::Cancelled) => (Status::Cancelled, "", None),
         };
-        if let Err(End::Denied(Denial::UnknownTool { hidden: true })) = &outcome {
-            self.tell_hidden();
-        }
         let recorded = self.record(status, kind, told.as_ref());
+        if let (Err(End::Denied(Denial::UnknownTool { hidden })), Ok(Kept { _recorded: Some(_) })) =
+            (&outcome, &recorded)
+        {
+            self.tell_unknown(*hidden);
+        }
         let _recorded = recorded.ok();
         if _recorded.is_none() && outcome.is_ok() {
             let denial = Denial::AuditUnavailable { sent: true };
@@ -245,11 +247,13 @@ impl Recording {
         wire::outgoing::error(id, told.code, &told.message, Some(told.data.as_bytes()))
     }
 
-    /// The caller learns nothing; the operator's log says it in one line.
-    fn tell_hidden(&self) {
+    /// The caller learns nothing; the operator's log says it in one line, as long as the refusal has a row of its own.
+    /// A line also for a name that is not there: else the time of the answer would tell the two apart.
+    fn tell_unknown(&self, hidden: bool) {
         let name = self.name.escape_debug().to_string();
         let rule = self.view.policy.why_hidden(&self.principal, &self.name);
-        tracing::info!(request_id = %self.id, client = %self.principal.client.escape_debug(), tool = name, rule, "hidden tool asked for");
+        let (rule, what) = if hidden { (&*rule, "hidden tool asked for") } else { ("", "unknown tool asked for") };
+        tracing::info!(request_id = %self.id, client = %self.principal.client.escape_debug(), tool = name, rule, "{what}");
     }
 
     /// `Err`: neither kept in the spool nor counted in an aggregate.
