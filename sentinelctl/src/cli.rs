@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::fault::Fault;
 use crate::output::Format;
-use crate::{audit, backend, config, kill, plane, reload, status, token, tool, up};
+use crate::{audit, backend, config, connect, kill, plane, reload, status, token, tool, up};
 
 /// The operator's command line of the Sentinel gateway.
 #[derive(Debug, Parser)]
@@ -87,10 +87,10 @@ pub enum Command {
     Plane(plane::Verb),
     #[command(hide = true)]
     Explain(Rest),
-    #[command(hide = true)]
-    Connect(Rest),
-    #[command(hide = true)]
-    Doctor(Rest),
+    /// A client's configuration for this gateway, with a token: printed, or put into the client's file
+    Connect(Box<connect::Args>),
+    /// What is wrong with this installation, one hint under each failure
+    Doctor,
     #[command(hide = true)]
     Completion(Rest),
 }
@@ -127,10 +127,14 @@ impl Command {
             Self::Audit(verb) => verb.of_a_later_issue(),
             Self::Plane(verb) => verb.of_a_later_issue(),
             Self::Explain(_) => Some("explain"),
-            Self::Connect(_) => Some("connect"),
-            Self::Doctor(_) => Some("doctor"),
             Self::Completion(_) => Some("completion"),
-            Self::Up(_) | Self::Reload(_) | Self::Token(_) | Self::Backend(_) | Self::Tool(_) => None,
+            Self::Up(_)
+            | Self::Connect(_)
+            | Self::Doctor
+            | Self::Reload(_)
+            | Self::Token(_)
+            | Self::Backend(_)
+            | Self::Tool(_) => None,
         }
     }
 
@@ -147,12 +151,7 @@ impl Command {
             Self::Tool(tool::Verb::List { role }) => Prepared::ToolList { role },
             Self::Plane(_) => Prepared::PlaneList,
             // Both are answered before: `up` and `tool call` find their own way, the rest was refused.
-            Self::Up(_)
-            | Self::Tool(_)
-            | Self::Explain(_)
-            | Self::Connect(_)
-            | Self::Doctor(_)
-            | Self::Completion(_) => {
+            Self::Up(_) | Self::Tool(_) | Self::Explain(_) | Self::Connect(_) | Self::Doctor | Self::Completion(_) => {
                 return Err(Fault::Usage("this command does not ask the control plane".to_owned()));
             }
         })
@@ -177,15 +176,12 @@ mod tests {
             "kill-switch tool x --lift --origin p",
             "config diff 1 2",
             "config plan f",
-            "config import f",
             "audit tail",
             "audit export --x",
             "audit verify",
             "audit stats",
             "plane forget x",
             "explain 1 --client c",
-            "connect claude-code --write",
-            "doctor",
             "completion bash",
         ];
         for line in later {

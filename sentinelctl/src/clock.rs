@@ -7,6 +7,11 @@ pub(crate) fn now_ms() -> i64 {
     Timestamp::now().as_millisecond()
 }
 
+/// Now, as names of files hold it: `20261124T000340Z`.
+pub(crate) fn stamp() -> String {
+    Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string()
+}
+
 /// RFC 3339 in UTC, to the millisecond, of one length; 0 is "never", and gives an empty text.
 pub(crate) fn rfc3339_ms(unix_ms: i64) -> String {
     if unix_ms == 0 {

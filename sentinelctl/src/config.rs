@@ -14,7 +14,7 @@ use crate::clock;
 use crate::fault::Fault;
 use crate::locate::World;
 use crate::output::{Output, Rows, Tone, plain};
-use crate::reload;
+use crate::{import, reload};
 
 #[derive(Debug, Subcommand)]
 pub enum Verb {
@@ -49,8 +49,8 @@ pub enum Verb {
     Diff(Rest),
     #[command(hide = true)]
     Plan(Rest),
-    #[command(hide = true)]
-    Import(Rest),
+    /// A client's list of MCP servers (mcpServers JSON) as a configuration of this gateway
+    Import(import::Args),
 }
 
 /// What to ask for.
@@ -67,8 +67,9 @@ impl Verb {
         match self {
             Self::Diff(_) => Some("config diff"),
             Self::Plan(_) => Some("config plan"),
-            Self::Import(_) => Some("config import"),
-            Self::Check { .. } | Self::Show { .. } | Self::History { .. } | Self::Rollback { .. } => None,
+            Self::Check { .. } | Self::Import(_) | Self::Show { .. } | Self::History { .. } | Self::Rollback { .. } => {
+                None
+            }
         }
     }
 
@@ -84,9 +85,9 @@ impl Verb {
             Self::Rollback { revision, skip_unresponsive, allow_degraded } => {
                 Ask::Rollback(RollbackRequest { actor: None, revision, skip_unresponsive, allow_degraded })
             }
-            Self::Diff(_) | Self::Plan(_) | Self::Import(_) => {
-                return Err(Fault::later("config diff, plan and import", "operator"));
-            }
+            Self::Diff(_) | Self::Plan(_) => return Err(Fault::later("config diff and plan", "operator")),
+            // Answered before: it asks nobody.
+            Self::Import(_) => return Err(Fault::Usage("config import does not ask the control plane".to_owned())),
         })
     }
 }

@@ -9,11 +9,17 @@ use clap::Parser as _;
 
 pub mod audit;
 pub mod backend;
+mod backup;
 pub mod cli;
 pub mod client;
 mod clock;
 pub mod config;
+pub mod connect;
+pub mod doctor;
+pub mod env_file;
 pub mod fault;
+pub mod import;
+pub mod jsonc;
 pub mod kill;
 pub mod locate;
 pub mod mcp;
@@ -73,6 +79,9 @@ async fn dispatch(cli: Cli, world: &World, output: &mut Output) -> Result<(), Fa
     let Cli { connection, output: _, quiet: _, command } = cli;
     match command {
         Command::Up(args) => return Box::pin(up::run(*args, &connection, world, output)).await,
+        Command::Config(config::Verb::Import(args)) => return Box::pin(import::run(args, world, output)).await,
+        Command::Doctor => return Box::pin(doctor::run(&connection, world, output)).await,
+        Command::Connect(args) => return Box::pin(connect::run(*args, &connection, world, output)).await,
         Command::Tool(tool::Verb::Show(_)) => return Err(Fault::later("tool show", "operator")),
         Command::Tool(tool::Verb::Approve(_)) => {
             return Err(Fault::later("tool approve", "backends"));

@@ -35,7 +35,7 @@ pub struct Daemon {
     pub program: PathBuf,
     pub args: Vec<OsString>,
     /// Put into the environment that it inherits.
-    pub envs: Vec<(&'static str, String)>,
+    pub envs: Vec<(String, String)>,
     /// Taken out of it.
     pub unset: &'static [&'static str],
     /// A folder that may poison it: set aside once, when it keeps dying over it.

@@ -4,14 +4,15 @@
 //! what it prints it asked of the control plane and the gateway, like anybody else.
 
 use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use crate::cli::Connection;
-use crate::clock;
 use crate::fault::Fault;
 use crate::locate::{self, World};
 use crate::output::Output;
+use crate::{clock, env_file, import};
 
 pub mod child;
 pub mod file;
@@ -87,16 +88,18 @@ pub struct Args {
     /// The role of the token that is printed; default: the file's first that allows everything, else its first
     #[arg(long)]
     role: Option<String>,
-    #[arg(long, hide = true)]
+    /// On a first run: make the configuration out of a client's mcpServers JSON, then start
+    #[arg(long, value_name = "FILE")]
     import: Option<PathBuf>,
 }
 
 /// Runs until a signal or until a daemon cannot be kept alive. Errors: one sentence for each thing in the way.
 pub async fn run(args: Args, connection: &Connection, world: &World, output: &mut Output) -> Result<(), Fault> {
-    if args.import.is_some() {
-        return Err(Fault::later("up --import", "operator"));
+    if let Some(file) = &args.import {
+        imported(file, args.config.as_deref(), world, output)?;
     }
     let config = file::find(args.config.as_deref(), world)?;
+    let variables = variables(&config, world, output)?;
     let text = std::fs::read_to_string(&config).unwrap_or_default(); // unreadable: the control plane says it best
     let glimpse = file::glimpse(&text);
     let data_dir = connection.data_dir.clone().or_else(|| world.default_data_dir()).ok_or_else(|| {
@@ -117,7 +120,8 @@ pub async fn run(args: Args, connection: &Connection, world: &World, output: &mu
     if setpriv.is_none() {
         output.note("no usable `setpriv` here: if this process is killed with SIGKILL, the daemons go on without it");
     }
-    let (control, plane) = daemons(&args, connection, world, &place, &config, programs, setpriv);
+    let (control, mut plane) = daemons(&args, connection, world, &place, &config, programs, setpriv);
+    plane.envs.extend(variables);
     let running = Running {
         connection: connection.clone(),
         world: world.clone(),
@@ -137,6 +141,36 @@ pub async fn run(args: Args, connection: &Connection, world: &World, output: &mu
     outcome
 }
 
+/// Makes the configuration that is to be started, unless there is one.
+fn imported(file: &Path, config: Option<&Path>, world: &World, output: &mut Output) -> Result<(), Fault> {
+    let there = match config {
+        Some(config) => config.exists().then(|| config.to_owned()),
+        None => file::find(None, world).ok(),
+    };
+    let Some(there) = there else {
+        return import::first_run(file, config.unwrap_or_else(|| Path::new("sentinel.toml")), world, output);
+    };
+    output.note(&format!(
+        "{0} is there already, so {1} is not read again; `sentinelctl config import {1} --config {0} --append` adds to it",
+        there.display(),
+        file.display()
+    ));
+    Ok(())
+}
+
+/// The file of variables beside the configuration, without what is set in our environment already.
+fn variables(config: &Path, world: &World, output: &mut Output) -> Result<Vec<(String, String)>, Fault> {
+    let path = env_file::beside(config);
+    let held = env_file::read(&path).map_err(Fault::Usage)?;
+    let open_to_others = std::fs::metadata(&path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0);
+    if open_to_others {
+        output.note(&format!("others can read the secrets in {0}; `chmod 600 {0}`", path.display()));
+    }
+    // Ours are chosen by flags; a variable of theirs must not choose otherwise.
+    let ours = |name: &str| name.starts_with("SENTINEL_") || matches!(name, "PATH" | "HOME");
+    Ok(held.into_iter().filter(|(name, _)| !ours(name) && world.var(name).is_none()).collect())
+}
+
 fn daemons(
     args: &Args,
     connection: &Connection,
@@ -153,7 +187,7 @@ fn daemons(
         ("SENTINEL_INSECURE_GRPC", connection.insecure_grpc),
     ] {
         if on {
-            envs.push((name, "true".to_owned()));
+            envs.push((name.to_owned(), "true".to_owned()));
         }
     }
     // Their stderr is a pipe to us: what they would choose on our terminal has to be said.
@@ -163,7 +197,7 @@ fn daemons(
         ("SENTINEL_LOG_FORMAT", form),
         ("SENTINEL_PLANE_NAME", args.plane_name.clone()),
     ] {
-        envs.extend(value.map(|value| (name, value)));
+        envs.extend(value.map(|value| (name.to_owned(), value)));
     }
     let dir: OsString = place.data_dir.clone().into();
     let mut control: Vec<OsString> =
@@ -204,7 +238,7 @@ fn daemons(
 }
 
 /// From our own folder, else from PATH. Errors: in neither.
-fn program(name: &str, world: &World) -> Result<PathBuf, Fault> {
+pub(crate) fn program(name: &str, world: &World) -> Result<PathBuf, Fault> {
     let own = std::env::current_exe().ok().and_then(|exe| exe.parent().map(|dir| dir.join(name)));
     own.filter(|path| path.is_file()).or_else(|| on_path(name, world)).ok_or_else(|| {
         Fault::Failed(format!(

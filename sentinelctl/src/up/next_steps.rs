@@ -247,7 +247,7 @@ impl Steps {
 }
 
 /// `0.0.0.0:9200` listens everywhere; from here it is reached on loopback.
-fn reachable(listen: &str) -> String {
+pub(crate) fn reachable(listen: &str) -> String {
     match listen.parse::<std::net::SocketAddr>() {
         Ok(address) if address.ip().is_unspecified() => format!("127.0.0.1:{}", address.port()),
         _ => listen.to_owned(),
@@ -277,7 +277,7 @@ fn curl(gateway: &str, bearer: &str, sample: Option<&Sample>) -> [String; 2] {
 }
 
 /// One word for a POSIX shell.
-fn quoted(word: &str) -> String {
+pub(crate) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | ':');
     if !word.is_empty() && word.chars().all(plain) {
         return word.to_owned();

@@ -1,0 +1,6 @@
+//! An operator's tools around the configuration, on real processes: connecting clients, importing theirs, comparing.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests are tests")]
+
+mod connect;
+mod doctor;
+mod import;
