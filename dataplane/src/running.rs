@@ -308,7 +308,7 @@ impl Door {
     }
 }
 
-/// What the operator asks of a backend, by name.
+/// What the operator asks of a backend or tool, by name.
 fn operate(plane: &Plane, command: Command) -> CommandDone {
     let id = command.id;
     let refuse = |message: String| CommandDone { id, ok: false, message, lines: Vec::new() };
@@ -324,6 +324,17 @@ fn operate(plane: &Plane, command: Command) -> CommandDone {
             lines: backend.link.stderr(),
             ..CommandDone::default()
         }),
+        Some(Asked::ShowTool(what)) => {
+            let view = plane.views.load_full();
+            let tool = view.as_ref().and_then(|view| view.catalogue.tool(view.catalogue.find(&what.exposed)?).cloned());
+            tool.map(|tool| CommandDone {
+                id,
+                ok: true,
+                lines: vec![String::from_utf8_lossy(&tool.definition).into_owned()],
+                ..CommandDone::default()
+            })
+            .ok_or_else(|| refuse(format!("no tool {} is listed here", what.exposed)))
+        }
         None => Err(refuse("this plane does not know the command; update it".into())),
     };
     done.unwrap_or_else(|refused| refused)

@@ -13,6 +13,7 @@ mod backup;
 pub mod cli;
 pub mod client;
 mod clock;
+pub mod completion;
 pub mod config;
 pub mod connect;
 pub mod doctor;
@@ -30,6 +31,7 @@ pub mod reload;
 pub mod status;
 pub mod token;
 pub mod tool;
+pub mod tool_show;
 pub mod up;
 
 use cli::{Cli, Command};
@@ -82,7 +84,7 @@ async fn dispatch(cli: Cli, world: &World, output: &mut Output) -> Result<(), Fa
         Command::Config(config::Verb::Import(args)) => return Box::pin(import::run(args, world, output)).await,
         Command::Doctor => return Box::pin(doctor::run(&connection, world, output)).await,
         Command::Connect(args) => return Box::pin(connect::run(*args, &connection, world, output)).await,
-        Command::Tool(tool::Verb::Show(_)) => return Err(Fault::later("tool show", "operator")),
+        Command::Completion(args) => return completion::run(&args, output),
         Command::Tool(tool::Verb::Approve(_)) => {
             return Err(Fault::later("tool approve", "backends"));
         }
@@ -101,7 +103,7 @@ async fn dispatch(cli: Cli, world: &World, output: &mut Output) -> Result<(), Fa
     let prepared = command.prepared()?;
     let mut client = client::connect(&connection, world).await?;
     match prepared {
-        cli::Prepared::Status => status::run(&mut client, output).await,
+        cli::Prepared::Status(args) => status::run(&mut client, &args, output).await,
         cli::Prepared::Reload(request) => reload::run(&mut client, world, request, output).await,
         cli::Prepared::Kill(ask) => kill::run(&mut client, world, ask, output).await,
         cli::Prepared::Config(ask) => config::run(&mut client, world, ask, output).await,
@@ -109,6 +111,7 @@ async fn dispatch(cli: Cli, world: &World, output: &mut Output) -> Result<(), Fa
         cli::Prepared::Audit(ask) => audit::run(&mut client, ask, output).await,
         cli::Prepared::Backend(ask) => backend::run(&mut client, world, ask, output).await,
         cli::Prepared::ToolList { role } => tool::list(&mut client, role, output).await,
-        cli::Prepared::PlaneList => plane::run(&mut client, output).await,
+        cli::Prepared::ToolShow { name } => tool_show::run(&mut client, name, output).await,
+        cli::Prepared::Plane(ask) => plane::run(&mut client, world, ask, output).await,
     }
 }

@@ -103,6 +103,8 @@ pub struct Output {
     format: Format,
     quiet: bool,
     colour: bool,
+    /// stdout is a terminal, which can be cleared.
+    clears: bool,
     width: Option<u16>,
     out: Box<dyn Write>,
     err: Box<dyn Write>,
@@ -122,13 +124,14 @@ impl Output {
         let terminal = io::stdout().is_terminal();
         let colour = terminal && world.var("NO_COLOR").is_none();
         let width = if terminal { Table::new().width() } else { None };
-        Self { format, quiet, colour, width, out: Box::new(io::stdout()), err: Box::new(io::stderr()), broken: None }
+        let (out, err) = (Box::new(io::stdout()), Box::new(io::stderr()));
+        Self { format, quiet, colour, clears: terminal, width, out, err, broken: None }
     }
 
     /// Any two writers, a fixed width, no colour: for tests.
     #[must_use]
     pub fn to_writers(format: Format, width: u16, out: Box<dyn Write>, err: Box<dyn Write>) -> Self {
-        Self { format, quiet: false, colour: false, width: Some(width), out, err, broken: None }
+        Self { format, quiet: false, colour: false, clears: false, width: Some(width), out, err, broken: None }
     }
 
     /// Whether `--output json` was asked for.
@@ -205,6 +208,23 @@ impl Output {
         }
         let shown: String = table.lines().map(|line| format!("{}\n", line.trim_end())).collect();
         self.write_out(&shown);
+    }
+
+    /// Begins the next of several equal blocks, in table mode alone: over the last one on a terminal, else beneath it.
+    pub fn again(&mut self, moment: &str) {
+        if self.is_json() {
+            return;
+        }
+        if self.clears {
+            self.write_out("\u{1b}[H\u{1b}[2J\u{1b}[3J");
+        }
+        self.line(&format!("--- {moment}"));
+    }
+
+    /// Nobody reads the results any more.
+    #[must_use]
+    pub const fn is_cut(&self) -> bool {
+        self.broken.is_some()
     }
 
     /// Something beside the result, on stderr; `--quiet` leaves it out.

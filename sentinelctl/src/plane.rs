@@ -1,37 +1,58 @@
-//! `sentinelctl plane list`: which data planes there are and what each of them runs.
+//! `sentinelctl plane`: which data planes there are and what each of them runs, and forgetting one that is gone.
 
 use clap::Subcommand;
-use sentinel_proto::v1::{PlaneListRequest, PlaneState};
+use sentinel_proto::v1::{PlaneForgetRequest, PlaneListRequest, PlaneState};
 use serde_json::{Value, json};
 
-use crate::cli::Rest;
 use crate::client::Client;
 use crate::clock;
 use crate::fault::Fault;
+use crate::locate::World;
 use crate::output::{Output, Rows, Tone, plain};
 
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Every plane that was seen, with its revision and when it was last heard of
     List,
-    #[command(hide = true)]
-    Forget(Rest),
+    /// Forget a plane that is gone for good; if it comes again, it is new
+    Forget {
+        /// Its id, or a name that it alone has
+        id: String,
+    },
+}
+
+/// What to ask for.
+#[derive(Debug)]
+pub enum Ask {
+    List,
+    Forget(PlaneForgetRequest),
 }
 
 impl Verb {
-    pub(crate) const fn of_a_later_issue(&self) -> Option<&'static str> {
+    pub(crate) fn prepared(self) -> Ask {
         match self {
-            Self::List => None,
-            Self::Forget(_) => Some("plane forget"),
+            Self::List => Ask::List,
+            Self::Forget { id } => Ask::Forget(PlaneForgetRequest { actor: None, id }),
         }
     }
 }
 
 /// Errors: as the control plane says.
-pub async fn run(client: &mut Client, output: &mut Output) -> Result<(), Fault> {
-    let reply = client.plane_list(PlaneListRequest {}).await.map_err(|status| Fault::of_status(&status))?.into_inner();
-    output.json(&reply.planes.iter().map(to_json).collect());
-    show(&reply.planes, true, output);
+pub async fn run(client: &mut Client, world: &World, ask: Ask, output: &mut Output) -> Result<(), Fault> {
+    match ask {
+        Ask::List => {
+            let reply = client.plane_list(PlaneListRequest {}).await;
+            let planes = reply.map_err(|status| Fault::of_status(&status))?.into_inner().planes;
+            output.json(&planes.iter().map(to_json).collect());
+            show(&planes, true, output);
+        }
+        Ask::Forget(request) => {
+            let reply = client.plane_forget(PlaneForgetRequest { actor: Some(world.actor()), ..request }).await;
+            let gone = reply.map_err(|status| Fault::of_status(&status))?.into_inner();
+            output.json(&json!({ "id": gone.id, "name": gone.name }));
+            output.line(&format!("plane {} ({}) is forgotten; its audit rows stay", gone.name, gone.id));
+        }
+    }
     Ok(())
 }
 

@@ -1,7 +1,10 @@
 //! `sentinelctl status`: planes, revision, kill switches, backends, audit lag, and what to look at.
 
+use std::time::Duration;
+
 use sentinel_proto::v1::{PlaneBackend, StatusReply, StatusRequest};
 use serde_json::{Value, json};
+use tokio::time::MissedTickBehavior;
 
 use crate::client::Client;
 use crate::fault::Fault;
@@ -10,16 +13,43 @@ use crate::{clock, kill, plane};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    #[arg(long, hide = true)]
-    pub watch: bool,
+    /// Again and again, until it is ended
+    #[arg(long)]
+    watch: bool,
+    /// Seconds between two looks of --watch
+    #[arg(long, value_name = "SECS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    interval: u64,
 }
 
-/// Prints the whole state. Errors: as the control plane says.
-pub async fn run(client: &mut Client, output: &mut Output) -> Result<(), Fault> {
-    let reply = client.status(StatusRequest {}).await.map_err(|status| Fault::of_status(&status))?.into_inner();
-    output.json(&to_json(&reply));
-    show(&reply, output);
+/// Prints the whole state; with `--watch` until nobody reads any more. Errors: as the control plane says; while
+/// watching, one that is away is waited for.
+pub async fn run(client: &mut Client, args: &Args, output: &mut Output) -> Result<(), Fault> {
+    if !args.watch {
+        let reply = ask(client).await?;
+        output.json(&to_json(&reply));
+        show(&reply, output);
+        return Ok(());
+    }
+    let mut beat = tokio::time::interval(Duration::from_secs(args.interval));
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while !output.is_cut() {
+        beat.tick().await;
+        let looked = ask(client).await;
+        output.again(&clock::rfc3339_ms(clock::now_ms()));
+        match looked {
+            Ok(reply) => {
+                output.json(&to_json(&reply));
+                show(&reply, output);
+            }
+            Err(why @ (Fault::Unreachable(_) | Fault::Failed(_))) => output.problem(&why.to_string()),
+            Err(why) => return Err(why),
+        }
+    }
     Ok(())
+}
+
+async fn ask(client: &mut Client) -> Result<StatusReply, Fault> {
+    Ok(client.status(StatusRequest {}).await.map_err(|status| Fault::of_status(&status))?.into_inner())
 }
 
 fn show(reply: &StatusReply, output: &mut Output) {

@@ -26,8 +26,11 @@ pub enum Verb {
     },
     /// Call a tool through the gateway
     Call(CallArgs),
-    #[command(hide = true)]
-    Show(Rest),
+    /// One tool: its definition, who sees it, its limits, what stops it
+    Show {
+        /// The name under which it is listed
+        name: String,
+    },
     #[command(hide = true)]
     Approve(Rest),
     #[command(hide = true)]
@@ -57,15 +60,10 @@ pub async fn list(client: &mut Client, role: Option<String>, output: &mut Output
     let mut rows = Rows::new(&["TOOL", "BACKEND", "STATUS", "ROLES", "PLANES", "WHY"]);
     for PlaneTool { tool, roles, planes, killed } in &reply.tools {
         let Some(tool) = tool else { continue };
-        let state = match (killed, tool.status.as_str()) {
-            (true, _) => ("killed".to_owned(), Tone::Bad),
-            (false, "listed") => ("listed".to_owned(), Tone::Good),
-            (false, other) => (other.to_owned(), Tone::Doubtful),
-        };
         rows.push([
             plain(&tool.exposed),
             plain(&tool.backend),
-            state,
+            state(*killed, &tool.status),
             plain(roles.join(", ")),
             plain(planes.join(", ")),
             plain(&tool.reason),
@@ -75,7 +73,16 @@ pub async fn list(client: &mut Client, role: Option<String>, output: &mut Output
     Ok(())
 }
 
-fn to_json(listed: &PlaneTool) -> Value {
+/// What a listed tool is for callers.
+pub(crate) fn state(killed: bool, status: &str) -> (String, Tone) {
+    match (killed, status) {
+        (true, _) => ("killed".to_owned(), Tone::Bad),
+        (false, "listed") => ("listed".to_owned(), Tone::Good),
+        (false, other) => (other.to_owned(), Tone::Doubtful),
+    }
+}
+
+pub(crate) fn to_json(listed: &PlaneTool) -> Value {
     let tool = listed.tool.clone().unwrap_or_default();
     json!({
         "name": tool.exposed, "backend": tool.backend, "own": tool.own, "description": tool.description,

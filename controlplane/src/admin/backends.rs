@@ -1,17 +1,15 @@
-//! Backends and tools as planes report them, and the two commands that planes carry out.
+//! The two commands about backends that planes carry out.
 
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use sentinel_proto::v1::command::What;
 use sentinel_proto::v1::{
-    BackendRestartReply, BackendRestartRequest, BackendStderrReply, PlaneLines, PlaneOutcome, PlaneProblem, PlaneTool,
-    ReadStderr, RestartBackend, Role, Scope, ToolListReply,
+    BackendRestartReply, BackendRestartRequest, BackendStderrReply, PlaneLines, PlaneOutcome, PlaneProblem, ReadStderr,
+    RestartBackend,
 };
 use tokio::time::Instant;
-use wildmatch::WildMatch;
 
-use super::status::in_force;
 use crate::core::{By, Core};
 use crate::fleet::plane::millis;
 use crate::nearest::{did_you_mean, nearest};
@@ -85,54 +83,4 @@ fn planes_for(core: &Core, backend: &str) -> Result<Vec<(String, String)>, Refus
         return Err(Refusal::state("no plane is connected; `sentinelctl plane list` shows which there were"));
     }
     Ok(connected)
-}
-
-/// All tools, or those that a role shows. Errors: no such role.
-pub(super) fn tools(core: &Core, role: &str) -> Result<ToolListReply, Refusal> {
-    let current = core.revisions.current();
-    let roles = current.as_ref().map_or(&[][..], |current| &current.snapshot.roles);
-    let shows: Vec<Shows> = roles.iter().map(Shows::of).collect();
-    if !role.is_empty() && !shows.iter().any(|known| known.name == role) {
-        let near = nearest(role, shows.iter().map(|known| known.name.as_str()));
-        return Err(Refusal::invalid(format!("no role is named {role}{}", did_you_mean(&near))));
-    }
-    let killed = in_force(core);
-    let is_killed = |tool: &sentinel_proto::v1::CatalogueTool| {
-        killed.iter().any(|entry| match Scope::try_from(entry.scope) {
-            Ok(Scope::All) => true,
-            Ok(Scope::Backend) => entry.name == tool.backend,
-            Ok(Scope::Tool) => {
-                let own = !entry.own.is_empty() && entry.own == tool.own && entry.backend == tool.backend;
-                entry.name == tool.exposed || own
-            }
-            Ok(Scope::Client | Scope::Role | Scope::Unspecified) | Err(_) => false,
-        })
-    };
-    let each = core.fleet.tools().into_iter().map(|(tool, planes)| PlaneTool {
-        roles: shows.iter().filter(|role| role.shows(&tool.exposed)).map(|role| role.name.clone()).collect(),
-        killed: is_killed(&tool),
-        tool: Some(tool),
-        planes,
-    });
-    let asked = |tool: &PlaneTool| role.is_empty() || tool.roles.iter().any(|shown| shown == role);
-    Ok(ToolListReply { tools: each.filter(asked).collect() })
-}
-
-/// The patterns of one role, for display; planes decide for themselves.
-struct Shows {
-    name: String,
-    allow: Vec<WildMatch>,
-    deny: Vec<WildMatch>,
-}
-
-impl Shows {
-    fn of(role: &Role) -> Self {
-        let patterns = |all: &[String]| all.iter().map(|pattern| WildMatch::new(pattern)).collect();
-        Self { name: role.name.clone(), allow: patterns(&role.allow), deny: patterns(&role.deny) }
-    }
-
-    fn shows(&self, tool: &str) -> bool {
-        let fits = |patterns: &[WildMatch]| patterns.iter().any(|pattern| pattern.matches(tool));
-        !fits(&self.deny) && fits(&self.allow)
-    }
 }

@@ -6,8 +6,10 @@ mod audit;
 mod backends;
 mod configuration;
 mod kills;
+mod planes;
 mod status;
 mod tokens;
+mod tools;
 
 use std::time::Duration;
 
@@ -16,9 +18,9 @@ use sentinel_proto::v1::{
     AuditListReply, AuditListRequest, BackendListReply, BackendListRequest, BackendRestartReply, BackendRestartRequest,
     BackendStderrReply, BackendStderrRequest, ConfigCheckReply, ConfigCheckRequest, ConfigHistoryReply,
     ConfigHistoryRequest, ConfigShowReply, ConfigShowRequest, KillListReply, KillListRequest, KillReply, KillRequest,
-    PlaneListReply, PlaneListRequest, PublishReply, ReloadRequest, RollbackRequest, StatusReply, StatusRequest,
-    TokenListRevokedReply, TokenListRevokedRequest, TokenMintReply, TokenMintRequest, TokenRevokeRequest,
-    ToolListReply, ToolListRequest,
+    PlaneForgetReply, PlaneForgetRequest, PlaneListReply, PlaneListRequest, PublishReply, ReloadRequest,
+    RollbackRequest, StatusReply, StatusRequest, TokenListRevokedReply, TokenListRevokedRequest, TokenMintReply,
+    TokenMintRequest, TokenRevokeRequest, ToolListReply, ToolListRequest, ToolShowReply, ToolShowRequest,
 };
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
@@ -136,11 +138,21 @@ impl AdminService for Admin {
     async fn tool_list(&self, request: Request<ToolListRequest>) -> Result<Response<ToolListReply>, Status> {
         let asked = self.open(request)?;
         self.core.fleet.all_reported(Instant::now() + FIRST_REPORT).await;
-        answer(backends::tools(&self.core, &asked.role))
+        answer(tools::list(&self.core, &asked.role))
     }
 
     async fn plane_list(&self, request: Request<PlaneListRequest>) -> Result<Response<PlaneListReply>, Status> {
         self.open(request)?;
         Ok(Response::new(PlaneListReply { planes: self.core.fleet.states() }))
+    }
+
+    async fn plane_forget(&self, request: Request<PlaneForgetRequest>) -> Result<Response<PlaneForgetReply>, Status> {
+        answer(planes::forget(&self.core, self.open(request)?).await)
+    }
+
+    async fn tool_show(&self, request: Request<ToolShowRequest>) -> Result<Response<ToolShowReply>, Status> {
+        let asked = self.open(request)?;
+        self.core.fleet.all_reported(Instant::now() + FIRST_REPORT).await;
+        answer(tools::show(&self.core, &asked.name).await)
     }
 }

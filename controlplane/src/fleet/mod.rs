@@ -219,6 +219,17 @@ impl Fleet {
         })
     }
 
+    /// Drops one plane that is away, and its secret with it. False: it is here.
+    pub fn forget(&self, id: &str) -> bool {
+        self.change(|all| {
+            let is_here = all.get(id).is_some_and(|plane| plane.link.is_some());
+            if !is_here {
+                all.remove(id);
+            }
+            !is_here
+        })
+    }
+
     /// Ends every stream, with `why`.
     pub fn close_all(&self, why: &str) {
         self.see(|all| {

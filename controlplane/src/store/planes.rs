@@ -137,6 +137,15 @@ impl Store {
         self.engine.read("list the planes", statement).await?.iter().map(plane).collect()
     }
 
+    /// Forgets the plane and the hash of its secret: its next hello is a first one.
+    ///
+    /// # Errors
+    /// `UnknownPlane`; those of the database.
+    pub async fn forget_plane(&self, id: &str) -> Result<(), StoreError> {
+        let statement = Statement::new("DELETE FROM planes WHERE id = $1 RETURNING id", [Arg::from(id)]);
+        self.change_plane(id, statement).await
+    }
+
     async fn change_plane(&self, id: &str, statement: Statement) -> Result<(), StoreError> {
         let rows = self.engine.write("note what a plane does", vec![statement]).await?;
         if rows.first().is_none_or(Vec::is_empty) {

@@ -242,7 +242,7 @@ pub struct Abort {
 pub struct Command {
     #[prost(uint64, tag = "1")]
     pub id: u64,
-    #[prost(oneof = "command::What", tags = "2, 3")]
+    #[prost(oneof = "command::What", tags = "2, 3, 4")]
     pub what: ::core::option::Option<command::What>,
 }
 /// Nested message and enum types in `Command`.
@@ -253,6 +253,8 @@ pub mod command {
         RestartBackend(super::RestartBackend),
         #[prost(message, tag = "3")]
         ReadStderr(super::ReadStderr),
+        #[prost(message, tag = "4")]
+        ShowTool(super::ShowTool),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -264,6 +266,11 @@ pub struct RestartBackend {
 pub struct ReadStderr {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ShowTool {
+    #[prost(string, tag = "1")]
+    pub exposed: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CommandDone {
@@ -1847,6 +1854,48 @@ pub struct PlaneListReply {
     #[prost(message, repeated, tag = "1")]
     pub planes: ::prost::alloc::vec::Vec<PlaneState>,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PlaneForgetRequest {
+    #[prost(message, optional, tag = "1")]
+    pub actor: ::core::option::Option<Actor>,
+    #[prost(string, tag = "2")]
+    pub id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PlaneForgetReply {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ToolShowRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ToolShowReply {
+    #[prost(message, optional, tag = "1")]
+    pub tool: ::core::option::Option<PlaneTool>,
+    /// as clients get it: JSON text; empty where no plane could give it
+    #[prost(string, tag = "2")]
+    pub definition: ::prost::alloc::string::String,
+    /// why there is none
+    #[prost(string, tag = "3")]
+    pub problem: ::prost::alloc::string::String,
+    /// of one client's calls of it
+    #[prost(message, optional, tag = "4")]
+    pub limit: ::core::option::Option<Quota>,
+    /// the pattern that gives the limit, or `default`
+    #[prost(string, tag = "5")]
+    pub limit_from: ::prost::alloc::string::String,
+    /// of everything that one client asks; none: no such limit
+    #[prost(message, optional, tag = "6")]
+    pub client_limit: ::core::option::Option<Quota>,
+    /// in force for it, its backend or everything
+    #[prost(message, repeated, tag = "7")]
+    pub kills: ::prost::alloc::vec::Vec<KillEntry>,
+}
 /// Generated client implementations.
 pub mod admin_service_client {
     #![allow(
@@ -2316,6 +2365,51 @@ pub mod admin_service_client {
                 .insert(GrpcMethod::new("sentinel.v1.AdminService", "PlaneList"));
             self.inner.unary(req, path, codec).await
         }
+        pub async fn plane_forget(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PlaneForgetRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PlaneForgetReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sentinel.v1.AdminService/PlaneForget",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("sentinel.v1.AdminService", "PlaneForget"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn tool_show(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ToolShowRequest>,
+        ) -> std::result::Result<tonic::Response<super::ToolShowReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sentinel.v1.AdminService/ToolShow",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("sentinel.v1.AdminService", "ToolShow"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2417,6 +2511,17 @@ pub mod admin_service_server {
             &self,
             request: tonic::Request<super::PlaneListRequest>,
         ) -> std::result::Result<tonic::Response<super::PlaneListReply>, tonic::Status>;
+        async fn plane_forget(
+            &self,
+            request: tonic::Request<super::PlaneForgetRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PlaneForgetReply>,
+            tonic::Status,
+        >;
+        async fn tool_show(
+            &self,
+            request: tonic::Request<super::ToolShowRequest>,
+        ) -> std::result::Result<tonic::Response<super::ToolShowReply>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct AdminServiceServer<T> {
@@ -3243,6 +3348,96 @@ pub mod admin_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PlaneListSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/sentinel.v1.AdminService/PlaneForget" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlaneForgetSvc<T: AdminService>(pub Arc<T>);
+                    impl<
+                        T: AdminService,
+                    > tonic::server::UnaryService<super::PlaneForgetRequest>
+                    for PlaneForgetSvc<T> {
+                        type Response = super::PlaneForgetReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PlaneForgetRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AdminService>::plane_forget(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlaneForgetSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/sentinel.v1.AdminService/ToolShow" => {
+                    #[allow(non_camel_case_types)]
+                    struct ToolShowSvc<T: AdminService>(pub Arc<T>);
+                    impl<
+                        T: AdminService,
+                    > tonic::server::UnaryService<super::ToolShowRequest>
+                    for ToolShowSvc<T> {
+                        type Response = super::ToolShowReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ToolShowRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AdminService>::tool_show(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ToolShowSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -23,6 +23,7 @@ pub(crate) struct Answers {
     pub(crate) audit: AuditListReply,
     pub(crate) tools: ToolListReply,
     pub(crate) planes: PlaneListReply,
+    pub(crate) tool: ToolShowReply,
     pub(crate) mint: Option<TokenMintReply>,
     pub(crate) refuse: Option<(tonic::Code, String)>,
     pub(crate) asked: Arc<Mutex<Vec<String>>>,
@@ -79,6 +80,8 @@ answers! {
     backend_restart: BackendRestartRequest => BackendRestartReply = |_| BackendRestartReply::default();
     tool_list: ToolListRequest => ToolListReply = |a| a.tools.clone();
     plane_list: PlaneListRequest => PlaneListReply = |a| a.planes.clone();
+    plane_forget: PlaneForgetRequest => PlaneForgetReply = |_| PlaneForgetReply::default();
+    tool_show: ToolShowRequest => ToolShowReply = |a| a.tool.clone();
 }
 
 /// A data directory with socket and token, and the service behind it until `Home` is dropped.

@@ -1,0 +1,82 @@
+//! `sentinelctl tool show`: all that is known of one tool, and its definition as clients get it.
+
+use sentinel_proto::v1::{Quota, ToolShowReply, ToolShowRequest};
+use serde_json::{Value, json};
+
+use crate::client::Client;
+use crate::fault::Fault;
+use crate::output::{Output, Rows, plain};
+use crate::{clock, kill, tool};
+
+/// Errors: as the control plane says.
+pub async fn run(client: &mut Client, name: String, output: &mut Output) -> Result<(), Fault> {
+    let reply = client.tool_show(ToolShowRequest { name }).await;
+    let reply = reply.map_err(|status| Fault::of_status(&status))?.into_inner();
+    output.json(&to_json(&reply));
+    output.table(facts(&reply), "");
+    if !reply.problem.is_empty() {
+        output.note(&format!("its definition is not shown: {}", reply.problem));
+    }
+    let definition: Value = serde_json::from_str(&reply.definition).unwrap_or_default();
+    for (member, title) in [("inputSchema", "ARGUMENTS"), ("outputSchema", "RESULT"), ("annotations", "ANNOTATIONS")] {
+        if let Some(value) = definition.get(member) {
+            output.line("");
+            output.line(title);
+            output.line(&serde_json::to_string_pretty(value).unwrap_or_default());
+        }
+    }
+    if !reply.kills.is_empty() {
+        output.line("");
+        output.table(kill::rows(&reply.kills, clock::now_ms()), "");
+    }
+    Ok(())
+}
+
+fn facts(reply: &ToolShowReply) -> Rows {
+    let listed = reply.tool.clone().unwrap_or_default();
+    let known = listed.tool.clone().unwrap_or_default();
+    let mut rows = Rows::new(&["WHAT", "VALUE"]);
+    let definition: Value = serde_json::from_str(&reply.definition).unwrap_or_default();
+    let described = definition.get("description").and_then(Value::as_str).unwrap_or(&known.description);
+    let state = tool::state(listed.killed, &known.status);
+    rows.push([plain("tool"), plain(&known.exposed)]);
+    rows.push([plain("state"), state]);
+    let facts = [
+        ("why", known.reason.clone()),
+        ("backend", known.backend.clone()),
+        ("its own name", known.own.clone()),
+        ("description", described.to_owned()),
+        ("roles", if listed.roles.is_empty() { "none: nobody sees it".to_owned() } else { listed.roles.join(", ") }),
+        ("planes", listed.planes.join(", ")),
+        (
+            "limit",
+            reply.limit.as_ref().map(|limit| format!("{} ({})", quota(limit), reply.limit_from)).unwrap_or_default(),
+        ),
+        ("limit of a client", reply.client_limit.as_ref().map(quota).unwrap_or_default()),
+    ];
+    for (what, value) in facts.into_iter().filter(|(_, value)| !value.is_empty()) {
+        rows.push([plain(what), plain(value)]);
+    }
+    rows
+}
+
+fn quota(quota: &Quota) -> String {
+    format!("{} in {} s, burst {}", quota.requests, quota.per_secs, quota.burst)
+}
+
+fn to_json(reply: &ToolShowReply) -> Value {
+    let quota = |quota: &Option<Quota>| {
+        quota.map(|quota| json!({ "requests": quota.requests, "per_secs": quota.per_secs, "burst": quota.burst }))
+    };
+    let mut shown = reply.tool.as_ref().map(tool::to_json).unwrap_or_default();
+    if let Value::Object(members) = &mut shown {
+        let definition = serde_json::from_str(&reply.definition).unwrap_or_default();
+        members.insert("definition".to_owned(), definition);
+        members.insert("definition_problem".to_owned(), json!(reply.problem));
+        members.insert("limit".to_owned(), json!(quota(&reply.limit)));
+        members.insert("limit_from".to_owned(), json!(reply.limit_from));
+        members.insert("client_limit".to_owned(), json!(quota(&reply.client_limit)));
+        members.insert("kills".to_owned(), reply.kills.iter().map(kill::entry_json).collect());
+    }
+    shown
+}
