@@ -170,6 +170,21 @@ async fn a_backend_that_the_plane_cannot_build_refuses_the_reload_and_is_named()
 }
 
 #[tokio::test]
+async fn a_backend_at_a_metadata_address_refuses_the_reload_unless_the_file_allows_the_address() {
+    let fleet = Fleet::start(Setup::example()).await;
+    let metadata = "[[backends]]\nname = \"cloud\"\nurl = \"http://169.254.169.254/mcp\"\n";
+
+    fleet.write(&Setup::example().toml(metadata));
+    let refused = fleet.ctl("reload").await;
+    fleet.write(&Setup::example().toml(&format!("{metadata}allowed_addresses = [\"169.254.169.254\"]\n")));
+    let allowed = fleet.ctl("reload").await;
+
+    assert_eq!(refused.code, Some(4), "{refused:?}");
+    let _named = refused.says("cloud").says("169.254.169.254").says("allowed_addresses");
+    let _taken = allowed.exits(0);
+}
+
+#[tokio::test]
 async fn sighup_reloads_as_the_command_does() {
     let mut fleet = Fleet::start(Setup::example()).await;
     let client = fleet.client("claude", "operator").await;

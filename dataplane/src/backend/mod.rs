@@ -154,7 +154,7 @@ pub enum Link {
 impl Link {
     pub fn start(spec: &Arc<spec::BackendSpec>, parts: LinkParts) -> Self {
         match &spec.kind {
-            spec::Kind::Http(_) => Self::Http(http::HttpLink::start(Arc::clone(spec), parts)),
+            spec::Kind::Http(http) => Self::Http(http::HttpLink::start(spec, http, parts)),
             spec::Kind::Stdio(_) => Self::Stdio(stdio::StdioLink::start(Arc::clone(spec), parts)),
         }
     }

@@ -6,7 +6,10 @@
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use ::http::{HeaderMap, Uri};
+use rustls::ClientConfig;
 use secrecy::SecretString;
+
+use super::http::addresses::Allowed;
 
 #[derive(Debug)]
 pub struct BackendSpec {
@@ -32,6 +35,9 @@ pub struct HttpSpec {
     pub url: Uri,
     /// Sent with every request; values are marked sensitive.
     pub headers: HeaderMap,
+    /// For https: what is trusted, and who we are.
+    pub tls: Arc<ClientConfig>,
+    pub allowed: Allowed,
 }
 
 impl fmt::Debug for HttpSpec {

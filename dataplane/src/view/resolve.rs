@@ -2,14 +2,22 @@
 //!
 //! `${NAME}`, `${NAME:-default}`, and `$${` for a literal `${`. Rotated values are noticed by a keyed hash.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use aws_lc_rs::{hmac, rand};
+use rustls::ClientConfig;
 use secrecy::{ExposeSecret, SecretString};
 use sentinel_proto::v1;
 
-use crate::backend::spec::{BackendSpec, Breaker, Health, HttpSpec, Kind, StdioSpec};
+use crate::backend::{
+    http::{addresses::Allowed, tls},
+    spec::{BackendSpec, Breaker, Health, HttpSpec, Kind, StdioSpec},
+};
 
 /// What a definition refers to and this machine lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +34,8 @@ pub struct Resolver {
     read: Arc<Read>,
     /// Of this process alone: fingerprints are compared, never kept.
     key: hmac::Key,
+    /// TLS towards backends with public certificates: built once, the authorities are many.
+    public_tls: Arc<OnceLock<Arc<ClientConfig>>>,
 }
 
 impl std::fmt::Debug for Resolver {
@@ -44,7 +54,7 @@ impl Resolver {
         let mut secret = [0; 32];
         // A process without randomness compares by a fixed key: fingerprints never leave it.
         rand::fill(&mut secret).ok();
-        Self { read: Arc::new(read), key: hmac::Key::new(hmac::HMAC_SHA256, &secret) }
+        Self { read: Arc::new(read), key: hmac::Key::new(hmac::HMAC_SHA256, &secret), public_tls: Arc::default() }
     }
 
     /// Fills in the variables of one value. Errors: the first one that is missing, by name.
@@ -97,6 +107,14 @@ impl Resolver {
             Ok(text) => Ok(text.trim_end_matches(['\r', '\n']).to_owned().into()),
             Err(fault) => Err(format!("can't read {path}: {fault}")),
         }
+    }
+
+    fn public_tls(&self) -> Result<Arc<ClientConfig>, (&'static str, String)> {
+        if let Some(known) = self.public_tls.get() {
+            return Ok(Arc::clone(known));
+        }
+        let built = tls::settings(None, None)?;
+        Ok(Arc::clone(self.public_tls.get_or_init(|| built)))
     }
 
     fn fingerprint(&self, parts: &[&[u8]]) -> [u8; 32] {
@@ -212,7 +230,49 @@ fn http_spec(
             None
         }
     });
-    (url.map(|url| Kind::Http(HttpSpec { url, headers: map })), resolved)
+    let allowed = allowed(http, faults);
+    if let Some(Err(message)) = url.as_ref().map(|url| allowed.judge_host(url.host().unwrap_or_default())) {
+        faults.push(Unresolved { key: "url".into(), message });
+    }
+    let tls = tls_of(http, resolver, &mut resolved, faults);
+    let spec = url.zip(tls).map(|(url, tls)| HttpSpec { url, headers: map, tls, allowed });
+    (spec.map(Kind::Http), resolved)
+}
+
+fn allowed(http: &v1::HttpBackend, faults: &mut Vec<Unresolved>) -> Allowed {
+    let networks = http.allowed_addresses.iter().filter_map(|text| match text.parse() {
+        Ok(network) => Some(network),
+        Err(fault) => {
+            faults.push(Unresolved { key: "allowed_addresses".into(), message: format!("{text}: {fault}") });
+            None
+        }
+    });
+    Allowed::new(networks.collect::<Vec<_>>())
+}
+
+/// The files are read each time, so that a reload notices rotated ones.
+fn tls_of(
+    http: &v1::HttpBackend,
+    resolver: &Resolver,
+    resolved: &mut Vec<SecretString>,
+    faults: &mut Vec<Unresolved>,
+) -> Option<Arc<ClientConfig>> {
+    let mut read = |key: &str, path: &str| {
+        let file = (!path.is_empty()).then(|| resolver.file(path))?;
+        file.map_err(|message| faults.push(Unresolved { key: key.into(), message })).ok()
+    };
+    let files = [
+        read("ca_file", &http.ca_file),
+        read("client_cert_file", &http.client_cert_file),
+        read("client_key_file", &http.client_key_file),
+    ];
+    resolved.extend(files.iter().flatten().cloned());
+    let [ca, chain, key] = files.each_ref().map(|file| file.as_ref().map(|text| text.expose_secret()));
+    let built = match (ca, chain.zip(key)) {
+        (None, None) => resolver.public_tls(),
+        (ca, identity) => tls::settings(ca, identity),
+    };
+    built.map_err(|(key, message)| faults.push(Unresolved { key: key.into(), message })).ok()
 }
 
 fn stdio_spec(

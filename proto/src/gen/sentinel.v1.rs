@@ -577,6 +577,17 @@ pub struct HttpBackend {
     /// values may hold ${VAR}
     #[prost(message, repeated, tag = "2")]
     pub headers: ::prost::alloc::vec::Vec<Pair>,
+    /// PEM, read on the plane; these authorities alone are trusted. Empty: the public ones
+    #[prost(string, tag = "3")]
+    pub ca_file: ::prost::alloc::string::String,
+    /// PEM, leaf first; with its key, or neither
+    #[prost(string, tag = "4")]
+    pub client_cert_file: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub client_key_file: ::prost::alloc::string::String,
+    /// networks that are refused otherwise (link-local, metadata), as 169.254.10.0/24
+    #[prost(string, repeated, tag = "6")]
+    pub allowed_addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct StdioBackend {

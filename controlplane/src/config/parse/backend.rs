@@ -1,7 +1,9 @@
 //! `[[backends]]`: the servers behind the gateway.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
+use ipnet::IpNet;
 use sentinel_proto::v1::{self, backend::Kind};
 use toml::de::DeValue;
 
@@ -23,7 +25,8 @@ const MOST_SECS: u32 = 86_400;
 const MOST_DESCRIPTION: usize = 8 * 1024;
 
 /// Keys that mean something for one type alone.
-const OF_HTTP: [&str; 3] = ["url", "headers", "transport"];
+const OF_HTTP: [&str; 7] =
+    ["url", "headers", "transport", "ca_file", "client_cert_file", "client_key_file", "allowed_addresses"];
 const OF_STDIO: [&str; 7] = ["command", "args", "env", "cwd", "restart_on_exit", "max_restarts", "start_timeout_secs"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,11 +181,56 @@ fn http(section: &mut Section<'_>, notes: &mut Notes<'_>) -> Option<v1::HttpBack
             );
         }
     }
+    let files = tls_files(section, notes, url.as_ref().map(|url| url.value.text.as_str()));
+    let allowed = section.list(notes, "allowed_addresses", network);
     let url = url?;
     for warning in url.value.warnings {
         notes.warn(url.at, format!("{}: {warning}", section.name("url")));
     }
-    Some(v1::HttpBackend { url: url.value.text, headers: pairs(headers) })
+    let [ca_file, client_cert_file, client_key_file] = files;
+    Some(v1::HttpBackend {
+        url: url.value.text,
+        headers: pairs(headers),
+        ca_file,
+        client_cert_file,
+        client_key_file,
+        allowed_addresses: allowed.map(plain).unwrap_or_default(),
+    })
+}
+
+/// `ca_file`, `client_cert_file`, `client_key_file`; empty where they are not said. The plane reads them.
+fn tls_files(section: &mut Section<'_>, notes: &mut Notes<'_>, url: Option<&str>) -> [String; 3] {
+    let keys = ["ca_file", "client_cert_file", "client_key_file"];
+    let files = keys.map(|key| section.placed(notes, key, path_text));
+    let [_, chain, key] = &files;
+    for (one, there, other) in [(chain, key, "client_key_file"), (key, chain, "client_cert_file")] {
+        if let (Some(one), None) = (one, there) {
+            notes.error(one.at, format!("{} is missing beside it; name both", section.name(other)));
+        }
+    }
+    if url.is_some_and(|url| url.starts_with("http://")) {
+        for (key, file) in keys.iter().zip(&files) {
+            if let Some(file) = file {
+                notes.error(
+                    file.at,
+                    format!(
+                        "{} is for https, and the url says http; change the url, or take it out",
+                        section.name(key)
+                    ),
+                );
+            }
+        }
+    }
+    files.map(|file| file.map(|file| file.value).unwrap_or_default())
+}
+
+/// One address or a network, as planes compare them.
+fn network(value: &DeValue<'_>) -> Result<String, String> {
+    let written = text(value)?;
+    let parsed = written.parse::<IpNet>().or_else(|_| written.parse::<IpAddr>().map(IpNet::from));
+    parsed.map(|network| network.to_string()).map_err(|_| {
+        format!("{written:?} is no address and no network; write it like \"169.254.10.3\" or \"169.254.10.0/24\"")
+    })
 }
 
 fn stdio(section: &mut Section<'_>, notes: &mut Notes<'_>) -> Option<v1::StdioBackend> {

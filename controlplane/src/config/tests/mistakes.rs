@@ -102,6 +102,12 @@ fn a_backend_that_cannot_be_is_refused() {
     refused(vec![
         (backend("prefix = 'a b'"), &["prefix"]),
         (backend("timeout_secs = 0"), &["must be 1 to 86400"]),
+        (web("ca_file = '/ca.pem'"), &["is for https"]),
+        (
+            "[[backends]]\nname='a'\nurl='https://a.example/mcp'\nclient_cert_file='/c.pem'\n".to_owned(),
+            &["client_key_file is missing"],
+        ),
+        (web("allowed_addresses = ['169.254.0.0/99', '10.0.0.1']"), &["no network"]),
         (backend("url = 'http://127.0.0.1/'\ntype = 'stdio'"), &["belongs to an http backend"]),
         (backend("max_response_bytes = '4 megs'"), &["write it like \"4MiB\""]),
         (backend("max_timeout_secs = 5"), &["less than the longest timeout", "(60)"]),

@@ -18,9 +18,10 @@ use hyper_util::{
 };
 use tokio_util::task::TaskTracker;
 
-use super::fault::Fault;
+use super::{addresses::Judging, fault::Fault};
+use crate::backend::spec::HttpSpec;
 
-pub(super) type Client = legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+pub(super) type Client = legacy::Client<HttpsConnector<HttpConnector<Judging>>, Full<Bytes>>;
 
 /// Below the five seconds after which Node and uvicorn close an idle connection: so the end that closes is ours.
 const IDLE: Duration = Duration::from_secs(4);
@@ -42,13 +43,13 @@ where
 }
 
 /// `idle`: connections that are kept for later.
-pub(super) fn client(uri: &Uri, idle: usize, tracker: TaskTracker) -> Client {
-    let mut http = HttpConnector::new();
+pub(super) fn client(spec: &HttpSpec, idle: usize, tracker: TaskTracker) -> Client {
+    let mut http = HttpConnector::new_with_resolver(Judging::new(spec.allowed.clone()));
     http.enforce_http(false);
     http.set_nodelay(true);
-    http.set_connect_timeout(Some(if is_loopback(uri) { CONNECT_LOOPBACK } else { CONNECT }));
+    http.set_connect_timeout(Some(if is_loopback(&spec.url) { CONNECT_LOOPBACK } else { CONNECT }));
     let connector = hyper_rustls::HttpsConnectorBuilder::new()
-        .with_webpki_roots()
+        .with_tls_config((*spec.tls).clone())
         .https_or_http()
         .enable_http1()
         .wrap_connector(http);

@@ -28,7 +28,7 @@ use super::{
 use crate::{
     backend::{
         BackendNote, LinkParts, Note, State,
-        spec::{BackendSpec, Kind},
+        spec::{BackendSpec, HttpSpec},
     },
     call::BackendId,
     clock::Clock,
@@ -89,12 +89,7 @@ impl std::fmt::Debug for Core {
 }
 
 impl Core {
-    pub(super) fn new(spec: &BackendSpec, parts: LinkParts) -> Arc<Self> {
-        let (uri, configured) = match &spec.kind {
-            Kind::Http(http) => (http.url.clone(), http.headers.clone()),
-            // `Link::start` sends none here; a request to no address fails and says so.
-            Kind::Stdio(_) => (Uri::default(), HeaderMap::new()),
-        };
+    pub(super) fn new(spec: &BackendSpec, http: &HttpSpec, parts: LinkParts) -> Arc<Self> {
         let clock = Clock::system();
         let condition = Condition {
             state: State::Starting,
@@ -108,10 +103,10 @@ impl Core {
         Arc::new(Self {
             backend: Arc::clone(&spec.name),
             id: parts.id,
-            base: client::base_headers(&uri, &configured),
+            base: client::base_headers(&http.url, &http.headers),
             max_response_bytes: spec.max_response_bytes,
-            client: client::client(&uri, spec.max_concurrency, parts.tracker.clone()),
-            uri,
+            client: client::client(http, spec.max_concurrency, parts.tracker.clone()),
+            uri: http.url.clone(),
             session: ArcSwapOption::empty(),
             condition: watch::Sender::new(condition),
             unreachable: AtomicBool::new(false),

@@ -3,6 +3,7 @@
 //! `exchange.rs` is a call's way; `supervisor.rs` owns the session; `stream.rs` hears what is said unasked. Retries,
 //! breaker and bulkhead are the lease's; deadlines are the in-flight table's.
 
+pub mod addresses;
 mod ask;
 mod beside;
 mod client;
@@ -15,13 +16,17 @@ mod stream;
 mod supervisor;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
 use self::{core::Core, fault::Fault};
-use super::{Housekeeping, LinkParts, LinkStatus, Outgoing, Sent, State, spec::BackendSpec};
+use super::{
+    Housekeeping, LinkParts, LinkStatus, Outgoing, Sent, State,
+    spec::{BackendSpec, HttpSpec},
+};
 use crate::{answering::Events, denial::Failure, in_flight::Flight};
 
 /// The running link to one HTTP backend.
@@ -31,10 +36,9 @@ pub struct HttpLink {
 }
 
 impl HttpLink {
-    /// Begins to make the session; returns at once, in state `Starting`.
-    pub fn start(spec: Arc<BackendSpec>, parts: LinkParts) -> Self {
-        let core = Core::new(&spec, parts);
-        drop(spec);
+    /// Begins to make the session; returns at once, in state `Starting`. `http` is the spec's own.
+    pub fn start(spec: &BackendSpec, http: &HttpSpec, parts: LinkParts) -> Self {
+        let core = Core::new(spec, http, parts);
         core.spawn(supervisor::run(Arc::clone(&core)));
         Self { core }
     }

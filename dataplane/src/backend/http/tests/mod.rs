@@ -2,6 +2,7 @@
 
 mod calls;
 mod faults;
+mod secured;
 mod server;
 mod sessions;
 mod streams;
@@ -20,7 +21,7 @@ use serde_json::{Value, json};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::HttpLink;
+use super::{HttpLink, addresses::Allowed};
 use crate::{
     answering::{Event, Events},
     backend::{
@@ -68,12 +69,21 @@ impl Rig {
     }
 
     fn of(url: &str, max_response_bytes: usize) -> Self {
+        Self::secured(url, max_response_bytes, &super::tls::settings(None, None).unwrap())
+    }
+
+    fn secured(url: &str, max_response_bytes: usize, tls: &Arc<rustls::ClientConfig>) -> Self {
         let mut headers = http::HeaderMap::new();
         headers.insert("authorization", http::HeaderValue::from_static("Bearer configured"));
-        let http = HttpSpec { url: url.parse().unwrap(), headers };
+        let http = || HttpSpec {
+            url: url.parse().unwrap(),
+            headers: headers.clone(),
+            tls: Arc::clone(tls),
+            allowed: Allowed::default(),
+        };
         let spec = BackendSpec {
             name: "scripted".into(),
-            kind: Kind::Http(http),
+            kind: Kind::Http(http()),
             max_concurrency: 64,
             max_response_bytes,
             attempts: 1,
@@ -91,7 +101,7 @@ impl Rig {
             spawner: spawner(),
         };
         Self {
-            link: Arc::new(HttpLink::start(Arc::new(spec), parts)),
+            link: Arc::new(HttpLink::start(&spec, &http(), parts)),
             notes,
             in_flight: InFlight::new(),
             next: AtomicU64::new(1),
