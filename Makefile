@@ -4,7 +4,7 @@ CARGO ?= cargo
 CONFIG ?= deploy/examples/sentinel.toml
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: run test test-peers proof bench check
+.PHONY: run test test-peers conformance proof bench check
 
 run: ## both daemons and the example server; prints what to do next
 	$(CARGO) build --workspace
@@ -16,6 +16,10 @@ test: ## everything: installs what it needs, ends with real servers and clients
 test-peers: ## real MCP servers and SDK clients through the gateway
 	$(CARGO) build --workspace
 	CARGO="$(CARGO)" sh tests/peers/run.sh
+
+conformance: ## the official MCP suite, direct and through the gateway; writes docs/conformance.md
+	$(CARGO) build --workspace
+	sh tests/conformance/run.sh
 
 proof: ## the long version of the audit promise: 20 000 calls, daemons killed, Postgres away for 30 s
 	$(CARGO) build --workspace

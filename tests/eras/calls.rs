@@ -202,6 +202,23 @@ async fn a_modern_call_is_governed_like_any_other() {
 }
 
 #[tokio::test]
+async fn a_backends_error_never_makes_a_client_leave_its_era() {
+    let fleet = Fleet::start(Setup::example()).await;
+    let modern = fleet.modern_client("claude", "operator").await;
+    let legacy = fleet.client("claude", "operator").await;
+    for (how, told, status) in [("error", -32000, 200), ("lacks", -32021, 400), ("version", -32603, 200)] {
+        let reply = modern.call("example__misbehave", json!({ "how": how })).await;
+        let as_before = legacy.call("example__misbehave", json!({ "how": how })).await;
+
+        assert_eq!((reply.status, &reply.message["error"]["code"]), (status, &json!(told)), "{reply:?}");
+        assert_eq!(as_before.status, 200);
+        assert_eq!(reply.message["error"]["message"], as_before.message["error"]["message"]);
+    }
+    let own = legacy.call("example__misbehave", json!({ "how": "version" })).await;
+    assert_eq!(own.message["error"]["code"], -32022, "a legacy client gets what its server said");
+}
+
+#[tokio::test]
 async fn clients_of_both_eras_with_the_same_ids_each_get_their_own_answers() {
     let fleet = Fleet::start(Setup::one_plane().backend_with("example", "max_concurrency = 256")).await;
     let legacy = fleet.client("claude", "operator").await;

@@ -43,14 +43,16 @@ def toml(value):
 
 
 class Sentinel:
-    """`sentinelctl up` with `backends` (dicts of keys of [[backends]])."""
+    """`sentinelctl up` with `backends` (dicts of keys of [[backends]]); `auth` are the file's first lines, in which
+    PORT stands for MCP's."""
 
-    def __init__(self, programs, folder, backends, env):
-        self.programs, self.folder = programs, folder
+    def __init__(self, programs, folder, backends, env, auth=("[auth]",), flags=()):
+        self.programs, self.folder, self.token = programs, folder, None
+        self.is_open = 'mode = "none"' in auth
         os.makedirs(folder, exist_ok=True)
         self.data = os.path.join(folder, "data")
         file, self.port, self.ops = os.path.join(folder, "sentinel.toml"), free_port(), free_port()
-        lines = ["[auth]", "[roles.operator]", 'allow = ["*"]',
+        lines = [*(line.replace("PORT", str(self.port)) for line in auth), "[roles.operator]", 'allow = ["*"]',
                  "[rate_limit]", "default = { requests = 100000, per_secs = 60 }",
                  "per_client = { requests = 100000, per_secs = 60 }"]
         for backend in backends:
@@ -61,7 +63,7 @@ class Sentinel:
         self.log = open(os.path.join(folder, "sentinel.log"), "wb")
         self.process = subprocess.Popen(
             [self.program("sentinelctl"), "up", "--config", file, "--listen", f"127.0.0.1:{self.port}",
-             "--ops-listen", f"127.0.0.1:{self.ops}", "--controlplane-ops-listen", f"127.0.0.1:{free_port()}"],
+             "--ops-listen", f"127.0.0.1:{self.ops}", "--controlplane-ops-listen", f"127.0.0.1:{free_port()}", *flags],
             env=self.env, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         try:
             self.begin()
@@ -71,6 +73,8 @@ class Sentinel:
 
     def begin(self):
         until("the plane is ready", self.is_ready, 120)
+        if self.is_open:
+            return
         self.token = self.ctl("--output", "json", "token", "mint", "--client", "peers", "--role", "operator")["token"]
 
     def program(self, name):

@@ -16,14 +16,12 @@ const TYPE: &[u8] = b"\"resultType\":\"complete\"";
 const MORE_TYPE: &[u8] = b",\"resultType\":\"complete\"";
 
 /// Codes that mean something else in the modern era, or must not be sent in it, and what is sent in their place
-/// (`protocol.md` 1.3): resource not found; headers, capabilities, version; URL elicitation.
-const CODES: [(&[u8], &[u8]); 5] = [
-    (b"-32002", b"-32602"),
-    (b"-32020", b"-32603"),
-    (b"-32021", b"-32603"),
-    (b"-32022", b"-32603"),
-    (b"-32042", b"-32603"),
-];
+/// (`protocol.md` 1.3): resource not found; headers, version; URL elicitation.
+const CODES: [(&[u8], &[u8]); 4] =
+    [(b"-32002", b"-32602"), (b"-32020", b"-32603"), (b"-32022", b"-32603"), (b"-32042", b"-32603")];
+
+/// A server asks for a feature of the client that was not declared to it: true in either era.
+const LACKS_CAPABILITY: &[u8] = b"-32021";
 
 /// The member of the message that we are in.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -81,6 +79,7 @@ pub struct Rewrite {
     /// What the key before the colon asks for.
     wanted: Held,
     held: Held,
+    lacks_capability: bool,
 }
 
 /// Answers are nobody's business.
@@ -102,6 +101,7 @@ impl Default for Rewrite {
             inside: None,
             wanted: Held::Nothing,
             held: Held::Nothing,
+            lacks_capability: false,
         }
     }
 }
@@ -167,6 +167,11 @@ impl Rewrite {
         if self.held == Held::Nothing {
             out.push(chunk.slice(from..));
         }
+    }
+
+    /// It was an error that names a capability which the client did not declare.
+    pub fn lacks_capability(&self) -> bool {
+        self.lacks_capability
     }
 
     /// Within a string: as far as it goes in `rest`.
@@ -258,7 +263,9 @@ impl Rewrite {
             Held::Nothing => {}
             Held::Type => out.push(Bytes::from_static(COMPLETE)),
             Held::Code => {
-                let other = CODES.iter().find(|(code, _)| *code == self.token.trim_ascii_end());
+                let code = self.token.trim_ascii_end();
+                self.lacks_capability = code == LACKS_CAPABILITY;
+                let other = CODES.iter().find(|(known, _)| *known == code);
                 out.push(
                     other.map_or_else(|| Bytes::copy_from_slice(&self.token), |(_, other)| Bytes::from_static(other)),
                 );
@@ -336,6 +343,7 @@ mod tests {
             ("-32022", "-32603"),
             ("-32042", "-32603"),
             ("-32602", "-32602"),
+            ("-32021", "-32021"),
             ("7.5e3", "7.5e3"),
             ("\"-32022\"", "\"-32022\""),
             ("{\"a\":[1,2]}", "{\"a\":[1,2]}"),

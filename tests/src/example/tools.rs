@@ -81,7 +81,7 @@ pub(super) fn list(server: &Server) -> String {
     if server.misbehaves {
         tools.push(tool(
             "misbehave",
-            "Breaks the protocol: rubbish, twice, wrong_id, silent, error, no_result.",
+            "Breaks the protocol: rubbish, twice, wrong_id, silent, error, lacks, version, no_result.",
             json!({ "how": { "type": "string" } }),
             &["how"],
         ));
@@ -200,6 +200,8 @@ async fn misbehave(call: &Call, how: &str, out: &mpsc::Sender<String>) {
     let good = answer(&call.id, &text_result("as asked", false));
     let messages = match how {
         "error" => vec![fault(&call.id, -32000, "the backend's own error")],
+        "lacks" => vec![fault(&call.id, -32021, "sampling is needed")],
+        "version" => vec![fault(&call.id, -32022, "no such revision")],
         "no_result" => vec![format!(r#"{{"jsonrpc":"2.0","id":{}}}"#, call.id)],
         "rubbish" => vec![r#"{"jsonrpc":"2.0","id":"#.to_owned()],
         "silent" => {

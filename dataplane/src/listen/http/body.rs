@@ -65,8 +65,8 @@ impl Drop for Outlive {
 /// The first word of a running call decides how it is framed.
 #[derive(Debug)]
 pub enum First {
-    /// It ended without another word: its answer as the client gets it, if it gets one.
-    Last(Final, Option<Bytes>),
+    /// It ended without another word: its answer as the client gets it, if it gets one, and what put it so.
+    Last(Final, Option<Bytes>, Option<Voice>),
     /// A part of a big answer came: JSON, streamed on.
     Json(AnswerBody),
     /// It speaks before its answer, or was quiet for long: an event stream.
@@ -111,7 +111,7 @@ pub async fn first(answering: Answering, hang_up: HangUp) -> First {
                 Some(voice) => voice.last(&last),
                 None => last.bytes().cloned(),
             };
-            return First::Last(last, bytes);
+            return First::Last(last, bytes, voice);
         }
     };
     let mut body = AnswerBody {
@@ -147,7 +147,7 @@ enum Framing {
 pub async fn whole(answering: Answering, tracker: &TaskTracker) -> Option<Bytes> {
     let mut joined = BytesMut::new();
     let mut answer = match first(answering, HangUp::Outlives(tracker.clone())).await {
-        First::Last(_, bytes) => return bytes,
+        First::Last(_, bytes, _) => return bytes,
         First::Json(body) => body,
         First::Stream(mut body) => {
             body.out.clear();

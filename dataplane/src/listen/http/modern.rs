@@ -124,8 +124,11 @@ pub(super) async fn serve(
         modern::Reply::Now(bytes, Some(denial)) => refused(id, bytes, &denial),
         modern::Reply::Listening(notes) => stream(id, Reply::Notes(notes)),
         modern::Reply::Running(answering, voice) => match first(answering, HangUp::Cancels(voice)).await {
-            First::Last(last, bytes) => match (bytes, last.refusal()) {
+            First::Last(last, bytes, voice) => match (bytes, last.refusal()) {
                 (Some(bytes), Some(denial)) => refused(id, bytes, denial),
+                (Some(bytes), None) if voice.is_some_and(|voice| voice.lacks_capability()) => {
+                    json(StatusCode::BAD_REQUEST, id, bytes)
+                }
                 (Some(bytes), None) => post::whole(id, bytes, None, accepts),
                 (None, _) => stream(id, Reply::Whole(None)),
             },

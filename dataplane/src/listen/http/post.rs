@@ -132,7 +132,7 @@ async fn one(
         message::Reply::Accepted => bare(StatusCode::ACCEPTED, id),
         message::Reply::Now(bytes, refusal) => whole(id, bytes, refusal.as_ref(), accepts),
         message::Reply::Running(answering) => match first(answering, HangUp::Outlives(plane.tracker.clone())).await {
-            First::Last(last, bytes) => match bytes {
+            First::Last(last, bytes, _) => match bytes {
                 Some(bytes) => whole(id, bytes, last.refusal(), accepts),
                 // Taken back by its client: no answer, and the stream ends.
                 None => respond(StatusCode::OK, id, Some("text/event-stream"), Reply::Whole(None)),

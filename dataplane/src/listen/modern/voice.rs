@@ -66,6 +66,11 @@ impl Voice {
         self.rewrite.push(part, out);
     }
 
+    /// The backend's answer says that the client did not declare what it needs: 400 over HTTP.
+    pub fn lacks_capability(&self) -> bool {
+        self.rewrite.lacks_capability()
+    }
+
     /// The answer, or the rest of it. None: the client gets none.
     pub fn last(&mut self, last: &Final) -> Option<Bytes> {
         let bytes = last.bytes()?;
