@@ -67,6 +67,9 @@ pub struct Serve {
     pub config: PathBuf,
     #[command(flatten)]
     pub data_dir: DataDir,
+    /// Leave changes of the file to `sentinelctl reload` and SIGHUP
+    #[arg(long, env = "SENTINEL_NO_WATCH", value_parser = clap::builder::BoolishValueParser::new())]
+    pub no_watch: bool,
     /// Answer gRPC on TCP too, for other machines (usually port 9300)
     #[arg(long, env = "SENTINEL_GRPC_LISTEN", value_name = "ADDR")]
     pub grpc_listen: Option<SocketAddr>,

@@ -76,7 +76,12 @@ impl Kills {
 
     /// The centre's own entry for this scope and name, lifts included.
     pub fn central(&self, scope: Scope, name: &str) -> Option<&KillEntry> {
-        self.entries.get(&Key { scope: scope.into(), name: name.to_owned(), origin: String::new() })
+        self.of_origin(scope, name, "")
+    }
+
+    /// That of one origin: a plane's id; empty for the centre.
+    pub fn of_origin(&self, scope: Scope, name: &str, origin: &str) -> Option<&KillEntry> {
+        self.entries.get(&Key { scope: scope.into(), name: name.to_owned(), origin: origin.to_owned() })
     }
 
     pub fn revocations(&self) -> impl Iterator<Item = &Revocation> {

@@ -93,7 +93,7 @@ impl KillSwitch {
     pub async fn set(&self, entry: KillEntry, lifts: u64, wait: Wait) -> Result<KillReply, Refusal> {
         let turn = self.0.turn.lock().await;
         if lifts != 0
-            && let Some(held) = self.see(|held| held.central(entry.scope(), &entry.name).cloned())
+            && let Some(held) = self.see(|held| held.of_origin(entry.scope(), &entry.name, &entry.origin).cloned())
             && held.epoch != lifts
         {
             return Err(overtaken(&held, lifts));

@@ -15,7 +15,8 @@ pub fn text(snapshot: &Snapshot, digest: &[u8]) -> String {
     serde_json::to_string_pretty(&whole).unwrap_or_default()
 }
 
-fn value(snapshot: &Snapshot) -> Value {
+/// Every field of the snapshot.
+pub fn value(snapshot: &Snapshot) -> Value {
     let Snapshot {
         format,
         gateway,
@@ -40,6 +41,7 @@ fn value(snapshot: &Snapshot) -> Value {
             "max_in_flight": g.max_in_flight,
             "drain_secs": g.drain_secs,
             "keepalive_secs": g.keepalive_secs,
+            "max_staleness_secs": g.max_staleness_secs,
         })),
         "auth": auth.as_ref().map(auth_value),
         "roles": roles.iter().map(role).collect::<Vec<_>>(),

@@ -16,7 +16,7 @@ use crate::core::Core;
 use crate::fleet::outbox::Outbox;
 use crate::fleet::{LinkId, Proof};
 use crate::guard::{self, Power, printable};
-use crate::kill_set::Kills;
+use crate::kill_set::{Kills, scope_word};
 use crate::refusal::Refusal;
 use crate::revisions::Current;
 use crate::secrets::sha256;
@@ -98,7 +98,7 @@ async fn greet(core: &Core, outbox: &Outbox, peer: &str, mut hello: Hello) -> Re
     if let Some(set) = &hello.kill_set {
         let news = core.kills.adopt(set, &hello.name).await.map_err(unavailable)?;
         if !news.entries.is_empty() || !news.revocations.is_empty() {
-            note_adoption(core, &hello.name, news.epoch, news.entries.len()).await;
+            note_adoption(core, &hello.name, &news).await;
         }
     }
     if let Some(current) = core.revisions.current() {
@@ -176,14 +176,20 @@ async fn prove(core: &Core, hello: &Hello) -> Result<(), Status> {
     }
 }
 
-async fn note_adoption(core: &Core, plane: &str, epoch: u64, entries: usize) {
+async fn note_adoption(core: &Core, plane: &str, news: &KillSet) {
+    let local = news.entries.iter().filter(|entry| !entry.origin.is_empty()).map(|entry| {
+        let verb = if entry.on { "kill" } else { "lift" };
+        format!("{verb} {} {} by {} ({})", scope_word(entry.scope()), entry.name, entry.by, entry.reason)
+    });
+    let local: Vec<String> = local.collect();
+    let local = if local.is_empty() { String::new() } else { format!("; on the plane itself: {}", local.join(", ")) };
     let action = crate::store::actions::NewAction {
         at_unix_ms: core.clock.unix_ms(),
         user: "sentinel-controlplane".to_owned(),
         host: String::new(),
         verb: "epoch.adopt".to_owned(),
         target: format!("plane {plane}"),
-        reason: format!("{entries} entries, epoch {epoch}"),
+        reason: printable(&format!("{} entries, epoch {}{local}", news.entries.len(), news.epoch), 2048),
     };
     if let Ok(store) = core.keeper.store()
         && let Ok(id) = store.begin_action(&action).await
@@ -232,8 +238,13 @@ async fn report(core: &Core, link: &LinkId, mut said: Report) {
         return;
     }
     let set = KillSet { entries, ..KillSet::default() };
-    if let Err(why) = core.kills.adopt(&set, &link.plane).await {
-        tracing::debug!(plane = link.plane, %why, "names that a plane found for kill switches wait");
+    match core.kills.adopt(&set, &link.plane).await {
+        // Thrown or lifted on the plane itself: an operator did something there.
+        Ok(news) if news.entries.iter().any(|entry| !entry.origin.is_empty()) => {
+            note_adoption(core, &link.plane, &news).await;
+        }
+        Ok(_) => {}
+        Err(why) => tracing::debug!(plane = link.plane, %why, "what a plane knows of kill switches waits"),
     }
 }
 

@@ -6,7 +6,10 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, builder::BoolishValueParser};
 use secrecy::SecretString;
-use sentinel_dataplane::feed::endpoint::ControlPlane;
+use sentinel_dataplane::{
+    feed::endpoint::ControlPlane,
+    listen::attach::order::{Order, Target},
+};
 use thiserror::Error;
 
 use crate::logging::Format;
@@ -37,12 +40,59 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Connects one client's stdin and stdout to the running plane.
     Stdio(Stdio),
-    /// Stops a tool, a backend or everything on this plane alone (comes with a later version).
-    #[command(hide = true)]
-    Kill {
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        rest: Vec<String>,
-    },
+    /// Break-glass: stops a tool, a backend or everything on the plane that runs here, without a control plane.
+    #[command(subcommand)]
+    Kill(Kill),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Kill {
+    /// One tool, by the name under which it is listed
+    Tool(Named),
+    /// A backend with all its tools
+    Backend(Named),
+    /// Every call of everybody
+    All(KillCommon),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Named {
+    name: String,
+    /// Also a name that this plane does not know
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    common: KillCommon,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct KillCommon {
+    /// End it: what was stopped here goes on
+    #[arg(long)]
+    lift: bool,
+    /// Told to callers, and kept
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    reason: String,
+    #[command(flatten)]
+    pub(crate) home: DataDir,
+    /// The plane's socket [default: plane/plane.sock in the data directory]
+    #[arg(long, value_name = "SOCKET", env = "SENTINEL_ATTACH", hide_env_values = true)]
+    pub(crate) attach: Option<PathBuf>,
+    /// The outcome as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl Kill {
+    /// What the plane is told, and where it is.
+    pub(crate) fn order(self) -> (Order, KillCommon) {
+        let (scope, name, force, common) = match self {
+            Self::Tool(named) => (Target::Tool, named.name, named.force, named.common),
+            Self::Backend(named) => (Target::Backend, named.name, named.force, named.common),
+            Self::All(common) => (Target::All, String::new(), false, common),
+        };
+        (Order { scope, name, reason: common.reason.clone(), lift: common.lift, force }, common)
+    }
 }
 
 #[derive(Args, Debug)]

@@ -9,6 +9,7 @@ pub mod backend;
 pub mod call;
 pub mod catalogue;
 pub mod clock;
+pub mod contact;
 pub mod denial;
 pub mod disk;
 pub mod feed;

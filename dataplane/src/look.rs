@@ -75,6 +75,7 @@ impl Eyes {
         PlaneStatus {
             is_draining: life == Life::Draining,
             is_starting: life == Life::Starting,
+            is_stale: life == Life::Stale,
             revision: in_force.revision,
             digest: in_force.digest,
             applied_ms: in_force.applied_ms,

@@ -48,9 +48,7 @@ fn main() -> ExitCode {
         Command::Serve(flags) => start::serve(flags),
         Command::Stdio(flags) if flags.alone => refuse("stdio --alone comes later, with the operator's tools"),
         Command::Stdio(flags) => start::stdio(flags),
-        Command::Kill { rest: _ } => {
-            refuse("kill on the plane itself comes later, with the operator's tools; use `sentinelctl kill-switch`")
-        }
+        Command::Kill(flags) => start::kill(flags),
     }
 }
 

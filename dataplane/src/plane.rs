@@ -9,6 +9,7 @@ use crate::{
     audit::trail::Trail,
     backend::registry::Backends,
     clock::Clock,
+    contact::Contact,
     denial::NotReady,
     in_flight::InFlight,
     kill::gate::{Gate, Revoked},
@@ -37,6 +38,7 @@ pub struct Plane {
     pub clock: Clock,
     pub tracker: TaskTracker,
     pub life: watch::Sender<Life>,
+    pub contact: Arc<Contact>,
 }
 
 /// What the plane as a whole does with new work.
@@ -45,6 +47,8 @@ pub enum Life {
     /// Not all is read from disk, or the control plane has to be heard first.
     Starting,
     Serving,
+    /// The control plane has not been heard for longer than the configuration allows.
+    Stale,
     Draining,
 }
 
@@ -54,6 +58,7 @@ impl Plane {
         match *self.life.borrow() {
             Life::Starting => Some(NotReady::Starting),
             Life::Draining => Some(NotReady::Draining),
+            Life::Stale => Some(NotReady::Stale),
             Life::Serving => None,
         }
     }
@@ -61,6 +66,27 @@ impl Plane {
     /// Unix seconds, for what is about calendar time: tokens.
     pub fn now(&self) -> i64 {
         i64::try_from(self.clock.now_secs()).unwrap_or(i64::MAX)
+    }
+
+    /// Turns calls away while the control plane was not heard for longer than `most`, and takes them again after.
+    fn judge_contact(&self, most: Option<Duration>) {
+        let is_stale = most.is_some_and(|most| self.contact.missed_for().is_some_and(|missed| missed > most));
+        let turned = self.life.send_if_modified(|life| {
+            let next = match *life {
+                Life::Serving if is_stale => Life::Stale,
+                Life::Stale if !is_stale => Life::Serving,
+                Life::Starting | Life::Serving | Life::Stale | Life::Draining => return false,
+            };
+            *life = next;
+            true
+        });
+        match (turned, is_stale) {
+            (true, true) => {
+                tracing::error!("the control plane was not heard for max_staleness_secs: calls are refused")
+            }
+            (true, false) => tracing::info!("the control plane is heard again: calls are taken"),
+            (false, _) => {}
+        }
     }
 
     /// Deadlines, keep-alives and sweeps, until `stop`.
@@ -73,7 +99,9 @@ impl Plane {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => {
-                    let keepalive = self.views.load_full().map_or(Duration::from_secs(15), |view| view.policy.gateway.keepalive);
+                    let view = self.views.load_full();
+                    let keepalive = view.as_ref().map_or(Duration::from_secs(15), |view| view.policy.gateway.keepalive);
+                    self.judge_contact(view.as_ref().and_then(|view| view.policy.gateway.max_staleness));
                     self.in_flight.tick(keepalive);
                     self.feeds.tick(self.now(), keepalive);
                 }

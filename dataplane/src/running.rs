@@ -14,7 +14,10 @@ use sentinel_dataplane::{
     backend::spec::Kind,
     feed::{Feed, Operate},
     kill::{Kills, Memory},
-    listen::{attach, http::server},
+    listen::{
+        attach::{self, order::Orders},
+        http::server,
+    },
     ops::status::Look,
     plane::{Life, Plane},
     view::task::{InForce, ViewMessage},
@@ -45,6 +48,8 @@ pub(crate) struct Running {
     pub(crate) inbox: mpsc::Sender<ViewMessage>,
     pub(crate) look: Look,
     pub(crate) applied: watch::Receiver<InForce>,
+    /// Something changed that the control plane should hear.
+    pub(crate) changed: Arc<Notify>,
     pub(crate) stops: Stops,
     pub(crate) spines: Spines,
     /// Accept loops and connections.
@@ -97,7 +102,7 @@ impl Running {
     fn spawn_feed(&self, channel: Channel) -> anyhow::Result<watch::Receiver<bool>> {
         let ground = &self.ground;
         let (heard, is_heard) = watch::channel(false);
-        let changed = Arc::new(Notify::new());
+        let changed = Arc::clone(&self.changed);
         let plane = Arc::clone(&self.plane);
         let feed = Feed {
             channel,
@@ -112,6 +117,7 @@ impl Running {
             changed: Arc::clone(&changed),
             operate: Operate::new(move |command| operate(&plane, command)),
             heard,
+            contact: Arc::clone(&self.plane.contact),
             tracker: self.tracker.clone(),
         };
         let leave = self.stops.feed.clone();
@@ -231,7 +237,13 @@ impl Running {
         let attached = attach::bind(&socket).with_context(|| format!("the plane's socket {}", socket.display()))?;
         let (stop, spines) = (self.stops.listen.clone(), self.spines.clone().on(self.listeners.clone()));
         let spawner = self.ground.spawner.clone();
-        spines.spawn("attach", stop.clone(), attach::serve(Arc::clone(&self.plane), attached, spawner, stop.clone()));
+        let orders = Orders {
+            kills: Arc::clone(&self.kills),
+            origin: self.ground.identity.id.to_string(),
+            changed: Arc::clone(&self.changed),
+        };
+        let serving = attach::serve(Arc::clone(&self.plane), attached, spawner, orders, stop.clone());
+        spines.spawn("attach", stop.clone(), serving);
         let most = usize::try_from(self.ground.files.saturating_sub(RESERVED_FILES).clamp(64, 65_536)).unwrap_or(1024);
         let mcp = self.ground.mcp.take().context("the MCP listener is taken")?;
         tracing::info!(at = %self.ground.mcp_at, plane = %self.ground.identity.id, "serving MCP on /mcp");

@@ -12,11 +12,13 @@ use sentinel_dataplane::{
     },
     backend::{registry::Backends, stdio::spawner::Spawner},
     clock::Clock,
+    contact::Contact,
     feed::endpoint::{ControlPlane, TokenSource},
     identity::{Home, Identity},
     in_flight::InFlight,
     kill::Kills,
     listen::{
+        attach::order::{self, Outcome},
         feeds::Feeds,
         session::Sessions,
         stdio::{StdioArgs, Token},
@@ -68,6 +70,56 @@ pub(crate) fn stdio(flags: cli::Stdio) -> ExitCode {
             code
         }
         Err(fault) => refuse(&format!("no runtime: {fault}")),
+    }
+}
+
+/// `sentinel-dataplane kill`: the order goes to the plane that runs here.
+pub(crate) fn kill(flags: cli::Kill) -> ExitCode {
+    let (order, common) = flags.order();
+    let socket = common.attach.unwrap_or_else(|| common.home.path().join("plane/plane.sock"));
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(fault) => return refuse(&format!("no runtime: {fault}")),
+    };
+    let patient = async { tokio::time::timeout(Duration::from_secs(10), order::send(&socket, &order)).await };
+    match runtime.block_on(patient) {
+        Ok(Ok(outcome)) => tell(&outcome, common.json),
+        Ok(Err(fault)) => {
+            refuse(&format!(
+                "no order reached a data plane at {}: {fault}; name its socket with --attach",
+                socket.display()
+            ));
+            ExitCode::FAILURE
+        }
+        Err(_) => {
+            refuse(&format!("the data plane at {} did not answer in 10 s", socket.display()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// 0 done, 4 refused.
+fn tell(outcome: &Outcome, json: bool) -> ExitCode {
+    use std::io::Write as _;
+    let text = if json {
+        serde_json::to_string(outcome).unwrap_or_default()
+    } else if outcome.done {
+        format!(
+            "{}\nThe control plane hears of it as soon as it is there. From there: sentinelctl kill-switch … --lift --origin {}",
+            outcome.message, outcome.origin
+        )
+    } else {
+        outcome.message.clone()
+    };
+    let wrote = if json || outcome.done {
+        writeln!(std::io::stdout(), "{text}")
+    } else {
+        writeln!(std::io::stderr(), "sentinel-dataplane: {text}")
+    };
+    match (outcome.done, wrote) {
+        (true, Ok(())) => ExitCode::SUCCESS,
+        (true, Err(_)) => ExitCode::FAILURE,
+        (false, _) => ExitCode::from(4),
     }
 }
 
@@ -216,6 +268,7 @@ impl Ground {
             clock: clock.clone(),
             tracker: tracker.clone(),
             life: watch::Sender::new(Life::Starting),
+            contact: Arc::new(Contact::none_yet()),
         });
         let (in_force, applied) = watch::channel(InForce::default());
         let look = Eyes {
@@ -250,6 +303,7 @@ impl Ground {
             inbox,
             look,
             applied,
+            changed: Arc::default(),
             stops,
             spines,
             listeners: TaskTracker::new(),

@@ -122,7 +122,6 @@ impl Command {
     #[must_use]
     pub fn of_a_later_issue(&self) -> Option<&'static str> {
         match self {
-            Self::KillSwitch(verb) => verb.origin().map(|_| "kill-switch --origin"),
             Self::Config(verb) => verb.of_a_later_issue(),
             Self::Audit(verb) => verb.of_a_later_issue(),
             Self::Explain(_) => Some("explain"),
@@ -130,6 +129,7 @@ impl Command {
             | Self::Status(_)
             | Self::Connect(_)
             | Self::Doctor
+            | Self::KillSwitch(_)
             | Self::Reload(_)
             | Self::Token(_)
             | Self::Backend(_)
@@ -173,16 +173,8 @@ mod tests {
 
     #[test]
     fn every_command_of_a_later_issue_is_refused_by_name() {
-        let later = [
-            "kill-switch tool x --lift --origin p",
-            "config diff 1 2",
-            "config plan f",
-            "audit tail",
-            "audit export --x",
-            "audit verify",
-            "audit stats",
-            "explain 1 --client c",
-        ];
+        let later =
+            ["config plan f", "audit tail", "audit export --x", "audit verify", "audit stats", "explain 1 --client c"];
         for line in later {
             let cli = Cli::try_parse_from(std::iter::once("sentinelctl").chain(line.split(' '))).unwrap();
             assert!(cli.command.of_a_later_issue().is_some(), "{line}");

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 use sentinel_proto::v1::{
-    ConfigCheckReply, ConfigCheckRequest, ConfigHistoryRequest, ConfigShowRequest, Revision, RollbackRequest,
+    ConfigCheckReply, ConfigCheckRequest, ConfigDiffRequest, ConfigHistoryRequest, ConfigShowRequest, Revision,
+    RollbackRequest,
 };
 use serde_json::{Value, json};
 
@@ -14,7 +15,7 @@ use crate::clock;
 use crate::fault::Fault;
 use crate::locate::World;
 use crate::output::{Output, Rows, Tone, plain};
-use crate::{import, reload};
+use crate::{diff, import, reload};
 
 #[derive(Debug, Subcommand)]
 pub enum Verb {
@@ -45,8 +46,13 @@ pub enum Verb {
         #[arg(long)]
         allow_degraded: bool,
     },
-    #[command(hide = true)]
-    Diff(Rest),
+    /// What differs by meaning: keys, and the tools that roles gain and lose
+    Diff {
+        /// A revision's number, `current`, or a file
+        before: String,
+        /// Likewise
+        after: String,
+    },
     #[command(hide = true)]
     Plan(Rest),
     /// A client's list of MCP servers (mcpServers JSON) as a configuration of this gateway
@@ -57,6 +63,7 @@ pub enum Verb {
 #[derive(Debug)]
 pub enum Ask {
     Check(ConfigCheckRequest),
+    Diff(ConfigDiffRequest),
     Show(u64),
     History(u32),
     Rollback(RollbackRequest),
@@ -65,11 +72,13 @@ pub enum Ask {
 impl Verb {
     pub(crate) const fn of_a_later_issue(&self) -> Option<&'static str> {
         match self {
-            Self::Diff(_) => Some("config diff"),
             Self::Plan(_) => Some("config plan"),
-            Self::Check { .. } | Self::Import(_) | Self::Show { .. } | Self::History { .. } | Self::Rollback { .. } => {
-                None
-            }
+            Self::Check { .. }
+            | Self::Diff { .. }
+            | Self::Import(_)
+            | Self::Show { .. }
+            | Self::History { .. }
+            | Self::Rollback { .. } => None,
         }
     }
 
@@ -85,7 +94,10 @@ impl Verb {
             Self::Rollback { revision, skip_unresponsive, allow_degraded } => {
                 Ask::Rollback(RollbackRequest { actor: None, revision, skip_unresponsive, allow_degraded })
             }
-            Self::Diff(_) | Self::Plan(_) => return Err(Fault::later("config diff and plan", "operator")),
+            Self::Diff { before, after } => {
+                Ask::Diff(ConfigDiffRequest { before: Some(diff::side(&before)?), after: Some(diff::side(&after)?) })
+            }
+            Self::Plan(_) => return Err(Fault::later("config plan", "operator")),
             // Answered before: it asks nobody.
             Self::Import(_) => return Err(Fault::Usage("config import does not ask the control plane".to_owned())),
         })
@@ -99,6 +111,7 @@ pub async fn run(client: &mut Client, world: &World, ask: Ask, output: &mut Outp
             let reply = client.config_check(request).await.map_err(|status| Fault::of_status(&status))?.into_inner();
             checked(&reply, output)
         }
+        Ask::Diff(request) => Box::pin(diff::run(client, request, output)).await,
         Ask::Show(revision) => {
             let reply = client
                 .config_show(ConfigShowRequest { revision })

@@ -53,7 +53,8 @@ pub struct Common {
     /// Planes that are cut off do not count
     #[arg(long)]
     connected_only: bool,
-    #[arg(long, hide = true)]
+    /// The switch that this plane (its name or id) threw itself; goes with --lift
+    #[arg(long, value_name = "PLANE", requires = "lift")]
     origin: Option<String>,
 }
 
@@ -65,16 +66,6 @@ pub enum Ask {
 }
 
 impl Verb {
-    pub(crate) fn origin(&self) -> Option<&str> {
-        match self {
-            Self::Tool(named) | Self::Backend(named) | Self::Client(named) | Self::Role(named) => {
-                named.common.origin.as_deref()
-            }
-            Self::All(common) => common.origin.as_deref(),
-            Self::List => None,
-        }
-    }
-
     pub(crate) fn prepared(self) -> Ask {
         let (scope, named) = match self {
             Self::Tool(named) => (Scope::Tool, named),
@@ -84,9 +75,21 @@ impl Verb {
             Self::All(common) => (Scope::All, Named { name: String::new(), force: false, common }),
             Self::List => return Ask::List,
         };
-        let Named { name, force, common: Common { reason, lift, no_wait, connected_only, origin: _ } } = named;
+        let Named { name, force, common: Common { reason, lift, no_wait, connected_only, origin } } = named;
         let scope = scope.into();
-        Ask::Set(KillRequest { actor: None, scope, name, reason, lift, force, no_wait, connected_only, lifts: 0 })
+        let origin = origin.unwrap_or_default();
+        Ask::Set(KillRequest {
+            actor: None,
+            scope,
+            name,
+            reason,
+            lift,
+            force,
+            no_wait,
+            connected_only,
+            lifts: 0,
+            origin,
+        })
     }
 }
 
@@ -96,7 +99,8 @@ pub async fn run(client: &mut Client, world: &World, ask: Ask, output: &mut Outp
         Ask::Set(request) => {
             let mut request = KillRequest { actor: Some(world.actor()), ..request };
             let waited = !request.no_wait;
-            if request.lift {
+            // A plane's own has another counter, and nobody else throws it.
+            if request.lift && request.origin.is_empty() {
                 // Named, so that a switch that somebody throws at this very moment is not lifted with it.
                 let standing = list(client).await?;
                 let is_meant = |entry: &&KillEntry| {

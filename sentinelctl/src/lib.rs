@@ -16,6 +16,7 @@ mod clock;
 pub mod completion;
 pub mod config;
 pub mod connect;
+mod diff;
 pub mod doctor;
 pub mod env_file;
 pub mod fault;

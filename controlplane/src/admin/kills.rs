@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::status::in_force;
 use crate::core::{By, Core};
 use crate::fleet::Planes;
+use crate::fleet::plane::Plane;
 use crate::guard::printable;
 use crate::kill_set::{Kills, scope_word};
 use crate::killswitch::Wait;
@@ -28,6 +29,7 @@ pub(super) async fn kill(core: &Core, asked: KillRequest) -> Result<KillReply, R
     let by = By::claimed(asked.actor.as_ref());
     let scope = Scope::try_from(asked.scope).unwrap_or(Scope::Unspecified);
     check(scope, &asked.name)?;
+    let origin = origin(core, &asked)?;
     if scope == Scope::Tool && !asked.lift && core.fleet.tool(&asked.name).is_none() {
         core.fleet.all_reported(Instant::now() + super::FIRST_REPORT).await;
         let listed =
@@ -42,13 +44,14 @@ pub(super) async fn kill(core: &Core, asked: KillRequest) -> Result<KillReply, R
         reason: reason.clone(),
         by: by.word(),
         since_unix_ms: core.clock.unix_ms(),
+        origin: origin.clone(),
         ..KillEntry::default()
     };
     if scope == Scope::Tool {
         if let Some(tool) = core.fleet.tool(&asked.name) {
             entry.backend = tool.backend;
             entry.own = tool.own;
-        } else if let Some(held) = core.kills.see(|held| held.central(scope, &asked.name).cloned()) {
+        } else if let Some(held) = core.kills.see(|held| held.of_origin(scope, &asked.name, &origin).cloned()) {
             entry.backend = held.backend;
             entry.own = held.own;
         }
@@ -59,7 +62,7 @@ pub(super) async fn kill(core: &Core, asked: KillRequest) -> Result<KillReply, R
     let parts = core.clone();
     let deed = Box::pin(async move {
         if asked.lift {
-            liftable(&parts, scope, &asked.name, asked.force)?;
+            liftable(&parts, scope, &asked.name, &origin, asked.force)?;
         } else if !asked.force {
             exists(&parts, scope, &asked.name)?;
         }
@@ -70,6 +73,30 @@ pub(super) async fn kill(core: &Core, asked: KillRequest) -> Result<KillReply, R
         Ok(reply)
     });
     core.act(&by, verb, target, &reason, deed, told).await
+}
+
+/// The plane whose own switch is to be lifted: its id, by id or by a name that one alone has; empty for the centre's.
+fn origin(core: &Core, asked: &KillRequest) -> Result<String, Refusal> {
+    let named = asked.origin.as_str();
+    if named.is_empty() {
+        return Ok(String::new());
+    }
+    if !asked.lift {
+        return Err(Refusal::invalid("--origin goes with --lift: the centre throws no switch in a plane's name"));
+    }
+    let known = core.kills.see(|held| held.in_force().any(|entry| entry.origin == named));
+    let ids: Vec<String> = core.fleet.see(|all| {
+        let is_meant = |plane: &&Plane| plane.id == named || plane.name == named;
+        all.values().filter(is_meant).map(|plane| plane.id.clone()).collect()
+    });
+    match ids.as_slice() {
+        [id] => Ok(id.clone()),
+        [] if known => Ok(named.to_owned()), // a plane that is forgotten
+        [] => {
+            Err(Refusal::invalid(format!("no plane is named {named}; `sentinelctl plane list` shows which there are")))
+        }
+        _ => Err(Refusal::invalid(format!("more than one plane is named {named}; give its id"))),
+    }
 }
 
 /// What `audit_actions` keeps of it.
@@ -135,11 +162,16 @@ fn known(core: &Core, scope: Scope) -> BTreeSet<String> {
 }
 
 /// Errors: there is no central switch to lift; says where the one that holds stands.
-fn liftable(core: &Core, scope: Scope, name: &str, force: bool) -> Result<(), Refusal> {
-    if core.kills.see(|held| held.central(scope, name).is_some_and(|entry| entry.on)) {
+fn liftable(core: &Core, scope: Scope, name: &str, origin: &str, force: bool) -> Result<(), Refusal> {
+    if core.kills.see(|held| held.of_origin(scope, name, origin).is_some_and(|entry| entry.on)) {
         return Ok(());
     }
     let what = named(scope, name);
+    if !origin.is_empty() {
+        return Err(Refusal::state(format!(
+            "{what} is not killed on plane {origin} itself; `sentinelctl kill-switch list` shows each switch with its origin"
+        )));
+    }
     if let Some(place) = in_file(core, scope, name) {
         return Err(Refusal::state(format!(
             "{what} is killed by the file ({place}); take it out there and `sentinelctl reload`"
@@ -147,7 +179,7 @@ fn liftable(core: &Core, scope: Scope, name: &str, force: bool) -> Result<(), Re
     }
     if let Some(plane) = local(core, scope, name) {
         return Err(Refusal::state(format!(
-            "{what} was killed on plane {plane} itself; only a lift there undoes that (`sentinel-dataplane kill … --lift`)"
+            "{what} was killed on plane {plane} itself; lift that with --origin {plane} (or there: `sentinel-dataplane kill … --lift`)"
         )));
     }
     if force {

@@ -4,6 +4,7 @@
 
 mod audit;
 mod backends;
+mod comparing;
 mod configuration;
 mod kills;
 mod planes;
@@ -16,11 +17,12 @@ use std::time::Duration;
 use sentinel_proto::v1::admin_service_server::AdminService;
 use sentinel_proto::v1::{
     AuditListReply, AuditListRequest, BackendListReply, BackendListRequest, BackendRestartReply, BackendRestartRequest,
-    BackendStderrReply, BackendStderrRequest, ConfigCheckReply, ConfigCheckRequest, ConfigHistoryReply,
-    ConfigHistoryRequest, ConfigShowReply, ConfigShowRequest, KillListReply, KillListRequest, KillReply, KillRequest,
-    PlaneForgetReply, PlaneForgetRequest, PlaneListReply, PlaneListRequest, PublishReply, ReloadRequest,
-    RollbackRequest, StatusReply, StatusRequest, TokenListRevokedReply, TokenListRevokedRequest, TokenMintReply,
-    TokenMintRequest, TokenRevokeRequest, ToolListReply, ToolListRequest, ToolShowReply, ToolShowRequest,
+    BackendStderrReply, BackendStderrRequest, ConfigCheckReply, ConfigCheckRequest, ConfigDiffReply, ConfigDiffRequest,
+    ConfigHistoryReply, ConfigHistoryRequest, ConfigShowReply, ConfigShowRequest, KillListReply, KillListRequest,
+    KillReply, KillRequest, PlaneForgetReply, PlaneForgetRequest, PlaneListReply, PlaneListRequest, PublishReply,
+    ReloadRequest, RollbackRequest, StatusReply, StatusRequest, TokenListRevokedReply, TokenListRevokedRequest,
+    TokenMintReply, TokenMintRequest, TokenRevokeRequest, ToolListReply, ToolListRequest, ToolShowReply,
+    ToolShowRequest,
 };
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
@@ -84,6 +86,10 @@ impl AdminService for Admin {
         request: Request<ConfigHistoryRequest>,
     ) -> Result<Response<ConfigHistoryReply>, Status> {
         answer(configuration::history(&self.core, self.open(request)?.limit).await)
+    }
+
+    async fn config_diff(&self, request: Request<ConfigDiffRequest>) -> Result<Response<ConfigDiffReply>, Status> {
+        answer(Box::pin(comparing::compare(&self.core, self.open(request)?)).await)
     }
 
     async fn kill(&self, request: Request<KillRequest>) -> Result<Response<KillReply>, Status> {

@@ -103,19 +103,19 @@ fn limit(limits: &RateLimit, name: &str) -> (Option<Quota>, String) {
 }
 
 /// The patterns of one role, for display; planes decide for themselves.
-struct Shows {
+pub(super) struct Shows {
     name: String,
     allow: Vec<WildMatch>,
     deny: Vec<WildMatch>,
 }
 
 impl Shows {
-    fn of(role: &Role) -> Self {
+    pub(super) fn of(role: &Role) -> Self {
         let patterns = |all: &[String]| all.iter().map(|pattern| WildMatch::new(pattern)).collect();
         Self { name: role.name.clone(), allow: patterns(&role.allow), deny: patterns(&role.deny) }
     }
 
-    fn shows(&self, tool: &str) -> bool {
+    pub(super) fn shows(&self, tool: &str) -> bool {
         let fits = |patterns: &[WildMatch]| patterns.iter().any(|pattern| pattern.matches(tool));
         !fits(&self.deny) && fits(&self.allow)
     }

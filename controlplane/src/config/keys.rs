@@ -76,7 +76,7 @@ pub(super) static GATEWAY: Table = Table {
         here("max_in_flight"),
         here("drain_secs"),
         here("keepalive_secs"),
-        later("max_staleness_secs", "operator"),
+        here("max_staleness_secs"),
     ],
     habits: &[
         ("host", "is part of `listen` here, as in listen = \"127.0.0.1:9200\""),

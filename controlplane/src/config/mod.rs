@@ -5,6 +5,7 @@
 //! never resolves a `${VAR}`; that is the plane's work, on the machine where the value is used.
 
 mod compile;
+pub mod diff;
 mod keys;
 mod names;
 mod parse;

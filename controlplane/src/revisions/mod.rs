@@ -5,6 +5,7 @@
 mod again;
 mod file;
 mod start;
+pub mod watched;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -120,6 +121,20 @@ impl Revisions {
     /// What is to be said of the file.
     pub fn file(&self) -> FileState {
         self.now(|now| now.file.clone())
+    }
+
+    /// Whether a publish of the file by itself would do something: a digest of its own, or new problems. What was rolled
+    /// back from is left to an operator.
+    pub async fn file_differs(&self) -> bool {
+        match (file::read(&self.0.path, &self.0.built_in).await, self.current()) {
+            (Ok((_, loaded)), Some(current)) => {
+                let digest = loaded.digest;
+                current.revision.digest != digest && current.revision.away_from != Some(digest)
+                    || matches!(self.file(), FileState::Bad(_))
+            }
+            (Err(problems), _) => self.file() != FileState::Bad(problems),
+            (Ok(_), None) => true,
+        }
     }
 
     fn now<T>(&self, with: impl FnOnce(&mut Now) -> T) -> T {

@@ -130,7 +130,7 @@ pub async fn serve(flags: Serve, clock: Clock) -> Result<u8, Error> {
         store = core.keeper.word(),
         "control plane starts"
     );
-    tasks::run(&core, &signals, place);
+    tasks::run(&core, &signals, place, !flags.no_watch);
     let outcome = tasks::Outcome::default();
     tasks::begin(&core, outcome.clone());
     grpc::run(&core, unix, tcp, tls)?;

@@ -15,6 +15,7 @@ use crate::audit::retention;
 use crate::core::{By, Core};
 use crate::fleet::plane::{LEASE, Plane};
 use crate::refusal::Refusal;
+use crate::revisions::watched::FileWatch;
 use crate::revisions::{Start, sentence};
 use crate::store::Place;
 
@@ -48,8 +49,11 @@ impl Outcome {
     }
 }
 
-pub(super) fn run(core: &Core, signals: &Signals, place: Place) {
+pub(super) fn run(core: &Core, signals: &Signals, place: Place, watches: bool) {
     core.spine.run("signals", heed(core.clone(), signals.clone()));
+    if watches {
+        core.spine.run("file watch", watch_file(core.clone()));
+    }
     core.spine.run("store", keep(core.clone(), place));
     core.spine.run("housekeeping", housekeeping(core.clone()));
 }
@@ -64,19 +68,43 @@ async fn heed(core: Core, signals: Signals) {
             _ = interrupt.recv() => return stop(&core, "SIGINT"),
             _ = hangup.recv() => {
                 let core = core.clone();
-                core.spine.tracker().clone().spawn(async move {
-                    match admin::reload_by(&core, &By::program("SIGHUP"), ReloadRequest::default()).await {
-                        Ok(reply) => {
-                            tracing::info!(revision = reply.revision, "SIGHUP: {}", reply.note);
-                            for problem in &reply.problems {
-                                tracing::error!("{}", sentence(problem));
-                            }
-                        }
-                        Err(why) => tracing::error!("SIGHUP: {why}"),
-                    }
-                });
+                core.spine.tracker().clone().spawn(async move { publish(&core, "SIGHUP").await });
             }
         }
+    }
+}
+
+/// The file, for whoever asks without waiting for an answer: it stands in the log.
+async fn publish(core: &Core, why: &str) {
+    match admin::reload_by(core, &By::program(why), ReloadRequest::default()).await {
+        Ok(reply) => {
+            tracing::info!(revision = reply.revision, "{why}: {}", reply.note);
+            for problem in &reply.problems {
+                tracing::error!("{}", sentence(problem));
+            }
+        }
+        Err(refused) => tracing::error!("{why}: {refused}"),
+    }
+}
+
+/// Publishes the file whenever its content has changed and says something else than what is in force.
+async fn watch_file(core: Core) {
+    let stop = core.spine.stop().clone();
+    tokio::select! {
+        () = stop.cancelled() => return,
+        () = core.begun.cancelled() => {}
+    }
+    let mut watch = FileWatch::begin(core.revisions.path()).await;
+    // What was written between the start's look and now.
+    let mut news = core.revisions.file_differs().await;
+    loop {
+        if news {
+            publish(&core, "file watch").await;
+        }
+        if watch.changed(&stop).await.is_none() {
+            return;
+        }
+        news = core.revisions.file_differs().await;
     }
 }
 

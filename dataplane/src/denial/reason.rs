@@ -43,6 +43,8 @@ pub enum NotReady {
     Draining,
     NoPlane,
     NoSnapshot,
+    /// Without news of the control plane for longer than `max_staleness_secs`.
+    Stale,
     Starting,
 }
 
@@ -52,6 +54,7 @@ impl NotReady {
             Self::Draining => "draining",
             Self::NoPlane => "no_plane",
             Self::NoSnapshot => "no_snapshot",
+            Self::Stale => "stale",
             Self::Starting => "starting",
         }
     }

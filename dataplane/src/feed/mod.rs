@@ -27,6 +27,7 @@ use tonic::{Request, transport::Channel};
 
 use self::{endpoint::TokenSource, session::Session};
 use crate::{
+    contact::Contact,
     identity::{Home, Identity},
     kill::Kills,
     ops::status::Look,
@@ -81,6 +82,7 @@ pub struct Feed {
     pub operate: Operate,
     /// Becomes true when the control plane's kill set is in force here.
     pub heard: watch::Sender<bool>,
+    pub contact: Arc<Contact>,
     pub tracker: TaskTracker,
 }
 
@@ -100,7 +102,9 @@ impl Feed {
         let mut said: Option<Instant> = None;
         loop {
             let began = Instant::now();
-            let why = match self.stream(&leave).await {
+            let ended = self.stream(&leave).await;
+            self.contact.lost();
+            let why = match ended {
                 Ended::Left => return,
                 Ended::Lost(_) if leave.is_cancelled() => return,
                 Ended::Lost(why) => why,

@@ -140,6 +140,7 @@ impl<'f> Session<'f> {
             return;
         }
         self.has_kill_set = true;
+        self.feed.contact.found();
         if let Err(fault) = self.feed.home.forget_goodbye() {
             tracing::warn!(%fault, "the next start will wait for the control plane without need");
         }

@@ -76,6 +76,7 @@ impl Rig {
             changed: Arc::default(),
             operate: Operate::new(|command| CommandDone { id: command.id, ok: true, ..CommandDone::default() }),
             heard,
+            contact: Arc::new(Contact::none_yet()),
             tracker: tracker.clone(),
         };
         tracker.spawn(feed.run(leave.clone()));

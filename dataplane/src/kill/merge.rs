@@ -107,6 +107,16 @@ impl Set {
         self.epoch
     }
 
+    /// The entry of this key, lifts included.
+    pub fn held(&self, scope: i32, name: &str, origin: &str) -> Option<&KillEntry> {
+        self.entries.get(&(scope, name.to_owned(), origin.to_owned()))
+    }
+
+    /// All entries of one origin, lifts included.
+    pub fn of_origin<'s>(&'s self, origin: &'s str) -> impl Iterator<Item = &'s KillEntry> {
+        self.entries.values().filter(move |entry| entry.origin == origin)
+    }
+
     /// Entries that stand (no lifts).
     pub fn standing(&self) -> impl Iterator<Item = &KillEntry> {
         self.entries.values().filter(|entry| entry.on)

@@ -4,6 +4,7 @@
 //! knows no stream: `feed.rs` brings the messages and carries the acks.
 
 pub mod gate;
+pub mod local;
 pub mod merge;
 pub mod store;
 
@@ -57,6 +58,8 @@ struct State {
     unsaved: bool,
     /// Exposed names of entries whose pair was found here, since this start.
     filled: BTreeSet<String>,
+    /// Whose origin we are: entries that were thrown on this plane itself.
+    local: Option<String>,
 }
 
 impl Kills {
@@ -102,12 +105,14 @@ impl Kills {
         self.state().set.to_message()
     }
 
-    /// The standing entries whose backend and own name were found here: the centre does not know them otherwise.
+    /// What a report brings: standing entries whose backend and own name were found here, and what was thrown or lifted
+    /// on this plane itself since its start. The centre does not know them otherwise.
     pub fn filled(&self) -> Vec<KillEntry> {
         let state = self.state();
         let is_filled =
             |entry: &&KillEntry| entry.scope == i32::from(Scope::Tool) && state.filled.contains(&entry.name);
-        state.set.standing().filter(is_filled).cloned().collect()
+        let local = state.local.iter().flat_map(|origin| state.set.of_origin(origin));
+        state.set.standing().filter(is_filled).chain(local).cloned().collect()
     }
 
     pub fn epoch(&self) -> u64 {

@@ -31,6 +31,8 @@ pub struct PlaneStatus {
     pub is_draining: bool,
     /// Calls answer `not_ready`: the control plane, which may know of kills that this plane does not, is waited for.
     pub is_starting: bool,
+    /// Calls answer `not_ready`: the control plane was not heard for `max_staleness_secs`.
+    pub is_stale: bool,
     /// 0: none.
     pub revision: u64,
     /// SHA-256 of the snapshot in force; empty for none.
@@ -59,6 +61,8 @@ impl PlaneStatus {
             Some("no_snapshot")
         } else if self.is_starting {
             Some("starting")
+        } else if self.is_stale {
+            Some("stale")
         } else if !self.backends.is_empty() && self.backends.iter().all(|backend| backend.state != "ready") {
             Some("no_backend")
         } else {

@@ -50,6 +50,8 @@ pub struct Gateway {
     pub max_in_flight: usize,
     pub drain: Duration,
     pub keepalive: Duration,
+    /// How long calls go on without news of the control plane; none: for ever.
+    pub max_staleness: Option<Duration>,
 }
 
 /// A token bucket's measure.
@@ -288,6 +290,8 @@ impl Policy {
                 max_in_flight: gateway.max_in_flight as usize,
                 drain: Duration::from_secs(gateway.drain_secs.into()),
                 keepalive: Duration::from_secs(gateway.keepalive_secs.max(1).into()),
+                max_staleness: (gateway.max_staleness_secs > 0)
+                    .then(|| Duration::from_secs(gateway.max_staleness_secs.into())),
             },
             default_role: auth.default_role.clone(),
             auth: auth.policy,

@@ -390,6 +390,9 @@ pub struct Gateway {
     pub drain_secs: u32,
     #[prost(uint32, tag = "7")]
     pub keepalive_secs: u32,
+    /// 0: calls never wait for news of the control plane
+    #[prost(uint32, tag = "8")]
+    pub max_staleness_secs: u32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Auth {
@@ -1608,6 +1611,67 @@ pub struct Revision {
     #[prost(bool, tag = "6")]
     pub current: bool,
 }
+/// One side of a comparison: a revision (0: the one in force), or the text of a file.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConfigSide {
+    #[prost(uint64, tag = "1")]
+    pub revision: u64,
+    #[prost(string, tag = "2")]
+    pub file: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub text: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConfigDiffRequest {
+    #[prost(message, optional, tag = "1")]
+    pub before: ::core::option::Option<ConfigSide>,
+    #[prost(message, optional, tag = "2")]
+    pub after: ::core::option::Option<ConfigSide>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ConfigDiffReply {
+    /// of a file; then nothing was compared
+    #[prost(message, repeated, tag = "1")]
+    pub problems: ::prost::alloc::vec::Vec<ConfigProblem>,
+    /// how each side is called
+    #[prost(string, tag = "2")]
+    pub before: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub after: ::prost::alloc::string::String,
+    /// that gain or lose a tool, by name
+    #[prost(message, repeated, tag = "4")]
+    pub roles: ::prost::alloc::vec::Vec<RoleDiff>,
+    /// every key that differs, by section
+    #[prost(message, repeated, tag = "5")]
+    pub changes: ::prost::alloc::vec::Vec<ConfigChange>,
+    /// what the catalogue cannot tell
+    #[prost(string, repeated, tag = "6")]
+    pub notes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RoleDiff {
+    #[prost(string, tag = "1")]
+    pub role: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "2")]
+    pub gains: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "3")]
+    pub loses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, tag = "4")]
+    pub state: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConfigChange {
+    #[prost(string, tag = "1")]
+    pub section: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub key: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub before: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub after: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub kind: ::prost::alloc::string::String,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct KillRequest {
     #[prost(message, optional, tag = "1")]
@@ -1630,6 +1694,9 @@ pub struct KillRequest {
     /// epoch of the entry to lift; refused when a newer one stands. 0: whichever
     #[prost(uint64, tag = "9")]
     pub lifts: u64,
+    /// lift: of the entry that this plane (id, or a name that one alone has) threw itself
+    #[prost(string, tag = "10")]
+    pub origin: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct KillReply {
@@ -2133,6 +2200,30 @@ pub mod admin_service_client {
                 .insert(GrpcMethod::new("sentinel.v1.AdminService", "ConfigHistory"));
             self.inner.unary(req, path, codec).await
         }
+        pub async fn config_diff(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ConfigDiffRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ConfigDiffReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sentinel.v1.AdminService/ConfigDiff",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("sentinel.v1.AdminService", "ConfigDiff"));
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn kill(
             &mut self,
             request: impl tonic::IntoRequest<super::KillRequest>,
@@ -2466,6 +2557,10 @@ pub mod admin_service_server {
             tonic::Response<super::ConfigHistoryReply>,
             tonic::Status,
         >;
+        async fn config_diff(
+            &self,
+            request: tonic::Request<super::ConfigDiffRequest>,
+        ) -> std::result::Result<tonic::Response<super::ConfigDiffReply>, tonic::Status>;
         async fn kill(
             &self,
             request: tonic::Request<super::KillRequest>,
@@ -2865,6 +2960,51 @@ pub mod admin_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ConfigHistorySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/sentinel.v1.AdminService/ConfigDiff" => {
+                    #[allow(non_camel_case_types)]
+                    struct ConfigDiffSvc<T: AdminService>(pub Arc<T>);
+                    impl<
+                        T: AdminService,
+                    > tonic::server::UnaryService<super::ConfigDiffRequest>
+                    for ConfigDiffSvc<T> {
+                        type Response = super::ConfigDiffReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ConfigDiffRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AdminService>::config_diff(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ConfigDiffSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -131,6 +131,12 @@ impl Setup {
         self
     }
 
+    /// The control plane watches its file.
+    #[must_use]
+    pub fn watched(self) -> Self {
+        self.env("SENTINEL_NO_WATCH", "false")
+    }
+
     #[must_use]
     pub fn postgres(mut self, url: &str) -> Self {
         self.database_url = Some(url.into());

@@ -24,6 +24,7 @@ pub(super) fn gateway(mut section: Section<'_>, notes: &mut Notes<'_>) -> v1::Ga
         max_in_flight: section.or(notes, "max_in_flight", 1024, number(1..=65_536)),
         drain_secs: section.or(notes, "drain_secs", 20, number(0..=3600)),
         keepalive_secs: section.or(notes, "keepalive_secs", 15, number(1..=300)),
+        max_staleness_secs: section.or(notes, "max_staleness_secs", 0, number(0..=604_800)),
     };
     section.finish(notes);
     gateway

@@ -2,9 +2,10 @@
 //!
 //! The thin process on the other side (`stdio.rs`) sends a head line with its token, then passes lines on. A line that
 //! begins with `\u{1}` is from the thin process itself: a newer token. Expiry, revocation and kills are judged per
-//! request. End of input is a cancel of what runs.
+//! request. A connection whose first line begins so is an operator's order (`order.rs`). End of input is a cancel of what runs.
 
 mod client;
+pub mod order;
 
 use std::{collections::HashMap, io, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
 
@@ -18,7 +19,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::client::Session;
+use self::{client::Session, order::Orders};
 use crate::{backend::stdio::spawner::Spawner, in_flight::LegKey, metrics::Connection, plane::Plane};
 
 /// Lines that wait to be written to one client; a client that does not read so many holds its own calls up.
@@ -54,7 +55,13 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
 
 /// Serves until `stop`; then what runs is answered, and connections end. Refuses peers of another user, and children
 /// of our own backends.
-pub async fn serve(plane: Arc<Plane>, listener: UnixListener, spawner: Spawner, stop: CancellationToken) {
+pub async fn serve(
+    plane: Arc<Plane>,
+    listener: UnixListener,
+    spawner: Spawner,
+    orders: Orders,
+    stop: CancellationToken,
+) {
     let connections = TaskTracker::new();
     loop {
         let stream = tokio::select! {
@@ -72,10 +79,10 @@ pub async fn serve(plane: Arc<Plane>, listener: UnixListener, spawner: Spawner, 
             tracing::warn!("a process of another user, or of a backend, was refused at the plane's socket");
             continue;
         }
-        let (plane, stop) = (Arc::clone(&plane), stop.clone());
+        let (plane, orders, stop) = (Arc::clone(&plane), orders.clone(), stop.clone());
         connections.spawn(async move {
             let gauge = plane.metrics.connection(Connection::Attached);
-            if let Err(fault) = converse(&plane, stream, &stop).await {
+            if let Err(fault) = converse(&plane, stream, &orders, &stop).await {
                 tracing::debug!(%fault, "an attached client left");
             }
             drop(gauge);
@@ -90,12 +97,17 @@ fn is_ours(stream: &UnixStream, spawner: &Spawner) -> bool {
     peer.uid() == getuid().as_raw() && !peer.pid().is_some_and(|pid| spawner.owns(pid))
 }
 
-async fn converse(plane: &Arc<Plane>, stream: UnixStream, stop: &CancellationToken) -> io::Result<()> {
+async fn converse(plane: &Arc<Plane>, stream: UnixStream, orders: &Orders, stop: &CancellationToken) -> io::Result<()> {
     let (reading, mut writing) = stream.into_split();
     let mut reading = BufReader::with_capacity(16 * 1024, reading);
     let mut line = Vec::new();
     if !read_line(&mut reading, &mut line, LONGEST_HEAD).await? {
         return Ok(());
+    }
+    if let Some((&ASIDE, order)) = line.split_first() {
+        let mut answer = serde_json::to_vec(&order::obey(plane, orders, order).await)?;
+        answer.push(b'\n');
+        return writing.write_all(&answer).await;
     }
     let Ok(head) = serde_json::from_slice::<Head>(&line) else {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "its first line is no head"));
