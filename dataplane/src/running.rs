@@ -20,7 +20,10 @@ use sentinel_dataplane::{
     },
     ops::status::Look,
     plane::{Life, Plane},
-    view::task::{InForce, ViewMessage},
+    view::{
+        judge,
+        task::{InForce, ViewMessage},
+    },
 };
 use sentinel_proto::v1::{Command, CommandDone, command::What as Asked};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -346,6 +349,16 @@ fn operate(plane: &Plane, command: Command) -> CommandDone {
                 ..CommandDone::default()
             })
             .ok_or_else(|| refuse(format!("no tool {} is listed here", what.exposed)))
+        }
+        Some(Asked::Judge(what)) => {
+            let view = plane.views.load_full();
+            let judged = judge::judge(&what, view.as_deref()).map_err(refuse);
+            judged.map(|judged| CommandDone {
+                id,
+                ok: true,
+                lines: judged.iter().filter_map(|one| serde_json::to_string(one).ok()).collect(),
+                ..CommandDone::default()
+            })
         }
         None => Err(refuse("this plane does not know the command; update it".into())),
     };

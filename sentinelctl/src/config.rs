@@ -4,18 +4,17 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 use sentinel_proto::v1::{
-    ConfigCheckReply, ConfigCheckRequest, ConfigDiffRequest, ConfigHistoryRequest, ConfigShowRequest, Revision,
-    RollbackRequest,
+    ConfigCheckReply, ConfigCheckRequest, ConfigDiffRequest, ConfigHistoryRequest, ConfigPlanRequest,
+    ConfigShowRequest, Revision, RollbackRequest,
 };
 use serde_json::{Value, json};
 
-use crate::cli::Rest;
 use crate::client::Client;
 use crate::clock;
 use crate::fault::Fault;
 use crate::locate::World;
 use crate::output::{Output, Rows, Tone, plain};
-use crate::{diff, import, reload};
+use crate::{diff, import, plan, reload};
 
 #[derive(Debug, Subcommand)]
 pub enum Verb {
@@ -53,8 +52,14 @@ pub enum Verb {
         /// Likewise
         after: String,
     },
-    #[command(hide = true)]
-    Plan(Rest),
+    /// What a file would do: its problems, the difference to what runs, and past calls judged by it
+    Plan {
+        /// Usually sentinel.toml
+        file: PathBuf,
+        /// How many days of calls are judged again
+        #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=366))]
+        days: u32,
+    },
     /// A client's list of MCP servers (mcpServers JSON) as a configuration of this gateway
     Import(import::Args),
 }
@@ -64,24 +69,13 @@ pub enum Verb {
 pub enum Ask {
     Check(ConfigCheckRequest),
     Diff(ConfigDiffRequest),
+    Plan(ConfigPlanRequest),
     Show(u64),
     History(u32),
     Rollback(RollbackRequest),
 }
 
 impl Verb {
-    pub(crate) const fn of_a_later_issue(&self) -> Option<&'static str> {
-        match self {
-            Self::Plan(_) => Some("config plan"),
-            Self::Check { .. }
-            | Self::Diff { .. }
-            | Self::Import(_)
-            | Self::Show { .. }
-            | Self::History { .. }
-            | Self::Rollback { .. } => None,
-        }
-    }
-
     pub(crate) fn prepared(self) -> Result<Ask, Fault> {
         Ok(match self {
             Self::Check { file } => {
@@ -97,7 +91,11 @@ impl Verb {
             Self::Diff { before, after } => {
                 Ask::Diff(ConfigDiffRequest { before: Some(diff::side(&before)?), after: Some(diff::side(&after)?) })
             }
-            Self::Plan(_) => return Err(Fault::later("config plan", "operator")),
+            Self::Plan { file, days } => {
+                let text = std::fs::read_to_string(&file)
+                    .map_err(|error| Fault::Usage(format!("{}: {error}", file.display())))?;
+                Ask::Plan(ConfigPlanRequest { file: file.display().to_string(), text, days })
+            }
             // Answered before: it asks nobody.
             Self::Import(_) => return Err(Fault::Usage("config import does not ask the control plane".to_owned())),
         })
@@ -111,6 +109,7 @@ pub async fn run(client: &mut Client, world: &World, ask: Ask, output: &mut Outp
             let reply = client.config_check(request).await.map_err(|status| Fault::of_status(&status))?.into_inner();
             checked(&reply, output)
         }
+        Ask::Plan(request) => Box::pin(plan::run(client, request, output)).await,
         Ask::Diff(request) => Box::pin(diff::run(client, request, output)).await,
         Ask::Show(revision) => {
             let reply = client

@@ -42,7 +42,7 @@ pub(crate) async fn run(client: &mut Client, request: ConfigDiffRequest, output:
     Ok(())
 }
 
-fn show(reply: &ConfigDiffReply, output: &mut Output) {
+pub(crate) fn show(reply: &ConfigDiffReply, output: &mut Output) {
     if reply.changes.is_empty() && reply.roles.is_empty() {
         output.line(&format!("{} and {} are the same.", reply.before, reply.after));
         return;
@@ -85,7 +85,7 @@ fn listed(tools: &[String]) -> String {
     }
 }
 
-fn to_json(reply: &ConfigDiffReply) -> Value {
+pub(crate) fn to_json(reply: &ConfigDiffReply) -> Value {
     let role =
         |role: &RoleDiff| json!({ "role": role.role, "state": role.state, "gains": role.gains, "loses": role.loses });
     let change = |change: &ConfigChange| {

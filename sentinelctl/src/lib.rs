@@ -26,6 +26,7 @@ pub mod kill;
 pub mod locate;
 pub mod mcp;
 pub mod output;
+mod plan;
 pub mod plane;
 pub mod printable;
 pub mod reload;

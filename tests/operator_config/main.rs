@@ -6,5 +6,6 @@ mod connect;
 mod diff;
 mod doctor;
 mod import;
+mod plan;
 mod staleness;
 mod watching;

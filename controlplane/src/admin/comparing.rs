@@ -114,7 +114,7 @@ fn seen(snapshot: &Snapshot, role: &str, tools: &[CatalogueTool]) -> Option<BTre
 }
 
 /// How this configuration would expose a tool that is known; `None`: not at all.
-fn exposed(snapshot: &Snapshot, tool: &CatalogueTool) -> Option<String> {
+pub(super) fn exposed(snapshot: &Snapshot, tool: &CatalogueTool) -> Option<String> {
     let backend = snapshot.backends.iter().find(|backend| backend.name == tool.backend)?;
     if backend.hide.iter().any(|pattern| WildMatch::new(pattern).matches(&tool.own)) {
         return None;

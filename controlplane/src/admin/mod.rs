@@ -8,6 +8,7 @@ mod comparing;
 mod configuration;
 mod kills;
 mod planes;
+mod planning;
 mod status;
 mod tokens;
 mod tools;
@@ -18,11 +19,11 @@ use sentinel_proto::v1::admin_service_server::AdminService;
 use sentinel_proto::v1::{
     AuditListReply, AuditListRequest, BackendListReply, BackendListRequest, BackendRestartReply, BackendRestartRequest,
     BackendStderrReply, BackendStderrRequest, ConfigCheckReply, ConfigCheckRequest, ConfigDiffReply, ConfigDiffRequest,
-    ConfigHistoryReply, ConfigHistoryRequest, ConfigShowReply, ConfigShowRequest, KillListReply, KillListRequest,
-    KillReply, KillRequest, PlaneForgetReply, PlaneForgetRequest, PlaneListReply, PlaneListRequest, PublishReply,
-    ReloadRequest, RollbackRequest, StatusReply, StatusRequest, TokenListRevokedReply, TokenListRevokedRequest,
-    TokenMintReply, TokenMintRequest, TokenRevokeRequest, ToolListReply, ToolListRequest, ToolShowReply,
-    ToolShowRequest,
+    ConfigHistoryReply, ConfigHistoryRequest, ConfigPlanReply, ConfigPlanRequest, ConfigShowReply, ConfigShowRequest,
+    KillListReply, KillListRequest, KillReply, KillRequest, PlaneForgetReply, PlaneForgetRequest, PlaneListReply,
+    PlaneListRequest, PublishReply, ReloadRequest, RollbackRequest, StatusReply, StatusRequest, TokenListRevokedReply,
+    TokenListRevokedRequest, TokenMintReply, TokenMintRequest, TokenRevokeRequest, ToolListReply, ToolListRequest,
+    ToolShowReply, ToolShowRequest,
 };
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
@@ -90,6 +91,10 @@ impl AdminService for Admin {
 
     async fn config_diff(&self, request: Request<ConfigDiffRequest>) -> Result<Response<ConfigDiffReply>, Status> {
         answer(Box::pin(comparing::compare(&self.core, self.open(request)?)).await)
+    }
+
+    async fn config_plan(&self, request: Request<ConfigPlanRequest>) -> Result<Response<ConfigPlanReply>, Status> {
+        answer(Box::pin(planning::plan(&self.core, self.open(request)?)).await)
     }
 
     async fn kill(&self, request: Request<KillRequest>) -> Result<Response<KillReply>, Status> {

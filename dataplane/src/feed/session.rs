@@ -8,7 +8,7 @@ use sentinel_proto::{
     CAPABILITIES,
     v1::{
         Applied, Commit, Goodbye, KillApplied, KillSet, PlaneHears, PlaneProblem, PlaneSays, Prepare, Prepared, Report,
-        plane_hears::Hears, plane_says::Says,
+        command::What, plane_hears::Hears, plane_says::Says,
     },
 };
 use tokio::{
@@ -103,6 +103,13 @@ impl<'f> Session<'f> {
                 if let Ok(digest) = abort.digest.try_into() {
                     self.pending.push_back(ViewMessage::Abort { revision: abort.revision, digest });
                 }
+                Ok(())
+            }
+            // Builds a configuration: not on the stream's task, where kills would wait for it.
+            Hears::Command(command) if matches!(command.what, Some(What::Judge(_))) => {
+                let operate = self.feed.operate.clone();
+                let judged = self.feed.tracker.spawn_blocking(move || (operate.0)(command));
+                self.replies.push(Box::pin(async move { say(judged.await.unwrap_or_default()) }));
                 Ok(())
             }
             Hears::Command(command) => {

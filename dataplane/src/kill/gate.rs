@@ -74,7 +74,7 @@ impl Killed {
         self.any = true;
     }
 
-    fn caller(&self, principal: &Principal) -> Option<&Disabled> {
+    pub fn caller(&self, principal: &Principal) -> Option<&Disabled> {
         if let Some(all) = &self.all {
             return Some(all);
         }

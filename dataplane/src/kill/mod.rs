@@ -152,20 +152,7 @@ impl Kills {
     /// running calls were ended.
     pub fn set_file(&self, list: &KillList) -> usize {
         let mut state = self.state();
-        let named = |scope: Scope, names: &[String]| -> Vec<KillEntry> {
-            let entry = |name: &String| KillEntry {
-                scope: scope.into(),
-                name: name.clone(),
-                on: true,
-                reason: "listed in [kill_switch] of the configuration".into(),
-                ..KillEntry::default()
-            };
-            names.iter().map(entry).collect()
-        };
-        let mut file = named(Scope::Tool, &list.tools);
-        file.extend(named(Scope::Backend, &list.backends));
-        file.extend(named(Scope::Client, &list.clients));
-        file.extend(named(Scope::Role, &list.roles));
+        let mut file = entries_of(list);
         for entry in &mut file {
             // What stood there before keeps its age and the pair that was found for it.
             if let Some(held) = state.file.iter().find(|held| held.scope == entry.scope && held.name == entry.name) {
@@ -239,6 +226,25 @@ impl Kills {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The file's list as entries without an epoch.
+pub fn entries_of(list: &KillList) -> Vec<KillEntry> {
+    let named = |scope: Scope, names: &[String]| -> Vec<KillEntry> {
+        let entry = |name: &String| KillEntry {
+            scope: scope.into(),
+            name: name.clone(),
+            on: true,
+            reason: "listed in [kill_switch] of the configuration".into(),
+            ..KillEntry::default()
+        };
+        names.iter().map(entry).collect()
+    };
+    let mut file = named(Scope::Tool, &list.tools);
+    file.extend(named(Scope::Backend, &list.backends));
+    file.extend(named(Scope::Client, &list.clients));
+    file.extend(named(Scope::Role, &list.roles));
+    file
 }
 
 fn is_known(entry: &KillEntry) -> bool {

@@ -45,17 +45,7 @@ pub fn permit(call: Valid) -> Result<Ruled, Denial> {
         Access::Ruled(rules) => {
             let none = Value::Object(Map::new());
             let arguments = call.arguments().unwrap_or(&none);
-            let mut broken = None;
-            for mut rules in rules.by_role() {
-                match rules.find(|rule| !rule.schema.is_valid(arguments)) {
-                    None => {
-                        broken = None;
-                        break;
-                    }
-                    Some(rule) => broken = Some(Arc::clone(&rule.name)),
-                }
-            }
-            broken
+            rules.broken(arguments)
         }
     };
     match broken {

@@ -2,6 +2,7 @@
 //!
 //! Plain data: no lock that waits, no channel, no socket, no clock. The view's one task is the only publisher.
 
+pub mod judge;
 pub mod last_known_good;
 pub mod policy;
 pub mod resolve;

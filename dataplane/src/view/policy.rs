@@ -129,6 +129,15 @@ pub struct Rules<'p> {
 }
 
 impl<'p> Rules<'p> {
+    /// The rule that does not hold, of the last role that was tried; `None` where all rules of one role hold.
+    pub fn broken(&self, arguments: &serde_json::Value) -> Option<Arc<str>> {
+        let mut broken = None;
+        for mut rules in self.by_role() {
+            broken = Some(Arc::clone(&rules.find(|rule| !rule.schema.is_valid(arguments))?.name));
+        }
+        broken
+    }
+
     /// For each role that allows the tool, its rules that match it.
     pub fn by_role(&self) -> impl Iterator<Item = impl Iterator<Item = &'p Rule>> {
         let name = self.name;

@@ -238,16 +238,16 @@ pub struct Abort {
     #[prost(string, tag = "3")]
     pub reason: ::prost::alloc::string::String,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Command {
     #[prost(uint64, tag = "1")]
     pub id: u64,
-    #[prost(oneof = "command::What", tags = "2, 3, 4")]
+    #[prost(oneof = "command::What", tags = "2, 3, 4, 5")]
     pub what: ::core::option::Option<command::What>,
 }
 /// Nested message and enum types in `Command`.
 pub mod command {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum What {
         #[prost(message, tag = "2")]
         RestartBackend(super::RestartBackend),
@@ -255,6 +255,8 @@ pub mod command {
         ReadStderr(super::ReadStderr),
         #[prost(message, tag = "4")]
         ShowTool(super::ShowTool),
+        #[prost(message, tag = "5")]
+        Judge(super::Judge),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -266,6 +268,25 @@ pub struct RestartBackend {
 pub struct ReadStderr {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
+}
+/// Calls of the past, judged by another configuration. Lines: a Judgement each, in this order, as JSON {kind, rule}.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Judge {
+    #[prost(bytes = "vec", tag = "1")]
+    pub snapshot: ::prost::alloc::vec::Vec<u8>,
+    #[prost(message, repeated, tag = "2")]
+    pub asks: ::prost::alloc::vec::Vec<JudgeAsk>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct JudgeAsk {
+    #[prost(string, tag = "1")]
+    pub client: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "2")]
+    pub roles: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, tag = "3")]
+    pub tool: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub arguments: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ShowTool {
@@ -1649,6 +1670,73 @@ pub struct ConfigDiffReply {
     pub notes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConfigPlanRequest {
+    #[prost(string, tag = "1")]
+    pub file: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub text: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "3")]
+    pub days: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ConfigPlanReply {
+    /// of the file; then nothing was judged
+    #[prost(message, repeated, tag = "1")]
+    pub problems: ::prost::alloc::vec::Vec<ConfigProblem>,
+    #[prost(message, repeated, tag = "2")]
+    pub warnings: ::prost::alloc::vec::Vec<ConfigProblem>,
+    /// from what is in force
+    #[prost(message, optional, tag = "3")]
+    pub diff: ::core::option::Option<ConfigDiffReply>,
+    /// the plane's name
+    #[prost(string, tag = "4")]
+    pub judged_by: ::prost::alloc::string::String,
+    #[prost(int64, tag = "5")]
+    pub since_unix_ms: i64,
+    /// that were looked at
+    #[prost(uint64, tag = "6")]
+    pub rows: u64,
+    /// no calls, or refused for a reason of their moment (limits, readiness, arguments)
+    #[prost(uint64, tag = "7")]
+    pub skipped: u64,
+    #[prost(uint64, tag = "8")]
+    pub judged: u64,
+    /// a rule decides, and the arguments are not in the audit as they were sent
+    #[prost(uint64, tag = "9")]
+    pub unjudged: u64,
+    #[prost(uint64, tag = "10")]
+    pub newly_refused: u64,
+    #[prost(uint64, tag = "11")]
+    pub newly_allowed: u64,
+    /// most calls first; at most 500
+    #[prost(message, repeated, tag = "12")]
+    pub refused: ::prost::alloc::vec::Vec<PlanGroup>,
+    #[prost(message, repeated, tag = "13")]
+    pub allowed: ::prost::alloc::vec::Vec<PlanGroup>,
+    /// older rows of these days were not looked at
+    #[prost(bool, tag = "14")]
+    pub truncated: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PlanGroup {
+    #[prost(string, tag = "1")]
+    pub client: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "2")]
+    pub roles: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, tag = "3")]
+    pub tool: ::prost::alloc::string::String,
+    /// refused: as it would be; allowed: as it was
+    #[prost(string, tag = "4")]
+    pub kind: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub rule: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "6")]
+    pub calls: u64,
+    /// of one of them
+    #[prost(string, tag = "7")]
+    pub request_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RoleDiff {
     #[prost(string, tag = "1")]
     pub role: ::prost::alloc::string::String,
@@ -2224,6 +2312,30 @@ pub mod admin_service_client {
                 .insert(GrpcMethod::new("sentinel.v1.AdminService", "ConfigDiff"));
             self.inner.unary(req, path, codec).await
         }
+        pub async fn config_plan(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ConfigPlanRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ConfigPlanReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sentinel.v1.AdminService/ConfigPlan",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("sentinel.v1.AdminService", "ConfigPlan"));
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn kill(
             &mut self,
             request: impl tonic::IntoRequest<super::KillRequest>,
@@ -2561,6 +2673,10 @@ pub mod admin_service_server {
             &self,
             request: tonic::Request<super::ConfigDiffRequest>,
         ) -> std::result::Result<tonic::Response<super::ConfigDiffReply>, tonic::Status>;
+        async fn config_plan(
+            &self,
+            request: tonic::Request<super::ConfigPlanRequest>,
+        ) -> std::result::Result<tonic::Response<super::ConfigPlanReply>, tonic::Status>;
         async fn kill(
             &self,
             request: tonic::Request<super::KillRequest>,
@@ -3005,6 +3121,51 @@ pub mod admin_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ConfigDiffSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/sentinel.v1.AdminService/ConfigPlan" => {
+                    #[allow(non_camel_case_types)]
+                    struct ConfigPlanSvc<T: AdminService>(pub Arc<T>);
+                    impl<
+                        T: AdminService,
+                    > tonic::server::UnaryService<super::ConfigPlanRequest>
+                    for ConfigPlanSvc<T> {
+                        type Response = super::ConfigPlanReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ConfigPlanRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AdminService>::config_plan(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ConfigPlanSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

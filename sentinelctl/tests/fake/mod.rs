@@ -67,6 +67,7 @@ answers! {
     status: StatusRequest => StatusReply = |a| a.status.clone();
     reload: ReloadRequest => PublishReply = |a| a.publish.clone();
     rollback: RollbackRequest => PublishReply = |a| a.publish.clone();
+    config_plan: ConfigPlanRequest => ConfigPlanReply = |_| ConfigPlanReply::default();
     config_diff: ConfigDiffRequest => ConfigDiffReply = |_| ConfigDiffReply::default();
     config_check: ConfigCheckRequest => ConfigCheckReply = |a| a.check.clone();
     config_show: ConfigShowRequest => ConfigShowReply = |_| ConfigShowReply::default();
