@@ -65,7 +65,7 @@ pub struct Conversation {
     backend: Arc<str>,
     pub(super) waiting: Waiting,
     outbox: mpsc::Sender<Line>,
-    pub(super) queue: Arc<Queue>,
+    pub(super) queue: Queue,
     next: AtomicU64,
     /// Closes the process's stdin.
     pub(super) hush: CancellationToken,
@@ -101,7 +101,7 @@ impl Conversation {
             backend,
             waiting: Waiting::default(),
             outbox,
-            queue: Arc::default(),
+            queue: Queue::default(),
             next: AtomicU64::new(OWN_NUMBERS),
             hush: CancellationToken::new(),
             changed: Notify::new(),

@@ -96,12 +96,12 @@ pub(super) async fn run(supervisor: &Supervisor, process: Process, pipes: Pipes,
         counts: Arc::clone(&supervisor.shared.counts),
         limit: supervisor.spec.max_response_bytes,
     };
-    let (queue, hush) = (Arc::clone(&conversation.queue), conversation.hush.clone());
+    let writing = Arc::clone(&conversation);
     let ring = Arc::clone(&supervisor.shared.stderr);
     let tracker = &supervisor.parts.tracker;
     let mut tasks = Tasks {
         reader: tracker.spawn(reader::read(stdout, ears)),
-        writer: tracker.spawn(async move { writer::write(stdin, lines, &queue, hush).await }),
+        writer: tracker.spawn(async move { writer::write(stdin, lines, &writing).await }),
         stderr: tracker.spawn(async move { ring.read(stderr).await }),
     };
 

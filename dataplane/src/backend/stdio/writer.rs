@@ -9,9 +9,8 @@ use tokio::{
     sync::mpsc,
     time::timeout,
 };
-use tokio_util::sync::CancellationToken;
 
-use super::converse::{Line, Queue};
+use super::converse::{Conversation, Line, Queue};
 
 /// Lines are gathered up to here; a longer one is written by itself, without a copy.
 const GATHERED: usize = 64 << 10;
@@ -28,13 +27,13 @@ pub enum WriterEnd {
     Stalled,
 }
 
-/// Writes until `hush`, a closed pipe, or a write that stands still. Owns the pipe: it is closed when this returns.
+/// Writes until the conversation is hushed, a closed pipe, or a write that stands still. Owns the pipe: it is closed when this returns.
 pub async fn write(
     mut stdin: impl AsyncWrite + Unpin,
     mut lines: mpsc::Receiver<Line>,
-    queue: &Queue,
-    hush: CancellationToken,
+    conversation: &Conversation,
 ) -> WriterEnd {
+    let hush = &conversation.hush;
     let mut gathered = BytesMut::with_capacity(4 << 10);
     loop {
         let first = tokio::select! {
@@ -45,7 +44,12 @@ pub async fn write(
                 None => return WriterEnd::Hushed,
             },
         };
-        let (whole, beside) = gather(first, &mut lines, queue, &mut gathered);
+        // The runtime runs a task that was just woken before all others: without a step back each line would be a write
+        // of its own, and each write wakes the process (measured: 13 % more calls at c = 16 and 64 with it).
+        if conversation.waiting.calls() > 1 {
+            tokio::task::yield_now().await;
+        }
+        let (whole, beside) = gather(first, &mut lines, &conversation.queue, &mut gathered);
         let wrote = async {
             put(&mut stdin, whole).await?;
             match beside {
