@@ -40,11 +40,23 @@ pub enum Command {
         #[command(flatten)]
         data_dir: DataDir,
     },
+    /// Say by the exit code whether the control plane on this machine is well: 0 it is, 1 it is not
+    Health(Health),
     /// Bring the store to this version's schema, and end
     Migrate {
         #[command(flatten)]
         data_dir: DataDir,
     },
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct Health {
+    /// Its ops address [default: what SENTINEL_OPS_LISTEN says, else http://127.0.0.1:9301]
+    #[arg(long, env = "SENTINEL_OPS", value_name = "URL")]
+    pub ops: Option<String>,
+    /// Not only that it runs: that its store and its configuration are good. Shows SENTINEL_OPS_TOKEN, where it is set
+    #[arg(long, env = "SENTINEL_READY")]
+    pub ready: bool,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -100,8 +112,8 @@ mod tests {
     fn every_flag_has_its_environment_variable() {
         Cli::command().debug_assert();
         let command = Cli::command();
-        let serve = command.find_subcommand("serve").unwrap();
-        for flag in serve.get_arguments().chain(command.get_arguments()) {
+        let of = |name| command.find_subcommand(name).into_iter().flat_map(clap::Command::get_arguments);
+        for flag in of("serve").chain(of("health")).chain(command.get_arguments()) {
             let Some(long) = flag.get_long().filter(|long| !["help", "version"].contains(long)) else {
                 continue;
             };

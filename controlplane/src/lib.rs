@@ -10,6 +10,7 @@ pub mod config;
 pub mod core;
 pub mod fleet;
 pub mod guard;
+pub mod health;
 pub mod home;
 pub mod ingest;
 pub mod keeper;

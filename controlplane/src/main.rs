@@ -5,16 +5,19 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use sentinel_controlplane::cli::{Cli, Command};
+use sentinel_controlplane::cli::{Cli, Command, Health};
 use sentinel_controlplane::clock::Clock;
 use sentinel_controlplane::config::BuiltInKey;
 use sentinel_controlplane::home::Home;
 use sentinel_controlplane::revisions::{read_file, sentence};
 use sentinel_controlplane::signing::SigningKey;
-use sentinel_controlplane::{logs, serve, snapshot_json};
+use sentinel_controlplane::{health, logs, secrets, serve, snapshot_json};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Command::Health(flags) = &cli.command {
+        return well(flags);
+    }
     if let Err(why) = logs::start(&cli.log, cli.log_format) {
         return fail(2, &why);
     }
@@ -35,6 +38,24 @@ async fn run(command: Command) -> ExitCode {
         Command::Check { file } => check(&file).await,
         Command::Compile { file, data_dir } => compile(&file, &data_dir.path()).await,
         Command::Migrate { data_dir } => migrate(&data_dir.path(), &clock).await,
+        Command::Health(flags) => well(&flags),
+    }
+}
+
+/// `sentinel-controlplane health`: no runtime, no log.
+fn well(flags: &Health) -> ExitCode {
+    let token = match secrets::from_environment("SENTINEL_OPS_TOKEN") {
+        Ok(token) => token,
+        Err(why) => return fail(2, &why.to_string()),
+    };
+    let listens = std::env::var("SENTINEL_OPS_LISTEN").ok();
+    let at = match health::at(flags.ops.as_deref(), listens.as_deref()) {
+        Ok(at) => at,
+        Err(why) => return fail(2, &why.to_string()),
+    };
+    match health::ask(&at, flags.ready, token.as_ref()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(unwell) => fail(1, &unwell.to_string()),
     }
 }
 

@@ -60,31 +60,39 @@ fn refused(token: Option<&Fingerprint>, path: &str, headers: &HeaderMap) -> Opti
     ))
 }
 
+/// Everything that `unready` can say.
+pub const REASONS: [&str; 3] = ["config", "stopping", "store"];
+
+/// Why `/ready` says 503; none: it says 200.
+pub fn unready(core: &Core) -> Option<&'static str> {
+    if core.spine.stop().is_cancelled() {
+        Some("stopping")
+    } else if !core.keeper.is_there() || !core.begun.is_cancelled() {
+        Some("store")
+    } else if core.revisions.current().is_none() || matches!(core.revisions.file(), FileState::Bad(_)) {
+        Some("config")
+    } else {
+        None
+    }
+}
+
 async fn ready(State(ops): State<Ops>) -> Response {
     let core = &ops.core;
     let file = core.revisions.file();
     let current = core.revisions.current();
-    let reason = if core.spine.stop().is_cancelled() {
-        "stopping"
-    } else if !core.keeper.is_there() || !core.begun.is_cancelled() {
-        "store"
-    } else if current.is_none() || matches!(file, FileState::Bad(_)) {
-        "config"
-    } else {
-        ""
-    };
+    let reason = unready(core);
     let planes = core.fleet.states();
     let connected = planes.iter().filter(|plane| plane.state == "connected").count();
     let body = json!({
-        "ready": reason.is_empty(),
-        "reason": reason,
+        "ready": reason.is_none(),
+        "reason": reason.unwrap_or_default(),
         "store": core.keeper.word(),
         "config": file.word(),
         "revision": current.map_or(0, |current| current.revision.number),
         "epoch": core.kills.see(Kills::epoch),
         "planes": { "connected": connected, "known": planes.len() },
     });
-    let status = if reason.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if reason.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(body)).into_response()
 }
 

@@ -40,6 +40,8 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Connects one client's stdin and stdout to the running plane.
     Stdio(Stdio),
+    /// Says by its exit code whether the plane on this machine is well: 0 it is, 1 it is not.
+    Health(Health),
     /// Break-glass: stops a tool, a backend or everything on the plane that runs here, without a control plane.
     #[command(subcommand)]
     Kill(Kill),
@@ -141,6 +143,16 @@ pub(crate) struct Stdio {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct Health {
+    /// The plane's ops address [default: what SENTINEL_OPS_LISTEN says, else http://127.0.0.1:9201]
+    #[arg(long, value_name = "URL", env = "SENTINEL_OPS", hide_env_values = true)]
+    pub(crate) ops: Option<String>,
+    /// Not only that it runs: that it takes calls. Shows SENTINEL_OPS_TOKEN, where it is set.
+    #[arg(long, env = "SENTINEL_READY", hide_env_values = true, value_parser = BoolishValueParser::new())]
+    pub(crate) ready: bool,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct DataDir {
     /// Where state lives [default: $XDG_STATE_HOME/sentinel, as root /var/lib/sentinel]
     #[arg(long, value_name = "DIR", env = "SENTINEL_DATA_DIR", hide_env_values = true)]
@@ -193,7 +205,7 @@ mod tests {
     fn the_flags_are_consistent_and_each_names_its_variable() {
         let command = Cli::command();
         command.clone().debug_assert();
-        for name in ["serve", "stdio"] {
+        for name in ["serve", "stdio", "health"] {
             let found = command.find_subcommand(name).unwrap();
             for flag in found.get_arguments().filter(|flag| flag.get_long().is_some() && !flag.is_hide_set()) {
                 let expected = format!("SENTINEL_{}", flag.get_long().unwrap().replace('-', "_").to_uppercase());

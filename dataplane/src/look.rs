@@ -81,12 +81,14 @@ impl Eyes {
             applied_ms: in_force.applied_ms,
             source: in_force.source,
             kill_epoch: self.kills.epoch(),
+            kills: self.plane.gate.load_full().counts().map(|(scope, count)| (scope.as_str(), count)).to_vec(),
             backends,
             catalogue_digest: stamp
                 .map_or_else(Vec::new, |stamp| [stamp.revision.to_be_bytes(), stamp.generation.to_be_bytes()].concat()),
             audit_backlog: audit.backlog.records,
             audit_written: audit.written,
             audit_dropped: audit.dropped,
+            audit_stalls: audit.stalls,
             in_flight: u32::try_from(self.plane.in_flight.len()).unwrap_or(u32::MAX),
             warnings,
         }
@@ -153,7 +155,7 @@ fn listed(tool: &Tool, catalogue: &Catalogue) -> CatalogueTool {
 }
 
 /// At most `most` characters, none of which steers a terminal.
-fn printable(text: &str, most: usize) -> String {
+pub(crate) fn printable(text: &str, most: usize) -> String {
     let steers = |c: char| {
         c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };

@@ -6,6 +6,7 @@ mod cli;
 #[cfg(feature = "count-allocations")]
 mod counting;
 mod drain;
+mod health;
 mod listeners;
 mod logging;
 mod look;
@@ -49,13 +50,35 @@ fn main() -> ExitCode {
         Command::Stdio(flags) if flags.alone => refuse("stdio --alone comes later, with the operator's tools"),
         Command::Stdio(flags) => start::stdio(flags),
         Command::Kill(flags) => start::kill(flags),
+        Command::Health(flags) => well(&flags),
+    }
+}
+
+/// `sentinel-dataplane health`.
+fn well(flags: &cli::Health) -> ExitCode {
+    let variable = |name: &str| std::env::var(name).ok();
+    let token = match cli::secret("SENTINEL_OPS_TOKEN", variable) {
+        Ok(token) => token,
+        Err(fault) => return refuse(&fault.to_string()),
+    };
+    let at = match health::at(flags.ops.as_deref(), variable("SENTINEL_OPS_LISTEN").as_deref()) {
+        Ok(at) => at,
+        Err(fault) => return refuse(&fault.to_string()),
+    };
+    match health::ask(&at, flags.ready, token.as_ref()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(unwell) => tell(&unwell.to_string(), 1),
     }
 }
 
 /// One plain line on stderr, exit code 2.
 fn refuse(why: &str) -> ExitCode {
+    tell(why, USAGE)
+}
+
+fn tell(why: &str, code: u8) -> ExitCode {
     use std::io::Write as _;
     // Where stderr is gone the exit code has to do.
     writeln!(std::io::stderr(), "sentinel-dataplane: {why}").ok();
-    ExitCode::from(USAGE)
+    ExitCode::from(code)
 }

@@ -74,6 +74,17 @@ impl Killed {
         self.any = true;
     }
 
+    /// How many things are refused, by scope: for people who watch, not for a decision.
+    pub fn counts(&self) -> [(Scope, usize); 5] {
+        [
+            (Scope::All, usize::from(self.all.is_some())),
+            (Scope::Backend, self.backends.len()),
+            (Scope::Client, self.clients.len()),
+            (Scope::Role, self.roles.len()),
+            (Scope::Tool, self.tools.len()),
+        ]
+    }
+
     pub fn caller(&self, principal: &Principal) -> Option<&Disabled> {
         if let Some(all) = &self.all {
             return Some(all);

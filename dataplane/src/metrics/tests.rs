@@ -62,6 +62,51 @@ fn a_removed_backend_has_no_series_any_more() {
 }
 
 #[test]
+fn what_ready_says_and_what_is_killed_can_be_watched() {
+    let metrics = Metrics::new().unwrap();
+    let gone = BackendHealth { name: "n8n".into(), state: "gave_up".into(), ..BackendHealth::default() };
+    let mut status = PlaneStatus {
+        revision: 1,
+        backends: vec![gone],
+        kills: vec![("tool", 2), ("all", 0)],
+        in_flight: 7,
+        audit_stalls: 3,
+        ..PlaneStatus::default()
+    };
+    let text = rendered(&metrics, &status);
+    for line in [
+        r#"sentinel_not_ready{reason="no_backend"} 1"#,
+        r#"sentinel_not_ready{reason="draining"} 0"#,
+        r#"sentinel_backend_gave_up{backend="n8n"} 1"#,
+        r#"sentinel_kill_switches{scope="tool"} 2"#,
+        r#"sentinel_kill_switches{scope="all"} 0"#,
+        "sentinel_in_flight 7",
+        "sentinel_audit_append_stall_total 3",
+    ] {
+        assert!(text.contains(line), "{line} is missing in\n{text}");
+    }
+    status.backends.clear();
+    assert!(
+        !rendered(&metrics, &status).lines().any(|line| line.starts_with("sentinel_not_ready") && line.ends_with('1'))
+    );
+}
+
+#[test]
+fn every_reason_of_ready_is_in_the_closed_set() {
+    let applied = PlaneStatus { revision: 3, ..PlaneStatus::default() };
+    let down = BackendHealth { name: "n8n".into(), state: "down".into(), ..BackendHealth::default() };
+    for status in [
+        PlaneStatus::default(),
+        PlaneStatus { is_draining: true, ..applied.clone() },
+        PlaneStatus { is_starting: true, ..applied.clone() },
+        PlaneStatus { backends: vec![down], ..applied },
+    ] {
+        let reason = status.unready().unwrap();
+        assert!(PlaneStatus::REASONS.contains(&reason), "{reason}");
+    }
+}
+
+#[test]
 fn every_promised_family_is_there() {
     let metrics = Metrics::new().unwrap();
     metrics.shed(Shed::Origin);

@@ -41,18 +41,25 @@ pub struct PlaneStatus {
     pub applied_ms: i64,
     pub source: Source,
     pub kill_epoch: u64,
+    /// What is refused by kill switches now, by scope.
+    pub kills: Vec<(&'static str, usize)>,
     pub backends: Vec<BackendHealth>,
     /// Changes with the catalogue.
     pub catalogue_digest: Vec<u8>,
     pub audit_backlog: u64,
     pub audit_written: u64,
     pub audit_dropped: u64,
+    /// Appends to the spool that waited more than 10 ms.
+    pub audit_stalls: u64,
     pub in_flight: u32,
     /// Whole sentences for the operator.
     pub warnings: Vec<String>,
 }
 
 impl PlaneStatus {
+    /// Everything that `unready` can say.
+    pub const REASONS: [&'static str; 4] = ["draining", "no_backend", "no_snapshot", "starting"];
+
     /// Why the plane takes no calls, as `/ready` says it; none: it does.
     pub fn unready(&self) -> Option<&'static str> {
         if self.is_draining {
