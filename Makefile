@@ -4,7 +4,7 @@ CARGO ?= cargo
 CONFIG ?= deploy/examples/sentinel.toml
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: run test test-peers conformance proof bench check
+.PHONY: run test test-peers conformance dashboards-test proof bench check
 
 run: ## both daemons and the example server; prints what to do next
 	$(CARGO) build --workspace
@@ -20,6 +20,10 @@ test-peers: ## real MCP servers and SDK clients through the gateway
 conformance: ## the official MCP suite, direct and through the gateway; writes docs/conformance.md
 	$(CARGO) build --workspace
 	sh tests/conformance/run.sh
+
+dashboards-test: ## dashboard, rules and scrape configuration against running daemons and promtool
+	$(CARGO) build --workspace
+	TARGET="$(TARGET)" CARGO="$(CARGO)" sh tests/scripts/dashboards.sh
 
 proof: ## the long version of the audit promise: 20 000 calls, daemons killed, Postgres away for 30 s
 	$(CARGO) build --workspace

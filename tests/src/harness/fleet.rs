@@ -143,6 +143,12 @@ impl Fleet {
         ready(look(&format!("http://{}/ready", self.control_ops.address())).await)
     }
 
+    /// What the control plane's `/metrics` says; empty: it does not answer.
+    pub async fn control_plane_metrics(&self) -> String {
+        let answer = look(&format!("http://{}/metrics", self.control_ops.address())).await;
+        answer.map_or_else(String::new, |(_, text)| text)
+    }
+
     /// SIGKILL, and again on the same directory and ports.
     pub async fn kill_and_restart_control_plane(&mut self) {
         self.control_plane.kill().await;
