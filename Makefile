@@ -4,7 +4,7 @@ CARGO ?= cargo
 CONFIG ?= deploy/examples/sentinel.toml
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: run test test-peers conformance dashboards-test proof bench check
+.PHONY: run test test-peers conformance dashboards-test units-test compose-test deb proof bench check
 
 run: ## both daemons and the example server; prints what to do next
 	$(CARGO) build --workspace
@@ -24,6 +24,17 @@ conformance: ## the official MCP suite, direct and through the gateway; writes d
 dashboards-test: ## dashboard, rules and scrape configuration against running daemons and promtool
 	$(CARGO) build --workspace
 	TARGET="$(TARGET)" CARGO="$(CARGO)" sh tests/scripts/dashboards.sh
+
+units-test: ## the Debian package and its units, on a systemd of their own
+	$(CARGO) build --release --workspace
+	sh tests/systemd/run.sh
+
+compose-test: ## deploy/compose.yaml on a Docker engine; starts one if need be
+	CARGO="$(CARGO)" sh tests/compose/run.sh
+
+deb: ## the Debian package, in target/debian
+	$(CARGO) build --release -p sentinel-controlplane -p sentinel-dataplane -p sentinelctl
+	sh deploy/debian/build.sh $(TARGET)/release $(TARGET)/debian
 
 proof: ## the long version of the audit promise: 20 000 calls, daemons killed, Postgres away for 30 s
 	$(CARGO) build --workspace

@@ -1,0 +1,102 @@
+#!/bin/sh
+# `make compose-test`: deploy/compose.yaml on a real Docker engine. Takes the engine that is there; else installs Debian's
+# and starts it for the test alone. Takes the base images of a registry; where none can be pulled it makes stand-ins.
+#   COMPOSE_TEST_PROFILE=debug   programs of target/debug instead of target/release (stand-ins only)
+set -eu
+cd "$(dirname "$0")/../.."
+cargo=${CARGO:-cargo}
+target=${CARGO_TARGET_DIR:-target}
+profile=${COMPOSE_TEST_PROFILE:-release}
+work=$(mktemp -d /tmp/sentinel-compose.XXXXXX)
+engine=
+
+gone() {
+    echo "compose-test: no Docker engine can be had here: $1" >&2
+    exit 1
+}
+finish() {
+    if [ -n "$engine" ]; then
+        kill "$engine" 2>/dev/null || true
+        wait "$engine" 2>/dev/null || true
+        # Mounts of containers that were ended with the engine.
+        grep -o " $work/[^ ]*" /proc/mounts | sort -r | xargs -r umount -l 2>/dev/null || true
+    fi
+    rm -rf "$work" deploy/prebuilt
+}
+trap finish EXIT
+trap 'exit 1' INT TERM
+
+install() {
+    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 || gone "there is none, and installing one needs root and apt-get"
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+# ---- engine
+if ! docker info >/dev/null 2>&1; then
+    command -v dockerd >/dev/null 2>&1 || install docker.io iptables
+    export DOCKER_HOST="unix://$work/docker.sock"
+    for driver in overlay2 vfs; do
+        dockerd --data-root "$work/root" --exec-root "$work/exec" -H "$DOCKER_HOST" -p "$work/pid" \
+            --storage-driver "$driver" >"$work/dockerd.log" 2>&1 &
+        engine=$!
+        tries=0
+        until docker info >/dev/null 2>&1; do
+            tries=$((tries + 1))
+            if [ "$tries" -ge 60 ] || ! kill -0 "$engine" 2>/dev/null; then
+                kill "$engine" 2>/dev/null || true
+                wait "$engine" 2>/dev/null || true
+                engine=
+                break
+            fi
+            sleep 0.5
+        done
+        [ -z "$engine" ] || break
+    done
+    [ -n "$engine" ] || gone "dockerd does not start: $(grep -E 'level=(error|fatal)|failed' "$work/dockerd.log" | tail -n 1)"
+    echo "compose-test: started an engine with $driver"
+fi
+# BuildKit: a client of 23 or later needs the plugin buildx, Debian's has it built in.
+docker buildx version >/dev/null 2>&1 || ! [ -x /usr/bin/docker ] || export PATH="/usr/bin:$PATH"
+export DOCKER_BUILDKIT=1
+if docker compose version >/dev/null 2>&1; then
+    compose="docker compose"
+else
+    command -v docker-compose >/dev/null 2>&1 || install docker-compose
+    compose=docker-compose
+fi
+
+# ---- images
+stand_in() {
+    echo "compose-test: no registry answers; stand-ins from Debian's packages, programs from cargo build"
+    command -v debootstrap >/dev/null 2>&1 || install debootstrap
+    if ! docker image inspect sentinel-stand-in:debian >/dev/null 2>&1; then
+        apt-get update -qq 2>/dev/null || true
+        mirror=$(apt-get indextargets --format '$(LABEL) $(CODENAME) $(REPO_URI)' 'Created-By: Packages' |
+            awk '$1 == "Debian" && $2 == "bookworm" { print $3; exit }')
+        debootstrap --variant=minbase --include=ca-certificates bookworm "$work/base" "$mirror" >"$work/debootstrap.log"
+        tar -C "$work/base" -c . | docker import - sentinel-stand-in:debian >/dev/null
+    fi
+    docker build -q --network host -f tests/compose/postgres.Dockerfile -t sentinel-stand-in:postgres tests/compose >/dev/null
+    [ "$profile" = debug ] && flag= || flag=--release
+    # shellcheck disable=SC2086 # none or one
+    $cargo build $flag --locked --workspace --bins
+    mkdir -p deploy/prebuilt
+    for program in sentinel-controlplane sentinel-dataplane sentinelctl sentinel-example-server; do
+        strip -o "deploy/prebuilt/$program" "$target/$profile/$program"
+    done
+    export SENTINEL_BUILDER=sentinel-stand-in:debian SENTINEL_RUNTIME=sentinel-stand-in:debian
+    export SENTINEL_POSTGRES=sentinel-stand-in:postgres SENTINEL_PROGRAMS=prebuilt
+}
+if docker pull -q debian:bookworm-slim >/dev/null 2>&1; then
+    echo "compose-test: base images from the registry, programs built in the image"
+else
+    stand_in
+fi
+for part in controlplane dataplane; do
+    docker build -q -f deploy/Dockerfile --target "$part" -t "sentinel-$part" \
+        ${SENTINEL_BUILDER:+--build-arg "BUILDER=$SENTINEL_BUILDER"} ${SENTINEL_RUNTIME:+--build-arg "RUNTIME=$SENTINEL_RUNTIME"} \
+        --build-arg "PROGRAMS=${SENTINEL_PROGRAMS:-compiled}" . >/dev/null
+done
+
+COMPOSE="$compose" WORK="$work" python3 tests/compose/stack.py
