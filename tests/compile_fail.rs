@@ -108,7 +108,7 @@ fn no_proof_is_made_outside_its_stage() {
     );
     must_not_compile(
         "Visible",
-        "let visible = sentinel_dataplane::stages::visible::Visible { resolved: any(), tool: any() };",
+        "let visible = sentinel_dataplane::stages::visible::Visible { resolved: any(), target: any() };",
         "E0451",
     );
 }

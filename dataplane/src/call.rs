@@ -1,14 +1,22 @@
-//! What travels along the pipeline: who asks (`Caller`), what is asked (`Ask`, `Target`), under which id.
+//! What travels along the pipeline: who asks (`Caller`), what is asked (`Ask`), under which id.
 //!
 //! Nothing here decides; the stages do. Nothing here knows an era or a transport: `ClientLeg` is opaque to all
 //! but `listen/`.
 
-use std::{cell::RefCell, fmt, sync::Arc};
+use std::{borrow::Cow, cell::RefCell, fmt, sync::Arc};
 
 use bytes::Bytes;
 use uuid::{Builder, NoContext, Timestamp, Uuid};
 
-use crate::{listen::ClientLeg, view::View, wire::scan::Scanned};
+use crate::{
+    denial::Denial,
+    listen::ClientLeg,
+    view::View,
+    wire::{
+        Span, Text,
+        scan::{Reference, Referred, Scanned},
+    },
+};
 
 /// UUID v7, one a request; the same in the answer's `x-request-id`, the audit row and `data.requestId`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -120,14 +128,98 @@ impl Caller {
     }
 }
 
-/// Index into the Catalogue of the Caller's View.
+/// What a backend can offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ToolId(pub u32);
+pub enum Kind {
+    Tool,
+    Prompt,
+    Resource,
+    /// A resource template: policy judges it as a resource.
+    Template,
+}
 
-/// What a routed request is about. Prompts and resources join it in the protocol issue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Target {
-    Tool(ToolId),
+impl Kind {
+    pub const ALL: [Self; 4] = [Self::Tool, Self::Prompt, Self::Resource, Self::Template];
+
+    /// The method of its list.
+    pub const fn list_method(self) -> &'static str {
+        match self {
+            Self::Tool => "tools/list",
+            Self::Prompt => "prompts/list",
+            Self::Resource => "resources/list",
+            Self::Template => "resources/templates/list",
+        }
+    }
+
+    /// The kind that this method lists.
+    pub fn listed_by(method: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.list_method() == method)
+    }
+
+    /// The member of a list's result that holds the entries.
+    pub const fn entries(self) -> &'static str {
+        match self {
+            Self::Tool => "tools",
+            Self::Prompt => "prompts",
+            Self::Resource => "resources",
+            Self::Template => "resourceTemplates",
+        }
+    }
+}
+
+/// What a routed request asks for: closed, and the same in both eras.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    CallTool,
+    CompletePrompt,
+    /// An argument of a resource template.
+    CompleteResource,
+    GetPrompt,
+    ReadResource,
+}
+
+impl Ask {
+    /// The method of MCP, as it goes to a backend and into the record.
+    pub const fn method(self) -> &'static str {
+        match self {
+            Self::CallTool => "tools/call",
+            Self::CompletePrompt | Self::CompleteResource => "completion/complete",
+            Self::GetPrompt => "prompts/get",
+            Self::ReadResource => "resources/read",
+        }
+    }
+
+    /// What a request of this method asks, and the name or URI that it is about. None: it reaches no backend.
+    ///
+    /// Errors: `InvalidParams`, where nothing says what it is about.
+    pub fn read<'b>(method: &str, scanned: &Scanned, body: &'b [u8]) -> Option<Result<(Self, Cow<'b, str>), Denial>> {
+        let (ask, named, needs) = match method {
+            "tools/call" => (Self::CallTool, scanned.name, "tools/call needs params.name, a string"),
+            "prompts/get" => (Self::GetPrompt, scanned.name, "prompts/get needs params.name, a string"),
+            "resources/read" => (Self::ReadResource, scanned.uri, "resources/read needs params.uri, a string"),
+            "completion/complete" => {
+                let ask = match scanned.reference {
+                    Some(Reference { what: Referred::Resource, .. }) => Self::CompleteResource,
+                    Some(Reference { what: Referred::Prompt, .. }) | None => Self::CompletePrompt,
+                };
+                let needs =
+                    "completion/complete needs params.ref: {type: ref/prompt, name} or {type: ref/resource, uri}";
+                (ask, scanned.reference.map(|reference| reference.text), needs)
+            }
+            _ => return None,
+        };
+        let name = named.and_then(|named| named.text(body));
+        Some(name.map(|name| (ask, name)).ok_or_else(|| Denial::InvalidParams { what: needs.into() }))
+    }
+
+    /// What policy judges its name as.
+    pub const fn kind(self) -> Kind {
+        match self {
+            Self::CallTool => Kind::Tool,
+            Self::CompletePrompt | Self::GetPrompt => Kind::Prompt,
+            Self::CompleteResource | Self::ReadResource => Kind::Resource,
+        }
+    }
 }
 
 /// One incarnation of one backend definition: a changed definition is another.
@@ -139,7 +231,8 @@ pub struct Routed {
     pub id: RequestId,
     pub body: Bytes,
     pub scanned: Scanned,
-    /// The exposed name as asked, decoded.
+    pub ask: Ask,
+    /// The exposed name or the URI as asked, decoded.
     pub name: Arc<str>,
     pub traceparent: Option<Box<str>>,
     /// Monotonic: the one deadline of a call counts from here.
@@ -150,6 +243,15 @@ impl Routed {
     /// The client's id, byte for byte.
     pub fn client_id(&self) -> Bytes {
         self.scanned.id.map_or_else(Bytes::new, |id| self.body.slice(id.start as usize..id.end as usize))
+    }
+
+    /// The string token that names the target, where backends know it by another name. URIs are the same for all.
+    pub fn name_token(&self) -> Option<Span> {
+        match self.ask {
+            Ask::CallTool | Ask::GetPrompt => self.scanned.name.map(Text::token),
+            Ask::CompletePrompt => self.scanned.reference.map(|reference| reference.text.token()),
+            Ask::CompleteResource | Ask::ReadResource => None,
+        }
     }
 
     pub fn arguments(&self) -> Option<&[u8]> {
@@ -165,7 +267,11 @@ impl Routed {
 /// Says what is asked and nothing of the arguments.
 impl fmt::Debug for Routed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Routed").field("id", &self.id).field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Routed")
+            .field("id", &self.id)
+            .field("ask", &self.ask)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 

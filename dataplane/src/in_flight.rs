@@ -20,7 +20,7 @@ use tokio::{sync::Notify, time::Instant};
 use crate::{
     answering::{Event, Events},
     call::{BackendId, Caller, Principal},
-    catalogue::Tool,
+    catalogue::Target,
     denial::Disabled,
     stages::rules::Ruled,
 };
@@ -79,7 +79,7 @@ pub struct Running {
     /// Ours, unique in this process, never 0: the JSON-RPC id and the progress token towards the backend.
     number: u64,
     principal: Arc<Principal>,
-    tool: Arc<Tool>,
+    target: Arc<Target>,
     backend: BackendId,
     events: Events,
     progress: Option<Bytes>,
@@ -97,14 +97,14 @@ impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Running")
             .field("number", &self.number)
-            .field("tool", &self.tool.exposed)
+            .field("target", &self.target.exposed)
             .finish_non_exhaustive()
     }
 }
 
 impl Running {
-    pub fn tool(&self) -> &Tool {
-        &self.tool
+    pub fn target(&self) -> &Target {
+        &self.target
     }
 
     pub fn principal(&self) -> &Principal {
@@ -129,7 +129,7 @@ impl Running {
 #[derive(Debug)]
 pub struct Entry {
     pub principal: Arc<Principal>,
-    pub tool: Arc<Tool>,
+    pub target: Arc<Target>,
     pub backend: BackendId,
     pub events: Events,
     pub progress: Option<Bytes>,
@@ -144,17 +144,17 @@ pub struct Entry {
 impl Entry {
     /// The entry of a call that passed every stage.
     pub fn of(call: &Ruled, events: &Events) -> Self {
-        let tool = call.tool();
+        let target = call.target();
         Self {
             principal: Arc::clone(call.caller().principal()),
-            tool: Arc::clone(tool),
-            backend: tool.backend,
+            target: Arc::clone(target),
+            backend: target.backend,
             events: events.clone(),
             progress: call.call().progress_token(),
             arrived: call.call().arrived,
-            timeout: tool.timeout,
-            progress_renews: tool.progress_renews,
-            max_timeout: tool.max_timeout,
+            timeout: target.timeout,
+            progress_renews: target.progress_renews,
+            max_timeout: target.max_timeout,
             keepalive: call.caller().view().policy.gateway.keepalive,
         }
     }
@@ -194,7 +194,7 @@ impl InFlight {
         let running = Arc::new(Running {
             number: self.next.fetch_add(1, Relaxed),
             principal: entry.principal,
-            tool: entry.tool,
+            target: entry.target,
             backend: entry.backend,
             events: entry.events,
             progress: entry.progress,

@@ -4,7 +4,8 @@ use std::{collections::HashMap, sync::Arc};
 
 use sentinel_dataplane::{
     backend::{State, registry::Backend, spec::Kind},
-    catalogue::{Catalogue, Tool, schema::Check},
+    call,
+    catalogue::{Catalogue, Target, schema::Check},
     kill::Kills,
     ops::status::{Look, PlaneStatus},
     plane::{Life, Plane},
@@ -40,7 +41,7 @@ impl Eyes {
         let view = self.plane.views.load_full();
         let audit = self.plane.audit.spool.counters();
         let mut tools: HashMap<&str, u32> = HashMap::new();
-        for tool in view.iter().flat_map(|view| view.catalogue.tools()) {
+        for tool in view.iter().flat_map(|view| view.catalogue.all(call::Kind::Tool)) {
             *tools.entry(&tool.backend_name).or_default() += 1;
         }
         let live = self.plane.backends.all();
@@ -97,8 +98,9 @@ impl Eyes {
     fn catalogue(&self) -> v1::Catalogue {
         let Some(view) = self.plane.views.load_full() else { return v1::Catalogue::default() };
         let catalogue = &view.catalogue;
-        let mut tools: Vec<_> = catalogue.tools().iter().map(|tool| listed(tool, catalogue)).collect();
-        tools.extend(catalogue.refused().iter().map(|refused| CatalogueTool {
+        let mut tools: Vec<_> = catalogue.all(call::Kind::Tool).iter().map(|tool| listed(tool, catalogue)).collect();
+        let refused = catalogue.refused().iter().filter(|refused| refused.kind == call::Kind::Tool);
+        tools.extend(refused.map(|refused| CatalogueTool {
             exposed: refused.exposed.to_string(),
             backend: refused.backend.to_string(),
             own: refused.own.to_string(),
@@ -132,7 +134,7 @@ fn health(backend: &Backend, tools: u32) -> BackendHealth {
     }
 }
 
-fn listed(tool: &Tool, catalogue: &Catalogue) -> CatalogueTool {
+fn listed(tool: &Target, catalogue: &Catalogue) -> CatalogueTool {
     #[derive(serde::Deserialize)]
     struct Described {
         #[serde(default)]

@@ -22,7 +22,7 @@ use prometheus::{
 };
 
 pub use self::labels::{Connection, Shed, Stage};
-use crate::{catalogue::Tool, denial::Denial, ops::status::PlaneStatus};
+use crate::{catalogue::Target, denial::Denial, ops::status::PlaneStatus};
 
 /// Seconds: 10 µs to a minute.
 const BUCKETS: [f64; 20] = [
@@ -179,17 +179,17 @@ impl Metrics {
         self.unknown.ended("denied", Some(kind), Duration::ZERO);
     }
 
-    /// A routed request ended. `tool`: of the catalogue and shown to the caller, else none; `kind`: empty for none;
+    /// A routed request ended. `target`: of the catalogue and shown to the caller, else none; `kind`: empty for none;
     /// `at_backend`: from the first byte sent until now.
     pub fn called(
         &self,
-        tool: Option<&Tool>,
+        target: Option<&Target>,
         status: &str,
         kind: &'static str,
         took: Duration,
         at_backend: Option<Duration>,
     ) {
-        let handles = tool.map_or(&self.unknown, |tool| &tool.metrics);
+        let handles = target.map_or(&self.unknown, |target| &target.metrics);
         handles.ended(status, (!kind.is_empty()).then_some(kind), took);
         if let Some(at_backend) = at_backend {
             self.overhead.observe(took.saturating_sub(at_backend).as_secs_f64());

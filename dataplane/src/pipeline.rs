@@ -39,8 +39,8 @@ async fn pass(
     let call = resolve::target(call); // never refuses
     let call = visible::check(call)?; // not there and not shown: one answer
     recording.passed(Stage::Resolve);
-    recording.target(call.tool());
-    plane.gate.target(call.tool()).map_err(Denial::Disabled)?; // tool, backend: likewise an early word
+    recording.target(call.target());
+    plane.gate.target(call.target()).map_err(Denial::Disabled)?; // tool, backend: likewise an early word
     let call = limits::target::admit(call, &plane.buckets)?;
     recording.passed(Stage::Limits);
     let call = arguments::validate(call)?;
@@ -64,7 +64,7 @@ async fn dispatch(plane: &Plane, call: Ruled, recording: &mut Recording, events:
     recording.flies(&call);
     for attempt in 1.. {
         let lease = lease(&plane.backends, &call, &flight).await?;
-        if let Some(disabled) = plane.gate.judges(call.caller().principal(), call.tool()) {
+        if let Some(disabled) = plane.gate.judges(call.caller().principal(), call.target()) {
             return Err(Denial::Disabled(disabled).into()); // all five scopes; this is the one that binds
         }
         let may_repeat = attempt < lease.attempts();

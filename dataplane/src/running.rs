@@ -12,6 +12,7 @@ use secrecy::ExposeSecret as _;
 use sentinel_dataplane::{
     audit::ship::{self, Credentials},
     backend::spec::Kind,
+    call,
     feed::{Feed, Operate},
     kill::{Kills, Memory},
     listen::{
@@ -341,7 +342,7 @@ fn operate(plane: &Plane, command: Command) -> CommandDone {
         }),
         Some(Asked::ShowTool(what)) => {
             let view = plane.views.load_full();
-            let tool = view.as_ref().and_then(|view| view.catalogue.tool(view.catalogue.find(&what.exposed)?).cloned());
+            let tool = view.as_ref().and_then(|view| view.catalogue.find(call::Kind::Tool, &what.exposed).cloned());
             tool.map(|tool| CommandDone {
                 id,
                 ok: true,

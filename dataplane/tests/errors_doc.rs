@@ -82,6 +82,10 @@ fn program() -> BTreeMap<String, Entry> {
         Denial::SessionNotFound,
         Denial::TooLarge { limit: 1 },
         Denial::Unauthenticated { reason: TokenFault::Missing },
+        Denial::UnknownPrompt { hidden: true },
+        Denial::UnknownPrompt { hidden: false },
+        Denial::UnknownResource { hidden: true, uri: "u".into() },
+        Denial::UnknownResource { hidden: false, uri: "u".into() },
         Denial::UnknownTool { hidden: true },
         Denial::UnknownTool { hidden: false },
         Denial::UnsupportedVersion { requested: "v".into() },
@@ -143,7 +147,7 @@ fn every_word_of_a_closed_list_stands_on_the_page() {
             assert!(PAGE.contains(&format!("`{word}`")), "{name}: `{word}` is not on docs/errors.md");
         }
     }
-    let reasons = TABLE.split("impl TokenFault").nth(1).and_then(|rest| rest.split("const fn advice").next()).unwrap();
+    let reasons = TABLE.split("impl TokenFault").nth(1).and_then(|rest| rest.split("fn advice").next()).unwrap();
     for word in reasons.split("=> \"").skip(1).filter_map(|rest| rest.split('"').next()) {
         assert!(PAGE.contains(&format!("| `{word}` |")), "the reason `{word}` is not on docs/errors.md");
     }

@@ -102,7 +102,7 @@ fn limit(limits: &RateLimit, name: &str) -> (Option<Quota>, String) {
     of_tool.map_or_else(|| (limits.default, "default".to_owned()), |limit| (limit.quota, limit.tool.clone()))
 }
 
-/// The patterns of one role, for display; planes decide for themselves.
+/// The patterns of one role that are about tools, for display; planes decide for themselves.
 pub(super) struct Shows {
     name: String,
     allow: Vec<WildMatch>,
@@ -111,7 +111,10 @@ pub(super) struct Shows {
 
 impl Shows {
     pub(super) fn of(role: &Role) -> Self {
-        let patterns = |all: &[String]| all.iter().map(|pattern| WildMatch::new(pattern)).collect();
+        let patterns = |all: &[String]| {
+            let of_tools = |pattern: &&String| !pattern.starts_with("resource:") && !pattern.starts_with("prompt:");
+            all.iter().filter(of_tools).map(|pattern| WildMatch::new(pattern)).collect()
+        };
         Self { name: role.name.clone(), allow: patterns(&role.allow), deny: patterns(&role.deny) }
     }
 

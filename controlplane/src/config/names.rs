@@ -37,20 +37,30 @@ pub(super) fn tool_part(text: &str) -> bool {
     text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/'))
 }
 
-/// A pattern over tool names: `*` any run of characters, `?` one, nothing else is special.
+/// What a pattern begins with that is not for tools.
+const PREFIXES: [&str; 2] = ["resource:", "prompt:"];
+
+/// A pattern over names: `*` any run of characters, `?` one, nothing else is special. Without prefix it is for tools,
+/// with `resource:` for URIs, with `prompt:` for prompts; `*` alone is for all.
 pub(super) fn pattern(text: &str) -> Result<String, String> {
     if text.is_empty() {
-        return Err("a pattern cannot be empty; `*` stands for every tool".to_owned());
+        return Err("a pattern cannot be empty; `*` stands for everything".to_owned());
     }
     if text.chars().count() > MAX_PATTERN || !printable(text) {
         return Err(format!("a pattern is printable, with at most {MAX_PATTERN} characters"));
     }
-    for prefix in ["resource:", "prompt:"] {
-        if text.starts_with(prefix) {
-            return Err(super::reader::comes_later(&format!("a `{prefix}` pattern"), "protocol"));
-        }
+    if let Some(prefix) = PREFIXES.into_iter().find(|prefix| *prefix == text) {
+        return Err(format!("nothing stands behind the prefix; write {prefix}* for all of them"));
     }
     Ok(text.to_owned())
+}
+
+/// A pattern where only tools can be meant.
+pub(super) fn tool_pattern(text: &str) -> Result<String, String> {
+    if let Some(prefix) = PREFIXES.into_iter().find(|prefix| text.starts_with(prefix)) {
+        return Err(format!("only tools can be meant here; write a pattern without `{prefix}`"));
+    }
+    pattern(text)
 }
 
 /// The candidate that `written` was probably meant to be.

@@ -81,6 +81,8 @@ impl Table {
 /// caller could tell a hidden tool from none by the time of the answer.
 fn quota_of(kind: &'static str) -> &'static str {
     match kind {
+        "hidden_prompt" => "unknown_prompt",
+        "hidden_resource" => "unknown_resource",
         "hidden_tool" => "unknown_tool",
         other => other,
     }

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     backend::Answer,
-    call::{Caller, Principal, RequestId, Routed},
-    catalogue::Tool,
+    call::{Ask, Caller, Principal, RequestId, Routed},
+    catalogue::Target,
     denial::{Denial, Failure, NotReady, Told, Unavailable},
     in_flight::{Flight, LegKey, Why},
     metrics::Stage,
@@ -84,10 +84,12 @@ pub struct Recording {
     body: Bytes,
     client_id: Option<Span>,
     arguments: Option<Span>,
+    ask: Ask,
+    /// As asked.
     name: Arc<str>,
     traceparent: Option<Box<str>>,
     arrived: Instant,
-    tool: Option<Arc<Tool>>,
+    target: Option<Arc<Target>>,
     room: Option<Room>,
     /// Held until the record is written: until then a kill finds the call and cuts it.
     flight: Option<Flight>,
@@ -111,10 +113,11 @@ impl Recording {
             body: call.body.clone(),
             client_id: call.scanned.id,
             arguments: call.scanned.arguments,
+            ask: call.ask,
             name: Arc::clone(&call.name),
             traceparent: call.traceparent.clone(),
             arrived: call.arrived,
-            tool: None,
+            target: None,
             room: None,
             flight: None,
             sent_at: None,
@@ -136,8 +139,8 @@ impl Recording {
     }
 
     /// The name is one of the catalogue, and the caller may see it: from here on it is a metric's label.
-    pub fn target(&mut self, tool: &Arc<Tool>) {
-        self.tool = Some(Arc::clone(tool));
+    pub fn target(&mut self, target: &Arc<Target>) {
+        self.target = Some(Arc::clone(target));
     }
 
     /// Room for the record, before anything is sent. Errors: `AuditUnavailable`.
@@ -170,7 +173,7 @@ impl Recording {
     /// Why somebody ended the call, if somebody did, in the caller's words.
     pub fn ended(&mut self, flight: &Flight) -> Option<End> {
         self.sent = self.sent && flight.is_sent();
-        let backend = || self.tool.as_ref().map_or_else(|| "".into(), |tool| Arc::clone(&tool.backend_name));
+        let backend = || self.target.as_ref().map_or_else(|| "".into(), |target| Arc::clone(&target.backend_name));
         Some(match flight.why()?.clone() {
             Why::Cancelled | Why::HungUp => End::Cancelled,
             Why::Killed(mut disabled) => {
@@ -217,10 +220,10 @@ impl Recording {
             Err(End::Cancelled) => (Status::Cancelled, "", None),
         };
         let recorded = self.record(status, kind, told.as_ref());
-        if let (Err(End::Denied(Denial::UnknownTool { hidden })), Ok(Kept { _recorded: Some(_) })) =
-            (&outcome, &recorded)
+        if let (Err(End::Denied(denial)), Ok(Kept { _recorded: Some(_) })) = (&outcome, &recorded)
+            && let Some(hidden) = denial.is_hidden()
         {
-            self.tell_unknown(*hidden);
+            self.tell_unknown(hidden);
         }
         let _recorded = recorded.ok();
         if _recorded.is_none() && outcome.is_ok() {
@@ -251,9 +254,10 @@ impl Recording {
     /// A line also for a name that is not there: else the time of the answer would tell the two apart.
     fn tell_unknown(&self, hidden: bool) {
         let name = self.name.escape_debug().to_string();
-        let rule = self.view.policy.why_hidden(&self.principal, &self.name);
-        let (rule, what) = if hidden { (&*rule, "hidden tool asked for") } else { ("", "unknown tool asked for") };
-        tracing::info!(request_id = %self.id, client = %self.principal.client.escape_debug(), tool = name, rule, "{what}");
+        let rule = self.view.policy.why_hidden(&self.principal, self.ask.kind(), &self.name);
+        let (rule, what) =
+            if hidden { (&*rule, "asked for what is hidden") } else { ("", "asked for what is not there") };
+        tracing::info!(request_id = %self.id, client = %self.principal.client.escape_debug(), method = self.ask.method(), name, rule, "{what}");
     }
 
     /// `Err`: neither kept in the spool nor counted in an aggregate.
@@ -261,7 +265,7 @@ impl Recording {
         self.closed = true;
         let latency = self.arrived.elapsed();
         let backend_latency = self.sent_at.map(|at| at.elapsed());
-        self.plane.metrics.called(self.tool.as_deref(), status.as_str(), kind, latency, backend_latency);
+        self.plane.metrics.called(self.target.as_deref(), status.as_str(), kind, latency, backend_latency);
         let trail = &self.plane.audit;
         if status == Status::Denied && trail.share(&self.principal, kind) == Share::Folded {
             return Ok(Kept { _recorded: None });
@@ -282,7 +286,7 @@ impl Recording {
             roles: &roles,
             session: &session,
             tool: &self.name,
-            backend: self.tool.as_ref().map_or("", |tool| &tool.backend_name),
+            backend: self.target.as_ref().map_or("", |target| &target.backend_name),
             arguments: &arguments,
             arguments_note,
             kind,
@@ -297,7 +301,7 @@ impl Recording {
             ..Event::new(
                 self.id.uuid(),
                 self.plane.clock.now_micros().saturating_sub(micros(latency)),
-                "tools/call",
+                self.ask.method(),
                 status,
             )
         };

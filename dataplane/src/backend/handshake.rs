@@ -3,6 +3,7 @@
 
 use serde::Deserialize;
 
+use super::abilities::Abilities;
 use crate::denial::LEGACY_REVISIONS;
 
 /// Params of our `initialize`. No client features: what is declared to a shared session binds all its users.
@@ -21,7 +22,7 @@ pub struct Agreed {
     pub protocol_version: Box<str>,
     /// "name version", as given; printable form is the display's business.
     pub server: Box<str>,
-    pub has_tools: bool,
+    pub abilities: Abilities,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +60,6 @@ pub fn agree(result: &[u8]) -> Result<Agreed, HandshakeFault> {
     Ok(Agreed {
         protocol_version: result.protocol_version.into_boxed_str(),
         server: server.into_boxed_str(),
-        has_tools: result.capabilities.contains_key("tools"),
+        abilities: Abilities::read(&result.capabilities),
     })
 }

@@ -35,13 +35,13 @@ pub async fn lease<'call>(
     call: &'call Ruled,
     flight: &'call Flight,
 ) -> Result<Lease<'call>, Failure> {
-    let tool = call.tool();
+    let target = call.target();
     let unavailable = |state, retry_after| Failure::BackendUnavailable {
-        backend: Arc::clone(&tool.backend_name),
+        backend: Arc::clone(&target.backend_name),
         state,
         retry_after,
     };
-    let backend = backends.find(tool.backend).ok_or_else(|| unavailable(Unavailable::Removed, None))?;
+    let backend = backends.find(target.backend).ok_or_else(|| unavailable(Unavailable::Removed, None))?;
     let permit = backend.breaker.permit().map_err(|wait| unavailable(Unavailable::Open, Some(wait)))?;
     let place = backend.bulkhead.enter().await.ok_or_else(|| unavailable(Unavailable::Full, None))?;
     Ok(Lease { call, flight, backend, permit, _place: place })
@@ -50,7 +50,7 @@ pub async fn lease<'call>(
 impl Lease<'_> {
     /// Sends once, to the end. The outcome is reported to the breaker: what the tool itself says never counts.
     pub async fn send(self, events: &Events) -> Sent {
-        let outgoing = Outgoing { routed: self.call.call(), own_name: &self.call.tool().own };
+        let outgoing = Outgoing { routed: self.call.call(), own_name: &self.call.target().own };
         let sent = self.backend.link.call(outgoing, self.flight, events).await;
         match &sent {
             Sent::Answered(_) => self.permit.succeeded(),

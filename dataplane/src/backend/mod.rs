@@ -3,6 +3,7 @@
 //! Calls come in by `lease` alone, which asks for the last proof of the chain; background traffic has
 //! `Housekeeping`, which can't carry a call. A backend never reaches a client's connection: it has `Events`.
 
+pub mod abilities;
 pub mod breaker;
 pub mod bulkhead;
 pub mod handshake;
@@ -23,6 +24,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     call::{BackendId, Routed},
     denial::{Failure, Unavailable},
+    wire::outgoing,
 };
 
 /// What every link is given at its start.
@@ -47,19 +49,29 @@ pub struct BackendNote {
 
 #[derive(Debug)]
 pub enum Note {
-    /// The backend's whole listing, newer than the last: made at the handshake and after each `list_changed`.
-    Listed(Vec<listing::OfferedTool>),
+    /// All that the backend offers, newer than the last: made at the handshake and after each `list_changed`.
+    Listed(Box<listing::Offering>),
     /// A `notifications/message` that belongs to no call: its level and its whole bytes.
     Log { level: Box<str>, message: Bytes },
     /// Its state changed: a report is due.
     State,
 }
 
-/// One call as a link sends it: the bytes as they came, with the backend's own name for the tool.
+/// One call as a link sends it: the bytes as they came, with the backend's own name for the target.
 #[derive(Clone, Copy, Debug)]
 pub struct Outgoing<'a> {
     pub routed: &'a Routed,
     pub own_name: &'a str,
+}
+
+impl Outgoing<'_> {
+    /// Its message under our number. `line`: as one line, for stdio.
+    pub fn message(&self, number: u64, progress_token: Option<u64>, line: bool) -> Bytes {
+        let Self { routed, own_name } = *self;
+        let renamed = routed.name_token().map(|at| (at, own_name));
+        let named = outgoing::Named { method: routed.ask.method(), renamed };
+        outgoing::call(&routed.body, &routed.scanned, named, number, progress_token, line)
+    }
 }
 
 /// How one sending ended.
@@ -86,7 +98,8 @@ pub struct Answer {
 /// What may be sent without a call: an enum, so that a call can't be smuggled through it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Housekeeping {
-    ListTools,
+    /// All lists that it has.
+    List,
     Ping,
 }
 

@@ -1,31 +1,37 @@
 //! What the backends offer now, as clients see it: prefixed, renamed, without what is hidden or collides.
 //!
-//! Immutable plain data, joined with the Policy into a View. It knows tools; it starts and calls nothing.
+//! Immutable plain data, joined with the Policy into a View. It starts and calls nothing.
 
+mod definition;
 pub mod merge;
 pub mod schema;
+pub mod template;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
+use self::template::Template;
 use crate::{
-    call::{BackendId, ToolId},
+    backend::abilities::Abilities,
+    call::{Ask, BackendId, Kind},
     metrics::ToolMetrics,
 };
 
-/// One exposed tool with all that a call of it needs to know.
+/// One thing that clients are offered, with all that a request for it needs to know.
 #[derive(Debug)]
-pub struct Tool {
+pub struct Target {
+    pub kind: Kind,
+    /// As clients know it: a name with its prefix, a URI, a URI template.
     pub exposed: Arc<str>,
-    /// The backend's own name for it.
+    /// As its backend knows it.
     pub own: Arc<str>,
     pub backend: BackendId,
     pub backend_name: Arc<str>,
-    /// The tool's JSON object as listed: the backend's bytes but for the name, and the description where configured.
+    /// Its JSON object as listed: the backend's bytes but for the name, and the description where configured.
     pub definition: Bytes,
     pub check: schema::Check,
-    /// Which of the policy's quotas limits one client's calls of it.
+    /// Which of the policy's quotas limits one client's requests for it.
     pub quota: crate::view::policy::Quota,
     pub timeout: Duration,
     pub progress_renews: bool,
@@ -33,47 +39,109 @@ pub struct Tool {
     pub metrics: Arc<ToolMetrics>,
 }
 
-/// A tool that a backend offers and clients don't get, with the reason for the operator.
+/// What a backend offers and clients don't get, with the reason for the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
+    pub kind: Kind,
     pub exposed: Box<str>,
     pub own: Box<str>,
     pub backend: Arc<str>,
     pub reason: String,
 }
 
+/// All of one kind.
+#[derive(Debug, Default)]
+struct Shelf {
+    /// In the order of the file, then of the backend.
+    targets: Vec<Arc<Target>>,
+    by_name: HashMap<Arc<str>, Arc<Target>>,
+}
+
 #[derive(Debug, Default)]
 pub struct Catalogue {
-    tools: Vec<Arc<Tool>>,
-    by_name: HashMap<Arc<str>, ToolId>,
+    tools: Shelf,
+    prompts: Shelf,
+    resources: Shelf,
+    templates: Shelf,
+    /// The templates, read; the same order.
+    matchers: Vec<(Template, Arc<Target>)>,
     refused: Vec<Refused>,
     /// Backends whose entries are kept although they are down.
     stale: Vec<Arc<str>>,
-    /// Backends that have said what they offer, be it nothing.
-    heard: Vec<Arc<str>>,
+    /// Backends that have said what they offer, be it nothing; and what they can.
+    heard: Vec<(Arc<str>, Abilities)>,
 }
 
 impl Catalogue {
-    pub fn find(&self, exposed: &str) -> Option<ToolId> {
-        self.by_name.get(exposed).copied()
+    /// Exactly the one of this kind and exposed name.
+    pub fn find(&self, kind: Kind, exposed: &str) -> Option<&Arc<Target>> {
+        self.shelf(kind).by_name.get(exposed)
     }
 
-    pub fn tool(&self, id: ToolId) -> Option<&Arc<Tool>> {
-        self.tools.get(id.0 as usize)
+    /// What a request for this name is about.
+    pub fn target(&self, ask: Ask, name: &str) -> Option<&Arc<Target>> {
+        match ask {
+            Ask::CallTool | Ask::CompletePrompt | Ask::GetPrompt => self.find(ask.kind(), name),
+            Ask::ReadResource => self.find(Kind::Resource, name).or_else(|| self.made_by(name)),
+            // Told by its template, or by a URI of it.
+            Ask::CompleteResource => self
+                .find(Kind::Template, name)
+                .or_else(|| self.find(Kind::Resource, name))
+                .or_else(|| self.made_by(name)),
+        }
+    }
+
+    /// The template that says most about this URI, of several alike the first.
+    fn made_by(&self, uri: &str) -> Option<&Arc<Target>> {
+        let mut best: Option<(usize, &Arc<Target>)> = None;
+        for (template, target) in &self.matchers {
+            if best.is_none_or(|(literal, _)| template.literal() > literal) && template.matches(uri) {
+                best = Some((template.literal(), target));
+            }
+        }
+        best.map(|(_, target)| target)
+    }
+
+    /// What each backend can that has said what it offers.
+    pub fn abilities(&self) -> impl Iterator<Item = Abilities> {
+        self.heard.iter().map(|(_, abilities)| *abilities)
     }
 
     /// In the order of the file, then of the backend.
-    pub fn tools(&self) -> &[Arc<Tool>] {
-        &self.tools
+    pub fn all(&self, kind: Kind) -> &[Arc<Target>] {
+        &self.shelf(kind).targets
+    }
+
+    /// The name must be free. `template`: of a template alone.
+    fn add(&mut self, target: Target, template: Option<Template>) {
+        let target = Arc::new(target);
+        self.matchers.extend(template.map(|template| (template, Arc::clone(&target))));
+        let shelf = match target.kind {
+            Kind::Tool => &mut self.tools,
+            Kind::Prompt => &mut self.prompts,
+            Kind::Resource => &mut self.resources,
+            Kind::Template => &mut self.templates,
+        };
+        shelf.by_name.insert(Arc::clone(&target.exposed), Arc::clone(&target));
+        shelf.targets.push(target);
+    }
+
+    const fn shelf(&self, kind: Kind) -> &Shelf {
+        match kind {
+            Kind::Tool => &self.tools,
+            Kind::Prompt => &self.prompts,
+            Kind::Resource => &self.resources,
+            Kind::Template => &self.templates,
+        }
     }
 
     pub fn refused(&self) -> &[Refused] {
         &self.refused
     }
 
-    /// False: it has not been listed yet, and a call of its tools meets an unknown name.
+    /// False: it has not been listed yet, and a request for what it offers meets an unknown name.
     pub fn has_heard(&self, backend: &str) -> bool {
-        self.heard.iter().any(|name| &**name == backend)
+        self.heard.iter().any(|(name, _)| &**name == backend)
     }
 
     pub fn is_stale(&self, backend: &str) -> bool {

@@ -14,7 +14,10 @@ pub use self::{
     failure::{Failure, Unavailable},
     reason::{Limit, NotReady, Scope, TokenFault},
 };
-use crate::wire;
+use crate::{
+    call::{Kind, Routed},
+    wire,
+};
 
 /// What the caller is told (`kind`, `code`) and what metric and audit row say (`recorded`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +86,13 @@ pub enum Denial {
     Unauthenticated {
         reason: TokenFault,
     },
+    UnknownPrompt {
+        hidden: bool,
+    },
+    UnknownResource {
+        hidden: bool,
+        uri: Arc<str>,
+    },
     UnknownTool {
         hidden: bool,
     },
@@ -110,6 +120,25 @@ pub struct ArgumentProblem {
 }
 
 impl Denial {
+    /// What is not there for the caller, whether it exists or not.
+    pub fn unknown(asked: &Routed, hidden: bool) -> Self {
+        match asked.ask.kind() {
+            Kind::Tool => Self::UnknownTool { hidden },
+            Kind::Prompt => Self::UnknownPrompt { hidden },
+            Kind::Resource | Kind::Template => Self::UnknownResource { hidden, uri: Arc::clone(&asked.name) },
+        }
+    }
+
+    /// Of what is not there for the caller: whether it exists, and the roles hide it. None: another refusal.
+    pub const fn is_hidden(&self) -> Option<bool> {
+        if let Self::UnknownPrompt { hidden } | Self::UnknownResource { hidden, .. } | Self::UnknownTool { hidden } =
+            self
+        {
+            return Some(*hidden);
+        }
+        None
+    }
+
     pub const fn row(&self) -> Row {
         match self {
             Self::AuditUnavailable { .. } => row("audit_unavailable", -31507),
@@ -130,7 +159,15 @@ impl Denial {
             Self::SessionNotFound => row("session_not_found", -31404),
             Self::TooLarge { .. } => row("too_large", -31413),
             Self::Unauthenticated { .. } => row("unauthenticated", -31401),
-            // Told alike, recorded apart: nobody can probe for tools that are hidden from them.
+            // Told alike, recorded apart: nobody can probe for what is hidden from them.
+            Self::UnknownPrompt { hidden: true } => {
+                Row { kind: "unknown_prompt", code: -32602, recorded: "hidden_prompt" }
+            }
+            Self::UnknownPrompt { hidden: false } => row("unknown_prompt", -32602),
+            Self::UnknownResource { hidden: true, .. } => {
+                Row { kind: "unknown_resource", code: -32002, recorded: "hidden_resource" }
+            }
+            Self::UnknownResource { hidden: false, .. } => row("unknown_resource", -32002),
             Self::UnknownTool { hidden: true } => Row { kind: "unknown_tool", code: -32602, recorded: "hidden_tool" },
             Self::UnknownTool { hidden: false } => row("unknown_tool", -32602),
             Self::UnsupportedVersion { .. } => row("unsupported_version", -32022),
@@ -181,6 +218,10 @@ impl Denial {
             Self::SessionNotFound => "session not found; initialize anew".into(),
             Self::TooLarge { limit } => format!("the request is larger than {limit} bytes").into(),
             Self::Unauthenticated { reason } => reason.advice().into(),
+            Self::UnknownPrompt { .. } => "unknown prompt; prompts/list shows what there is".into(),
+            Self::UnknownResource { .. } => {
+                "unknown resource; resources/list and resources/templates/list show what there is".into()
+            }
             Self::UnknownTool { .. } => "unknown tool; tools/list shows what there is".into(),
             Self::UnsupportedVersion { .. } => "this revision is not spoken here; choose one of data.supported".into(),
         }
@@ -217,6 +258,7 @@ impl Denial {
             }
             Self::TooLarge { limit } => vec![("limit", json!(limit))],
             Self::Unauthenticated { reason } => vec![("reason", json!(reason.as_str()))],
+            Self::UnknownResource { uri, .. } => vec![("uri", json!(&**uri))],
             Self::UnsupportedVersion { requested } => {
                 vec![("supported", json!(REVISIONS)), ("requested", json!(&**requested))]
             }
@@ -227,6 +269,7 @@ impl Denial {
             | Self::MethodNotFound
             | Self::Overloaded
             | Self::SessionNotFound
+            | Self::UnknownPrompt { .. }
             | Self::UnknownTool { .. } => Vec::new(),
         }
     }
@@ -251,6 +294,8 @@ impl Denial {
             | Self::SessionNotFound
             | Self::TooLarge { .. }
             | Self::Unauthenticated { .. }
+            | Self::UnknownPrompt { .. }
+            | Self::UnknownResource { .. }
             | Self::UnknownTool { .. }
             | Self::UnsupportedVersion { .. } => None,
         }

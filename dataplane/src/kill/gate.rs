@@ -16,8 +16,8 @@ use arc_swap::ArcSwap;
 use sentinel_proto::v1;
 
 use crate::{
-    call::Principal,
-    catalogue::Tool,
+    call::{Kind, Principal},
+    catalogue::Target,
     denial::{Disabled, Scope},
 };
 
@@ -92,20 +92,25 @@ impl Killed {
         self.clients.get(&principal.client).or_else(|| principal.roles.iter().find_map(|role| self.roles.get(role)))
     }
 
-    fn target(&self, tool: &Tool) -> Option<&Disabled> {
-        self.named(&tool.exposed, &tool.backend_name, &tool.own)
+    fn target(&self, target: &Target) -> Option<&Disabled> {
+        self.named(target.kind, &target.exposed, &target.backend_name, &target.own)
     }
 
-    fn named(&self, exposed: &str, backend: &str, own: &str) -> Option<&Disabled> {
-        self.tools.get(exposed).or_else(|| self.own.get(backend)?.get(own)).or_else(|| self.backends.get(backend))
+    fn named(&self, kind: Kind, exposed: &str, backend: &str, own: &str) -> Option<&Disabled> {
+        // A prompt or a resource is no tool, whatever it is called.
+        let tool = match kind {
+            Kind::Tool => self.tools.get(exposed).or_else(|| self.own.get(backend)?.get(own)),
+            Kind::Prompt | Kind::Resource | Kind::Template => None,
+        };
+        tool.or_else(|| self.backends.get(backend))
     }
 
     /// All five scopes.
-    pub fn judges(&self, principal: &Principal, tool: &Tool) -> Option<&Disabled> {
+    pub fn judges(&self, principal: &Principal, target: &Target) -> Option<&Disabled> {
         if !self.any {
             return None;
         }
-        self.caller(principal).or_else(|| self.target(tool))
+        self.caller(principal).or_else(|| self.target(target))
     }
 }
 
@@ -123,18 +128,18 @@ impl Gate {
         killed.caller(principal).map_or(Ok(()), |by| Err(by.clone()))
     }
 
-    /// The tool by either of its names, and its backend.
-    pub fn target(&self, tool: &Tool) -> Result<(), Disabled> {
+    /// A tool by either of its names, and the backend of whatever it is.
+    pub fn target(&self, target: &Target) -> Result<(), Disabled> {
         let killed = self.0.load();
         if !killed.any {
             return Ok(());
         }
-        killed.target(tool).map_or(Ok(()), |by| Err(by.clone()))
+        killed.target(target).map_or(Ok(()), |by| Err(by.clone()))
     }
 
     /// All five scopes: the question that binds.
-    pub fn judges(&self, principal: &Principal, tool: &Tool) -> Option<Disabled> {
-        self.0.load().judges(principal, tool).cloned()
+    pub fn judges(&self, principal: &Principal, target: &Target) -> Option<Disabled> {
+        self.0.load().judges(principal, target).cloned()
     }
 
     /// One look at what stands, for questions about many calls.
@@ -218,17 +223,20 @@ mod tests {
         killed.backend = "n8n".into();
         killed.own = "run".into();
         let killed = Killed::of([&killed]);
-        assert_eq!(killed.named("n8n__run", "other", "x").unwrap().scope, Scope::Tool);
-        assert_eq!(killed.named("n8n__renamed", "n8n", "run").unwrap().scope, Scope::Tool);
-        assert!(killed.named("n8n__stop", "n8n", "stop").is_none());
-        assert!(killed.named("other__run", "other", "run").is_none());
+        assert_eq!(killed.named(Kind::Tool, "n8n__run", "other", "x").unwrap().scope, Scope::Tool);
+        assert_eq!(killed.named(Kind::Tool, "n8n__renamed", "n8n", "run").unwrap().scope, Scope::Tool);
+        assert!(killed.named(Kind::Tool, "n8n__stop", "n8n", "stop").is_none());
+        assert!(killed.named(Kind::Tool, "other__run", "other", "run").is_none());
+        assert!(killed.named(Kind::Prompt, "n8n__run", "n8n", "run").is_none(), "a prompt is no tool");
     }
 
     #[test]
-    fn a_backend_is_refused_with_all_its_tools() {
+    fn a_backend_is_refused_with_all_that_it_offers() {
         let killed = Killed::of([&entry(v1::Scope::Backend, "n8n")]);
-        assert_eq!(killed.named("a", "n8n", "a").unwrap().scope, Scope::Backend);
-        assert!(killed.named("a", "n9n", "a").is_none());
+        for kind in Kind::ALL {
+            assert_eq!(killed.named(kind, "a", "n8n", "a").unwrap().scope, Scope::Backend);
+            assert!(killed.named(kind, "a", "n9n", "a").is_none());
+        }
     }
 
     #[test]

@@ -22,6 +22,7 @@ use self::{
     store::{KillStore, Remembered},
 };
 use crate::{
+    call::Kind,
     catalogue::Catalogue,
     clock::Clock,
     disk::DiskError,
@@ -169,7 +170,7 @@ impl Kills {
     /// where something was filled in; true: a report is due.
     pub fn fill(&self, catalogue: &Catalogue) -> Result<bool, DiskError> {
         self.fill_from(|exposed| {
-            let tool = catalogue.tool(catalogue.find(exposed)?)?;
+            let tool = catalogue.find(Kind::Tool, exposed)?;
             Some((tool.backend_name.to_string(), tool.own.to_string()))
         })
     }
@@ -213,7 +214,7 @@ impl Kills {
         self.gate.swap(Killed::of(state.set.standing().chain(&state.file)));
         let killed = self.gate.load_full();
         self.in_flight.sweep(|running| {
-            let mut by = killed.judges(running.principal(), running.tool())?.clone();
+            let mut by = killed.judges(running.principal(), running.target())?.clone();
             by.sent = running.is_sent();
             Some(Why::Killed(by))
         })

@@ -11,7 +11,12 @@ use bytes::Bytes;
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{modern::listening::Subscription, session::Sessions};
-use crate::{call::Principal, in_flight::LegKey, kill::gate::Gate, view::View};
+use crate::{
+    call::{Kind, Principal},
+    in_flight::LegKey,
+    kill::gate::Gate,
+    view::{View, policy::Access},
+};
 
 /// Notes that wait for one client; a client that does not read so many is cut off.
 const WAITING: usize = 64;
@@ -60,8 +65,12 @@ impl Feed {
 #[derive(Debug, Default)]
 pub struct Feeds(Mutex<Vec<Feed>>);
 
-/// A listing changed: the newest stream of each session is told.
-const TOOLS_CHANGED: &[u8] = br#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
+/// What the newest stream of each session is told when one of these lists changed.
+const CHANGES: [(&[Kind], &[u8]); 3] = [
+    (&[Kind::Tool], br#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#),
+    (&[Kind::Prompt], br#"{"jsonrpc":"2.0","method":"notifications/prompts/list_changed"}"#),
+    (&[Kind::Resource, Kind::Template], br#"{"jsonrpc":"2.0","method":"notifications/resources/list_changed"}"#),
+];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooMany;
@@ -114,18 +123,23 @@ impl Feeds {
     /// `list_changed`, where what that principal sees differs between the two.
     pub fn swapped(&self, old: Option<&View>, new: &View) {
         let Some(old) = old else { return };
-        self.tell(|feed| {
-            if old.tools_for(&feed.principal) == new.tools_for(&feed.principal) {
-                return None;
-            }
-            match &feed.of {
-                Of::Session(_) => Some(Bytes::from_static(TOOLS_CHANGED)),
-                Of::Subscription(subscription) => subscription.tools_changed(),
-            }
-        });
+        for (kinds, change) in CHANGES {
+            self.tell(|feed| {
+                let differs = |kind: &Kind| old.listed(*kind, &feed.principal) != new.listed(*kind, &feed.principal);
+                if !kinds.iter().any(differs) {
+                    return None;
+                }
+                match &feed.of {
+                    Of::Session(_) => Some(Bytes::from_static(change)),
+                    Of::Subscription(subscription) if kinds.contains(&Kind::Tool) => subscription.tools_changed(),
+                    Of::Subscription(_) => None,
+                }
+            });
+        }
     }
 
-    /// A log note of a backend that belongs to no call: for those whose level admits it and who see any of its tools.
+    /// A log note of a backend that belongs to no call: for those whose level admits it and who see
+    /// anything of that backend.
     pub fn log(
         &self,
         backend: &str,
@@ -138,13 +152,10 @@ impl Feeds {
         self.tell(|feed| {
             // Never on a modern stream: there they come with the request that asked for them, or not at all.
             let leg = feed.session()?;
-            let sees = view.catalogue.tools().iter().any(|tool| {
-                &*tool.backend_name == backend
-                    && !matches!(
-                        view.policy.access(&feed.principal, &tool.exposed),
-                        crate::view::policy::Access::Hidden
-                    )
-                    && gate.judges(&feed.principal, tool).is_none()
+            let sees = Kind::ALL.into_iter().flat_map(|kind| view.catalogue.all(kind)).any(|target| {
+                &*target.backend_name == backend
+                    && !matches!(view.policy.access(&feed.principal, target.kind, &target.exposed), Access::Hidden)
+                    && gate.judges(&feed.principal, target).is_none()
             });
             (level >= sessions.level(leg) && sees).then(|| message.clone())
         });

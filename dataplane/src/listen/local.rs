@@ -1,11 +1,13 @@
-//! What the plane answers by itself: `initialize`, `ping`, `tools/list`, `logging/setLevel`.
+//! What the plane answers by itself: `initialize`, `ping`, the lists, `logging/setLevel`.
 
 use bytes::Bytes;
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::{ClientLeg, revision::Revision, session::Level};
 use crate::{
-    call::{Caller, RequestId},
+    backend::abilities::Ability,
+    call::{Caller, Kind, RequestId},
     denial::Denial,
     plane::Plane,
     stages::limits,
@@ -27,22 +29,43 @@ pub fn negotiate(body: &[u8], scanned: &Scanned) -> Result<Revision, Denial> {
 }
 
 /// The `result` of `initialize`.
-pub fn initialized(revision: Revision) -> String {
-    serde_json::json!({
+pub fn initialized(revision: Revision, caller: &Caller) -> String {
+    json!({
         "protocolVersion": revision.as_str(),
-        "capabilities": { "tools": { "listChanged": true }, "logging": {} },
+        "capabilities": capabilities(caller),
         "serverInfo": { "name": "sentinel", "title": "Sentinel MCP gateway", "version": env!("CARGO_PKG_VERSION") },
     })
     .to_string()
 }
 
-/// The `result` of `tools/list`: from memory, never from a backend. One page; charged to the client's bucket.
-pub fn tools(plane: &Plane, caller: &Caller, scanned: &Scanned) -> Result<Bytes, Denial> {
+/// Tools always, the rest where a backend of which the caller may see something can it.
+fn capabilities(caller: &Caller) -> Value {
+    let abilities = caller.view().abilities(caller.principal());
+    let mut all = json!({ "tools": { "listChanged": true }, "logging": {} });
+    for (ability, name, said) in [
+        (Ability::Prompts, "prompts", json!({ "listChanged": true })),
+        (Ability::Resources, "resources", json!({ "listChanged": true })),
+        (Ability::Completions, "completions", json!({})),
+    ] {
+        if let (true, Some(all)) = (abilities.can(ability), all.as_object_mut()) {
+            all.insert(name.to_owned(), said);
+        }
+    }
+    all
+}
+
+/// The `result` of a list: from memory, never from a backend. One page; charged to the client's bucket.
+///
+/// Errors: also `MethodNotFound`, for a list that `initialize` does not offer this caller.
+pub fn list(plane: &Plane, caller: &Caller, scanned: &Scanned, kind: Kind) -> Result<Bytes, Denial> {
     limits::client::charge(caller, &plane.buckets)?;
+    if kind != Kind::Tool && !caller.view().abilities(caller.principal()).has(kind) {
+        return Err(Denial::MethodNotFound);
+    }
     if scanned.cursor.is_some() {
         return Err(Denial::InvalidParams { what: "this list is one page; there is no such cursor".into() });
     }
-    Ok(caller.view().tools_for(caller.principal()))
+    Ok(caller.view().listed(kind, caller.principal()))
 }
 
 /// Keeps the level of this session.

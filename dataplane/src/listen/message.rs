@@ -14,7 +14,7 @@ use super::local;
 use crate::{
     answering::{Event, Events},
     audit::record::Final,
-    call::{Caller, RequestId, Routed},
+    call::{self, Ask, Caller, RequestId, Routed},
     denial::Denial,
     in_flight::CallKey,
     pipeline,
@@ -91,13 +91,18 @@ fn request(
     let method = scanned.method.and_then(|method| method.text(body)).unwrap_or_default();
     let outcome = match &*method {
         "ping" => Ok(Bytes::from_static(b"{}")),
-        "tools/list" => local::tools(plane, &caller, &scanned),
         "logging/setLevel" => local::set_level(plane, &caller, body, &scanned),
-        "tools/call" => match scanned.name.and_then(|name| name.text(body)) {
-            Some(name) => return Reply::Running(call(plane, caller, body, scanned, name.into(), id, traceparent)),
-            None => Err(Denial::InvalidParams { what: "tools/call needs params.name, a string".into() }),
+        other => match Ask::read(other, &scanned, body) {
+            Some(Ok((ask, name))) => {
+                let name = name.into();
+                return Reply::Running(call(plane, caller, body, scanned, (ask, name), id, traceparent));
+            }
+            Some(Err(denial)) => Err(denial),
+            None => match call::Kind::listed_by(other) {
+                Some(kind) => local::list(plane, &caller, &scanned, kind),
+                None => Err(Denial::MethodNotFound),
+            },
         },
-        _ => Err(Denial::MethodNotFound),
     };
     if let Err(denial) = &outcome {
         recorded(plane, &caller, &method, id, denial);
@@ -117,14 +122,14 @@ pub(super) fn call(
     caller: Caller,
     body: &Bytes,
     scanned: Scanned,
-    name: Arc<str>,
+    (ask, name): (Ask, Arc<str>),
     id: RequestId,
     traceparent: Option<&str>,
 ) -> Answering {
     let traceparent = traceparent
         .map(Into::into)
         .or_else(|| scanned.traceparent.and_then(|text| text.text(body)).map(|text| text.as_ref().into()));
-    let routed = Routed { id, body: body.clone(), scanned, name, traceparent, arrived: Instant::now() };
+    let routed = Routed { id, body: body.clone(), scanned, ask, name, traceparent, arrived: Instant::now() };
     let (sender, events) = Events::channel();
     Answering { call: Calling(Box::pin(pipeline::routed(Arc::clone(plane), caller, routed, sender))), events }
 }

@@ -51,8 +51,9 @@ pub fn validate(admitted: Admitted) -> Result<Valid, Denial> {
         };
         return Err(Denial::InvalidArguments { problems: vec![problem] });
     }
-    let is_ruled = matches!(caller.view().policy.access(caller.principal(), &visible.tool().exposed), Access::Ruled(_));
-    let (schema, enforced) = match &visible.tool().check {
+    let is_ruled =
+        matches!(caller.view().policy.access(caller.principal(), call.ask.kind(), &call.name), Access::Ruled(_));
+    let (schema, enforced) = match &visible.target().check {
         Check::Enforced(schema) => (Some(schema), true),
         Check::Warned(schema) => (Some(schema), false),
         Check::Open | Check::Unchecked(_) | Check::Refused(_) => (None, true),

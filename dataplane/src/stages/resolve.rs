@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::{catalogue::Tool, stages::limits::client::Charged};
+use crate::{catalogue::Target, stages::limits::client::Charged};
 
 /// Proof that the name was looked up in the caller's View.
 #[derive(Debug)]
 pub struct Resolved {
     charged: Charged,
-    tool: Option<Arc<Tool>>,
+    target: Option<Arc<Target>>,
 }
 
 impl Resolved {
@@ -16,13 +16,13 @@ impl Resolved {
         &self.charged
     }
 
-    pub fn tool(&self) -> Option<&Arc<Tool>> {
-        self.tool.as_ref()
+    pub fn target(&self) -> Option<&Arc<Target>> {
+        self.target.as_ref()
     }
 }
 
 pub fn target(charged: Charged) -> Resolved {
-    let catalogue = &charged.caller().view().catalogue;
-    let tool = catalogue.find(&charged.call().name).and_then(|id| catalogue.tool(id)).cloned();
-    Resolved { charged, tool }
+    let call = charged.call();
+    let target = charged.caller().view().catalogue.target(call.ask, &call.name).cloned();
+    Resolved { charged, target }
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     call::{Caller, Routed},
-    catalogue::Tool,
+    catalogue::Target,
     denial::Denial,
     stages::arguments::Valid,
     view::policy::Access,
@@ -25,8 +25,8 @@ impl Ruled {
         self.0.admitted().visible().resolved().charged().call()
     }
 
-    pub fn tool(&self) -> &Arc<Tool> {
-        self.0.admitted().visible().tool()
+    pub fn target(&self) -> &Arc<Target> {
+        self.0.admitted().visible().target()
     }
 
     /// Mode `warn`: its arguments don't fit the schema.
@@ -39,8 +39,9 @@ impl Ruled {
 pub fn permit(call: Valid) -> Result<Ruled, Denial> {
     let visible = call.admitted().visible();
     let caller = visible.resolved().charged().caller();
-    let broken = match caller.view().policy.access(caller.principal(), &visible.tool().exposed) {
-        Access::Hidden => return Err(Denial::UnknownTool { hidden: true }),
+    let asked = visible.resolved().charged().call();
+    let broken = match caller.view().policy.access(caller.principal(), asked.ask.kind(), &asked.name) {
+        Access::Hidden => return Err(Denial::unknown(asked, true)),
         Access::Open => None,
         Access::Ruled(rules) => {
             let none = Value::Object(Map::new());

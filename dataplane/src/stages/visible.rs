@@ -1,14 +1,15 @@
-//! The one place that says `unknown_tool`: for a name that is not there and for one that the roles don't show.
+//! The one place that says `unknown_tool` (`…_prompt`, `…_resource`): for what is not there and for what the roles
+//! don't show.
 
 use std::sync::Arc;
 
-use crate::{catalogue::Tool, denial::Denial, stages::resolve::Resolved, view::policy::Access};
+use crate::{call::Routed, catalogue::Target, denial::Denial, stages::resolve::Resolved, view::policy::Access};
 
 /// Proof that one of the caller's roles shows this target.
 #[derive(Debug)]
 pub struct Visible {
     resolved: Resolved,
-    tool: Arc<Tool>,
+    target: Arc<Target>,
 }
 
 impl Visible {
@@ -16,18 +17,21 @@ impl Visible {
         &self.resolved
     }
 
-    pub fn tool(&self) -> &Arc<Tool> {
-        &self.tool
+    pub fn target(&self) -> &Arc<Target> {
+        &self.target
     }
 }
 
-/// Errors: `UnknownTool`, after the same work for a name that is hidden and one that is not there.
+/// Errors: `UnknownTool` and its like, after the same work for a name that is hidden and one that is not there.
 pub fn check(call: Resolved) -> Result<Visible, Denial> {
     let charged = call.charged();
     let caller = charged.caller();
-    let access = caller.view().policy.access(caller.principal(), &charged.call().name);
-    match (access, call.tool().cloned()) {
-        (Access::Open | Access::Ruled(_), Some(tool)) => Ok(Visible { resolved: call, tool }),
-        (Access::Hidden | Access::Open | Access::Ruled(_), tool) => Err(Denial::UnknownTool { hidden: tool.is_some() }),
+    let Routed { ask, name, .. } = charged.call();
+    let access = caller.view().policy.access(caller.principal(), ask.kind(), name);
+    match (access, call.target().cloned()) {
+        (Access::Open | Access::Ruled(_), Some(target)) => Ok(Visible { resolved: call, target }),
+        (Access::Hidden | Access::Open | Access::Ruled(_), target) => {
+            Err(Denial::unknown(charged.call(), target.is_some()))
+        }
     }
 }

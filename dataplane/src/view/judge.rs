@@ -54,12 +54,14 @@ fn one(ask: &JudgeAsk, policy: &Policy, killed: &Killed, view: Option<&View>) ->
     if let Some(by) = killed.caller(&principal) {
         return told("disabled", format!("[kill_switch] {}", by.scope.as_str()));
     }
-    let rules = match policy.access(&principal, &ask.tool) {
-        Access::Hidden => return told("hidden_tool", policy.why_hidden(&principal, &ask.tool)),
+    let rules = match policy.access(&principal, crate::call::Kind::Tool, &ask.tool) {
+        Access::Hidden => {
+            return told("hidden_tool", policy.why_hidden(&principal, crate::call::Kind::Tool, &ask.tool));
+        }
         Access::Open => None,
         Access::Ruled(rules) => Some(rules),
     };
-    let tool = view.and_then(|view| view.catalogue.tool(view.catalogue.find(&ask.tool)?));
+    let tool = view.and_then(|view| view.catalogue.find(crate::call::Kind::Tool, &ask.tool));
     if let Some(by) = tool.and_then(|tool| killed.judges(&principal, tool)) {
         return told("disabled", format!("[kill_switch] {}", by.scope.as_str()));
     }

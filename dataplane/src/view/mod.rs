@@ -4,6 +4,7 @@
 
 pub mod judge;
 pub mod last_known_good;
+pub mod pattern;
 pub mod policy;
 pub mod resolve;
 pub mod task;
@@ -18,7 +19,11 @@ use bytes::Bytes;
 
 use self::policy::{Access, Policy, Revision};
 pub use self::task::ViewMessage;
-use crate::{call::Principal, catalogue::Catalogue};
+use crate::{
+    backend::abilities::{Abilities, Ability},
+    call::{Kind, Principal},
+    catalogue::Catalogue,
+};
 
 /// Ordered: a newer revision wins, then a newer catalogue under the same revision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,15 +45,15 @@ impl View {
         Self { stamp, policy, catalogue, listings: Listings::default() }
     }
 
-    /// The `result` of `tools/list` for this principal: made once for a set of roles, then from memory.
-    pub fn tools_for(&self, principal: &Principal) -> Bytes {
+    /// The `result` of a list for this principal: made once for a set of roles, then from memory.
+    pub fn listed(&self, kind: Kind, principal: &Principal) -> Bytes {
         let roles = self.policy.deciding_roles(principal);
-        let mut held = self.listings.tools.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.listings.of(kind).lock().unwrap_or_else(PoisonError::into_inner);
         let key = roles.join("\n");
         if let Some(listing) = held.get(key.as_str()) {
             return listing.clone();
         }
-        let listing = self.list_tools(principal);
+        let listing = self.list(kind, principal);
         // Sets of roles come from tokens: a bound, so that nobody fills the memory with odd ones.
         if held.len() < MOST_LISTINGS {
             held.insert(key.into(), listing.clone());
@@ -56,18 +61,42 @@ impl View {
         listing
     }
 
-    fn list_tools(&self, principal: &Principal) -> Bytes {
+    /// What the backends of which this principal may see something can, together: for `initialize`.
+    pub fn abilities(&self, principal: &Principal) -> Abilities {
+        let mut all = Abilities::default();
+        for backend in self.catalogue.abilities() {
+            let shows = |kind| backend.has(kind) && self.policy.allows_any(principal, kind);
+            for (ability, can) in [
+                (Ability::Tools, shows(Kind::Tool)),
+                (Ability::Prompts, shows(Kind::Prompt)),
+                (Ability::Resources, shows(Kind::Resource)),
+                (
+                    Ability::Completions,
+                    backend.can(Ability::Completions) && (shows(Kind::Prompt) || shows(Kind::Resource)),
+                ),
+            ] {
+                if can {
+                    all.add(ability);
+                }
+            }
+        }
+        all
+    }
+
+    fn list(&self, kind: Kind, principal: &Principal) -> Bytes {
         let mut text = Vec::with_capacity(4096);
-        text.extend_from_slice(b"{\"tools\":[");
+        text.extend_from_slice(b"{\"");
+        text.extend_from_slice(kind.entries().as_bytes());
+        text.extend_from_slice(b"\":[");
         let start = text.len();
-        for tool in self.catalogue.tools() {
-            if matches!(self.policy.access(principal, &tool.exposed), Access::Hidden) {
+        for target in self.catalogue.all(kind) {
+            if matches!(self.policy.access(principal, kind, &target.exposed), Access::Hidden) {
                 continue;
             }
             if text.len() > start {
                 text.push(b',');
             }
-            text.extend_from_slice(&tool.definition);
+            text.extend_from_slice(&target.definition);
         }
         text.extend_from_slice(b"]}");
         text.into()
@@ -79,7 +108,23 @@ const MOST_LISTINGS: usize = 1_000;
 /// Serialized lists by set of roles; they live and go with their View.
 #[derive(Debug, Default)]
 pub struct Listings {
-    tools: Mutex<HashMap<Box<str>, Bytes>>,
+    tools: Mutex<ByRoles>,
+    prompts: Mutex<ByRoles>,
+    resources: Mutex<ByRoles>,
+    templates: Mutex<ByRoles>,
+}
+
+type ByRoles = HashMap<Box<str>, Bytes>;
+
+impl Listings {
+    const fn of(&self, kind: Kind) -> &Mutex<ByRoles> {
+        match kind {
+            Kind::Tool => &self.tools,
+            Kind::Prompt => &self.prompts,
+            Kind::Resource => &self.resources,
+            Kind::Template => &self.templates,
+        }
+    }
 }
 
 /// Readers clone this. The `Publisher` exists once and belongs to the view's one task.

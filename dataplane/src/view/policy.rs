@@ -3,15 +3,18 @@
 //! `Policy::build` may be slow and may fail; reading never does. It starts no process and opens no connection.
 //! `access` is the one decision of who may see and use what: for lists, calls and deliveries alike.
 
-use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use sentinel_proto::v1::{self, ArgumentMode};
 
-use super::resolve::{Resolver, Unresolved};
+use super::{
+    pattern::{Pattern, Selection, Selector},
+    resolve::{Resolver, Unresolved},
+};
 use crate::{
     audit::arguments::{Arguments, Show},
     backend::spec::BackendSpec,
-    call::Principal,
+    call::{Kind, Principal},
     catalogue::schema::Schema,
     stages::authn::{AuthPolicy, KeyProblem},
 };
@@ -38,7 +41,7 @@ pub struct Policy {
     roles: HashMap<Box<str>, Role>,
     default_role: Option<Box<str>>,
     default_quota: Quota,
-    tool_quotas: Vec<(Pattern, Quota)>,
+    quotas: Vec<(Selector, Quota)>,
 }
 
 #[derive(Clone, Debug)]
@@ -76,30 +79,10 @@ pub struct PolicyBackend {
     pub max_timeout: Duration,
 }
 
-/// `*` any run of characters, `?` one; nothing else is special, case counts, the whole name must match.
-#[derive(Clone)]
-pub struct Pattern(wildmatch::WildMatch);
-
-impl Pattern {
-    pub fn new(pattern: &str) -> Self {
-        Self(wildmatch::WildMatch::new(pattern))
-    }
-
-    pub fn matches(&self, name: &str) -> bool {
-        self.0.matches(name)
-    }
-}
-
-impl fmt::Debug for Pattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Pattern").field(&self.0.to_string()).finish()
-    }
-}
-
 #[derive(Debug)]
 struct Role {
-    allow: Vec<Pattern>,
-    deny: Vec<Pattern>,
+    allow: Selection,
+    deny: Selection,
     rules: Vec<Rule>,
 }
 
@@ -143,18 +126,15 @@ impl<'p> Rules<'p> {
         let name = self.name;
         self.policy
             .roles_of(self.principal)
-            .filter(move |role| role.allows(name))
+            .filter(move |role| role.allow.selects(Kind::Tool, name))
             .map(move |role| role.rules.iter().filter(move |rule| rule.tool.matches(name)))
     }
 }
 
 impl Role {
-    fn allows(&self, name: &str) -> bool {
-        self.allow.iter().any(|pattern| pattern.matches(name))
-    }
-
-    fn denies(&self, name: &str) -> bool {
-        self.deny.iter().any(|pattern| pattern.matches(name))
+    /// Whether its fine print says anything of this name: it is about tools alone.
+    fn rules(&self, kind: Kind, name: &str) -> bool {
+        kind == Kind::Tool && self.rules.iter().any(|rule| rule.tool.matches(name))
     }
 }
 
@@ -188,13 +168,13 @@ impl Policy {
 
     /// The one decision. The name is judged as such, whether it exists or not: so hidden and unknown cost the same.
     /// What any role denies is hidden, else what any allows is visible.
-    pub fn access<'p>(&'p self, principal: &'p Principal, name: &'p str) -> Access<'p> {
+    pub fn access<'p>(&'p self, principal: &'p Principal, kind: Kind, name: &'p str) -> Access<'p> {
         let (mut allowed, mut denied, mut free) = (false, false, false);
         for role in self.roles_of(principal) {
-            denied |= role.denies(name);
-            if role.allows(name) {
+            denied |= role.deny.selects(kind, name);
+            if role.allow.selects(kind, name) {
                 allowed = true;
-                free |= !role.rules.iter().any(|rule| rule.tool.matches(name));
+                free |= !role.rules(kind, name);
             }
         }
         match (allowed && !denied, free) {
@@ -204,21 +184,33 @@ impl Policy {
         }
     }
 
+    /// False: whatever there is of this kind, this principal sees nothing of it.
+    pub fn allows_any(&self, principal: &Principal, kind: Kind) -> bool {
+        let mut allowed = false;
+        for role in self.roles_of(principal) {
+            if role.deny.selects_all(kind) {
+                return false;
+            }
+            allowed |= role.allow.selects_any(kind);
+        }
+        allowed
+    }
+
     /// Which rule hid a name, for the operator's log.
-    pub fn why_hidden(&self, principal: &Principal, name: &str) -> String {
+    pub fn why_hidden(&self, principal: &Principal, kind: Kind, name: &str) -> String {
         let names = self.deciding_roles(principal);
         for role in &names {
-            if self.roles.get(*role).is_some_and(|role| role.denies(name)) {
+            if self.roles.get(*role).is_some_and(|role| role.deny.selects(kind, name)) {
                 return format!("roles.{role}.deny");
             }
         }
         if names.is_empty() { "no known role".to_owned() } else { format!("no allow of roles {}", names.join(", ")) }
     }
 
-    pub fn quota_of(&self, exposed: &str) -> Quota {
-        self.tool_quotas
+    pub fn quota_of(&self, kind: Kind, exposed: &str) -> Quota {
+        self.quotas
             .iter()
-            .find(|(pattern, _)| pattern.matches(exposed))
+            .find(|(selector, _)| selector.selects(kind, exposed))
             .map_or(self.default_quota, |(_, quota)| *quota)
     }
 
@@ -322,7 +314,7 @@ impl Policy {
             per_client: quota(limits.per_client),
             roles,
             default_quota: quota(limits.default),
-            tool_quotas: limits.tools.into_iter().map(|tool| (Pattern::new(&tool.tool), quota(tool.quota))).collect(),
+            quotas: limits.tools.into_iter().map(|tool| (Selector::new(&tool.tool), quota(tool.quota))).collect(),
         })
     }
 }
@@ -360,7 +352,6 @@ fn auth(auth: v1::Auth, ground: &Ground<'_>, problems: &mut Vec<Problem>) -> Opt
 }
 
 fn roles(roles: Vec<v1::Role>, problems: &mut Vec<Problem>) -> HashMap<Box<str>, Role> {
-    let patterns = |patterns: &[String]| patterns.iter().map(|pattern| Pattern::new(pattern)).collect();
     roles
         .into_iter()
         .map(|role| {
@@ -372,7 +363,10 @@ fn roles(roles: Vec<v1::Role>, problems: &mut Vec<Problem>) -> HashMap<Box<str>,
                 }
             });
             let rules = rules.collect();
-            (role.name.into_boxed_str(), Role { allow: patterns(&role.allow), deny: patterns(&role.deny), rules })
+            (
+                role.name.into_boxed_str(),
+                Role { allow: Selection::new(&role.allow), deny: Selection::new(&role.deny), rules },
+            )
         })
         .collect()
 }

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     backend::{BackendNote, Note, State, registry::Backends},
     call::BackendId,
-    catalogue::{merge, merge::Offer, schema},
+    catalogue::{Refused, merge, merge::Offer, schema},
     clock::Clock,
     kill::Kills,
     metrics::Metrics,
@@ -35,6 +35,8 @@ const HELD: Duration = Duration::from_secs(30);
 /// What several changes of one moment are joined into one swap for.
 const SETTLE: Duration = Duration::from_millis(20);
 const TICK: Duration = Duration::from_secs(1);
+/// Entries that are not exposed, named in the log at each swap.
+const MOST_SAID: usize = 50;
 
 /// What the feed (or the start) asks of the task.
 #[derive(Debug)]
@@ -292,13 +294,15 @@ impl ViewTask {
             return false;
         };
         match note.note {
-            Note::Listed(tools) => {
+            Note::Listed(offering) => {
                 known.stale_since.remove(&name);
-                let offer = Offer { backend: note.backend, tools: tools.into(), stale: false };
-                let same = known
-                    .offers
-                    .get(&name)
-                    .is_some_and(|held| held.tools == offer.tools && !held.stale && held.backend == offer.backend);
+                let held = known.offers.get(&name);
+                let offering = match held {
+                    Some(held) => offering.or(&held.offering),
+                    None => *offering,
+                };
+                let offer = Offer { backend: note.backend, offering, stale: false };
+                let same = held == Some(&offer);
                 known.offers.insert(name, offer);
                 !same
             }
@@ -344,8 +348,12 @@ impl ViewTask {
     fn publish(&mut self, known: &mut Known) {
         let Some(policy) = &known.policy else { return };
         let catalogue = block_in_place(|| merge::merge(policy, &known.offers, &mut known.schemas, &self.metrics));
-        for refused in catalogue.refused() {
-            tracing::warn!(backend = %refused.backend, tool = %refused.own.escape_debug(), reason = %refused.reason, "tool not exposed");
+        let refused = catalogue.refused();
+        for Refused { kind, own, backend, reason, .. } in refused.iter().take(MOST_SAID) {
+            tracing::warn!(%backend, list = kind.list_method(), name = %own.escape_debug(), %reason, "not exposed");
+        }
+        if let Some(more) = refused.len().checked_sub(MOST_SAID).filter(|more| *more > 0) {
+            tracing::warn!(more, "not exposed, for like reasons");
         }
         known.generation += 1;
         let stamp = Stamp { revision: policy.revision, generation: known.generation };

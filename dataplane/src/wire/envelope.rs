@@ -2,7 +2,8 @@
 
 use super::{
     fault::{Broken, Fault, shown},
-    text::{MemberSpan, Span, Text, unescape},
+    params::{self, Inside},
+    text::{Span, Text, unescape},
     walk::Walker,
 };
 
@@ -10,55 +11,6 @@ use super::{
 pub(super) const ID_MAX: usize = 256;
 
 pub(super) const TOP: &[&str] = &["jsonrpc", "id", "method", "params", "result", "error"];
-const PARAMS: &[&str] = &[
-    "name",
-    "arguments",
-    "_meta",
-    "uri",
-    "cursor",
-    "task",
-    "level",
-    "requestId",
-    "progressToken",
-    "ref",
-    "argument",
-    "protocolVersion",
-    "capabilities",
-    "clientInfo",
-    "inputResponses",
-    "requestState",
-    "taskId",
-];
-const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
-const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
-const INFO: &str = "io.modelcontextprotocol/clientInfo";
-const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
-const META: &[&str] = &["progressToken", "traceparent", "tracestate", VERSION, CAPABILITIES, INFO, LOG_LEVEL];
-
-/// What the modern era's own keys of `params._meta` hold: any value each, whose type is judged by who reads it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ModernMeta {
-    pub version: Option<Span>,
-    pub capabilities: Option<Span>,
-    pub log_level: Option<Span>,
-    /// Those keys and `clientInfo`, with the commas that go when they go; in order, none touches another.
-    pub members: [Option<MemberSpan>; 4],
-}
-
-impl ModernMeta {
-    fn note(&mut self, key: &str, value: Span, member: MemberSpan) {
-        match key {
-            VERSION => self.version = Some(value),
-            CAPABILITIES => self.capabilities = Some(value),
-            LOG_LEVEL => self.log_level = Some(value),
-            _ => {}
-        }
-        if let Some(free) = self.members.iter_mut().find(|held| held.is_none()) {
-            *free = Some(member);
-        }
-    }
-}
-
 /// What a message is, by the members it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -81,35 +33,15 @@ pub(super) struct Envelope {
     pub(super) error: Option<Span>,
 }
 
-/// The inside of `params`.
-#[derive(Debug, Default)]
-pub(super) struct Inside {
-    pub(super) name: Option<Text>,
-    pub(super) uri: Option<Text>,
-    pub(super) cursor: Option<Text>,
-    pub(super) level: Option<Text>,
-    pub(super) arguments: Option<Span>,
-    pub(super) meta: Option<Span>,
-    pub(super) task: Option<MemberSpan>,
-    pub(super) request_id: Option<Span>,
-    /// `params.progressToken`, as in `notifications/progress`.
-    pub(super) progress_of: Option<Span>,
-    pub(super) progress_token: Option<Span>,
-    pub(super) modern: Option<Box<ModernMeta>>,
-    pub(super) request_state: bool,
-    pub(super) traceparent: Option<Text>,
-    pub(super) tracestate: Option<Text>,
-}
-
 /// One member: its key, where the key's token begins, where the comma before it stands.
-struct Member {
-    key: Text,
-    start: usize,
-    comma: Option<usize>,
+pub(super) struct Member {
+    pub(super) key: Text,
+    pub(super) start: usize,
+    pub(super) comma: Option<usize>,
 }
 
 /// Reads the object that begins here, member by member.
-fn members<'a>(
+pub(super) fn members<'a>(
     walker: &mut Walker<'a>,
     judged: bool,
     mut member: impl FnMut(&mut Walker<'a>, &Member) -> Result<(), Broken>,
@@ -146,7 +78,12 @@ fn members<'a>(
 
 /// Which of `known` the key says. A key that differs from one of them in case only is refused where `judged`:
 /// some parsers would read it as that one (Go's also folds two letters outside ASCII).
-fn known(walker: &Walker<'_>, key: Text, known: &[&'static str], judged: bool) -> Result<&'static str, Broken> {
+pub(super) fn known(
+    walker: &Walker<'_>,
+    key: Text,
+    known: &[&'static str],
+    judged: bool,
+) -> Result<&'static str, Broken> {
     let raw = key.inner.get(walker.lexer.bytes);
     let mut decoded = Vec::new();
     let said = if key.escaped {
@@ -185,7 +122,7 @@ pub(super) fn same(said: &[u8], known: &[&'static str]) -> Same {
 }
 
 /// A string, or any other value skipped.
-fn text(walker: &mut Walker<'_>) -> Result<Option<Text>, Broken> {
+pub(super) fn text(walker: &mut Walker<'_>) -> Result<Option<Text>, Broken> {
     if walker.lexer.peek() == b'"' {
         walker.element()?;
         return walker.lexer.string().map(Some);
@@ -194,7 +131,7 @@ fn text(walker: &mut Walker<'_>) -> Result<Option<Text>, Broken> {
 }
 
 /// A string or an integer; any other value is skipped and gives `None`.
-fn token(walker: &mut Walker<'_>) -> Result<Option<Span>, Broken> {
+pub(super) fn token(walker: &mut Walker<'_>) -> Result<Option<Span>, Broken> {
     let start = walker.lexer.at;
     let fits = match walker.lexer.peek() {
         b'"' => {
@@ -215,7 +152,7 @@ fn token(walker: &mut Walker<'_>) -> Result<Option<Span>, Broken> {
 }
 
 #[cold]
-fn envelope_fault(position: usize, what: &'static str) -> Broken {
+pub(super) fn envelope_fault(position: usize, what: &'static str) -> Broken {
     Box::new(Fault::Envelope { position, what })
 }
 
@@ -255,7 +192,7 @@ pub(super) fn read(walker: &mut Walker<'_>, found: &mut Envelope) -> Result<Kind
                 }
             }
             "params" if walker.lexer.peek() == b'{' => {
-                found.params = Some(inside(walker, &mut found.inside, &mut wrong)?);
+                found.params = Some(params::read(walker, &mut found.inside, &mut wrong)?);
             }
             "params" => {
                 walker.value()?;
@@ -289,7 +226,7 @@ pub(super) fn read(walker: &mut Walker<'_>, found: &mut Envelope) -> Result<Kind
 }
 
 /// Keeps the first fault that is none of grammar, and goes on reading.
-fn note(wrong: &mut Option<Broken>, fault: Broken) -> Result<&'static str, Broken> {
+pub(super) fn note(wrong: &mut Option<Broken>, fault: Broken) -> Result<&'static str, Broken> {
     if wrong.is_none() {
         *wrong = Some(fault);
     }
@@ -312,80 +249,4 @@ fn kind(found: &Envelope, start: usize) -> Result<Kind, Broken> {
         (false, true, false) => Err(envelope_fault(start, "an answer without an id")),
         (false, false, _) => Err(envelope_fault(start, "neither method, result nor error")),
     }
-}
-
-/// `params`, whatever the method.
-fn inside(walker: &mut Walker<'_>, found: &mut Inside, wrong: &mut Option<Broken>) -> Result<Span, Broken> {
-    let strict = walker.strict();
-    members(walker, strict, |walker, member| {
-        match known(walker, member.key, PARAMS, strict).or_else(|fault| note(wrong, fault))? {
-            "name" => found.name = text(walker)?,
-            "uri" => found.uri = text(walker)?,
-            "cursor" => found.cursor = text(walker)?,
-            "level" => found.level = text(walker)?,
-            "requestId" => found.request_id = token(walker)?,
-            "progressToken" => found.progress_of = token(walker)?,
-            "arguments" => found.arguments = Some(walker.arguments()?),
-            "_meta" if walker.lexer.peek() == b'{' => found.meta = Some(meta(walker, found, wrong)?),
-            "_meta" => {
-                let span = walker.value()?;
-                if strict {
-                    let fault = envelope_fault(span.start as usize, "params._meta is no object");
-                    *wrong = wrong.take().or(Some(fault));
-                }
-            }
-            "task" => {
-                walker.value()?;
-                found.task = Some(removable(walker, member, true));
-            }
-            "requestState" => {
-                walker.value()?;
-                found.request_state = true;
-            }
-            _ => drop(walker.value()?),
-        }
-        Ok(())
-    })
-}
-
-/// The member that just ended, with the comma before it, or, for the first of those that stay (`follows` says that
-/// one before it does), the comma after it.
-fn removable(walker: &mut Walker<'_>, member: &Member, follows: bool) -> MemberSpan {
-    let end = walker.lexer.at;
-    if let Some(comma) = member.comma.filter(|_| follows) {
-        return MemberSpan(Span::new(comma, end));
-    }
-    walker.lexer.space();
-    let after = if walker.lexer.peek() == b',' { walker.lexer.at + 1 } else { end };
-    MemberSpan(Span::new(member.start, after))
-}
-
-fn meta(walker: &mut Walker<'_>, found: &mut Inside, wrong: &mut Option<Broken>) -> Result<Span, Broken> {
-    let strict = walker.strict();
-    let mut stays = false;
-    members(walker, strict, |walker, member| {
-        let at = walker.lexer.at;
-        let key = known(walker, member.key, META, strict).or_else(|fault| note(wrong, fault))?;
-        match key {
-            "progressToken" => {
-                found.progress_token = token(walker)?;
-                let null = walker.lexer.bytes.get(at..walker.lexer.at) == Some(b"null");
-                if strict && found.progress_token.is_none() && !null {
-                    let fault = envelope_fault(at, "a progressToken is a string or an integer");
-                    *wrong = wrong.take().or(Some(fault));
-                }
-            }
-            "traceparent" => found.traceparent = text(walker)?,
-            "tracestate" => found.tracestate = text(walker)?,
-            VERSION | CAPABILITIES | INFO | LOG_LEVEL => {
-                let value = walker.value()?;
-                let cut = removable(walker, member, stays);
-                found.modern.get_or_insert_default().note(key, value, cut);
-                return Ok(());
-            }
-            _ => drop(walker.value()?),
-        }
-        stays = true;
-        Ok(())
-    })
 }

@@ -11,6 +11,7 @@ mod lexer;
 pub mod modern;
 mod nest;
 pub mod outgoing;
+mod params;
 mod pieces;
 pub mod scan;
 pub mod sse;

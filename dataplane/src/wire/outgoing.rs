@@ -1,6 +1,6 @@
 //! Builds messages: what goes to a backend, and the gateway's own answers.
 //!
-//! A call keeps its client's bytes but for these: the tool's own name, our progress token, no `task`, and none of the
+//! A call keeps its client's bytes but for these: the target's own name, our progress token, no `task`, and none of the
 //! modern era's own keys in `_meta`.
 
 use std::io::Write as _;
@@ -12,21 +12,36 @@ use super::{
     text::{MemberSpan, Span},
 };
 
-/// `tools/call` for a backend under our `id`, from the client's whole `body` and what the scan found in it.
+/// What a request is called towards a backend.
+#[derive(Clone, Copy, Debug)]
+pub struct Named<'a> {
+    pub method: &'a str,
+    /// The string token that names the target, and what it becomes; none: all stays as it came.
+    pub renamed: Option<(Span, &'a str)>,
+}
+
+/// A routed request for a backend under our `id`, from the client's whole `body` and what the scan found in it.
 ///
 /// A client's progress token is replaced (by `progress_token`, else by `id`: the client's never goes out); where it
 /// sent none, none is added. `line`: raw CR and LF, which can stand between tokens only, are left out and one LF
 /// ends the message.
-pub fn call(body: &[u8], scanned: &Scanned, own_name: &str, id: u64, progress_token: Option<u64>, line: bool) -> Bytes {
+pub fn call(
+    body: &[u8],
+    scanned: &Scanned,
+    named: Named<'_>,
+    id: u64,
+    progress_token: Option<u64>,
+    line: bool,
+) -> Bytes {
     let params = scanned.params.map(|span| span.get(body)).unwrap_or_default();
-    let mut out = Vec::with_capacity(params.len() + own_name.len() + 112);
-    begin(&mut out, "tools/call", Some(id));
+    let mut out = Vec::with_capacity(params.len() + named.renamed.map_or(0, |(_, own)| own.len()) + 112);
+    begin(&mut out, named.method, Some(id));
     out.extend_from_slice(b",\"params\":");
     if let Some(span) = scanned.params {
         let [first, second, third, fourth] = scanned.modern.as_ref().map_or([None; 4], |modern| modern.members);
         let gone = |member: Option<MemberSpan>| member.map(|member| (member.0, Edit::Nothing));
         let mut edits = [
-            scanned.name.map(|name| (name.token(), Edit::Name)),
+            named.renamed.map(|(at, own)| (at, Edit::Name(own))),
             scanned.progress_token.map(|token| (token, Edit::Progress)),
             gone(scanned.task),
             gone(first),
@@ -39,7 +54,7 @@ pub fn call(body: &[u8], scanned: &Scanned, own_name: &str, id: u64, progress_to
         for (at, edit) in edits.into_iter().flatten() {
             copy(&mut out, Span { start: from, end: at.start.max(from) }.get(body), line);
             match edit {
-                Edit::Name => string(&mut out, own_name),
+                Edit::Name(own) => string(&mut out, own),
                 Edit::Progress => number(&mut out, progress_token.unwrap_or(id)),
                 Edit::Nothing => {}
             }
@@ -47,9 +62,7 @@ pub fn call(body: &[u8], scanned: &Scanned, own_name: &str, id: u64, progress_to
         }
         copy(&mut out, Span { start: from, end: span.end.max(from) }.get(body), line);
     } else {
-        out.extend_from_slice(b"{\"name\":");
-        string(&mut out, own_name);
-        out.push(b'}');
+        out.extend_from_slice(b"{}");
     }
     out.push(b'}');
     if line {
@@ -59,8 +72,8 @@ pub fn call(body: &[u8], scanned: &Scanned, own_name: &str, id: u64, progress_to
 }
 
 #[derive(Clone, Copy)]
-enum Edit {
-    Name,
+enum Edit<'a> {
+    Name(&'a str),
     Progress,
     Nothing,
 }

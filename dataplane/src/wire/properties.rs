@@ -78,7 +78,9 @@ fn fuzz(bytes: &[u8]) {
             if let Body::One(found) = body
                 && found.name.is_some()
             {
-                let out = outgoing::call(bytes, &found, "own", 1, None, true);
+                let renamed = found.name.map(|name| (name.token(), "own"));
+                let named = outgoing::Named { method: "tools/call", renamed };
+                let out = outgoing::call(bytes, &found, named, 1, None, true);
                 assert!(scan::body(&out).is_ok(), "{}", String::from_utf8_lossy(&out));
             }
         }

@@ -13,7 +13,8 @@ use super::{
 };
 
 pub use super::{
-    envelope::{Kind, ModernMeta},
+    envelope::Kind,
+    params::{ModernMeta, Reference, Referred},
     walk::ArgumentsFault,
 };
 
@@ -48,6 +49,8 @@ pub struct Scanned {
     pub level: Option<Text>,
     /// Any value: that it is an object is for the pipeline to say.
     pub arguments: Option<Span>,
+    /// `params.ref` of a completion, where it says what it is about.
+    pub reference: Option<Reference>,
     /// `params._meta`, an object.
     pub meta: Option<Span>,
     /// `params._meta.progressToken`: a string or integer token.
@@ -147,6 +150,7 @@ fn message(walker: &mut Walker<'_>) -> Result<Scanned, Broken> {
         cursor: inside.cursor,
         level: inside.level,
         arguments: inside.arguments,
+        reference: inside.reference,
         meta: inside.meta,
         progress_token: inside.progress_token,
         progress_of: inside.progress_of,

@@ -7,7 +7,7 @@ use super::{
     answer::{AnswerFault, AnswerScan, Pieces},
     incoming::{self, Incoming},
     outgoing,
-    scan::{self, Body, Kind, Scanned},
+    scan::{self, Body, Kind, Referred, Scanned},
 };
 
 pub(super) fn one(text: &str) -> Scanned {
@@ -39,9 +39,50 @@ fn a_call_yields_the_spans_of_all_its_parts() {
     assert_eq!(found.arguments_fault, None);
 }
 
+fn call(body: &str, own: &str, id: u64, token: Option<u64>, line: bool) -> Bytes {
+    let found = one(body);
+    let named = outgoing::Named { method: "tools/call", renamed: found.name.map(|name| (name.token(), own)) };
+    outgoing::call(body.as_bytes(), &found, named, id, token, line)
+}
+
+#[test]
+fn a_completions_reference_is_found_and_read_strictly() {
+    let complete = |reference: &str| {
+        format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"completion/complete","params":{{"ref":{reference},"argument":{{"name":"a","value":"b"}}}}}}"#
+        )
+    };
+    for (reference, what, said) in [
+        (r#"{"type":"ref/prompt","name":"x_\u0061","title":"t"}"#, Referred::Prompt, "x_a"),
+        (r#"{"uri":"a://{b}","name":"x","type":"ref/resource"}"#, Referred::Resource, "a://{b}"),
+    ] {
+        let body = complete(reference);
+        let found = one(&body).reference.expect("a reference");
+        assert_eq!((found.what, &*found.text.text(body.as_bytes()).unwrap()), (what, said));
+    }
+    for nothing in [r#""ref/prompt""#, r#"{"type":"ref/prompt","uri":"a"}"#, r#"{"type":"ref/tool","name":"a"}"#, "{}"]
+    {
+        assert_eq!(one(&complete(nothing)).reference, None, "{nothing}");
+    }
+    // What another parser could read as another reference.
+    assert_eq!(code(&complete(r#"{"type":"ref/prompt","name":"a","Name":"b"}"#)), -32600);
+    assert_eq!(code(&complete(r#"{"type":"ref/prompt","name":"a","name":"b"}"#)), -32600);
+}
+
+#[test]
+fn a_completion_goes_out_with_the_prompts_own_name_alone_changed() {
+    let body = r#"{"jsonrpc":"2.0","id":1,"method":"completion/complete","params":{"ref":{"name" : "x__a","type":"ref/prompt"},"name":"stays"}}"#;
+    let found = one(body);
+    let renamed = found.reference.map(|reference| (reference.text.token(), "a"));
+    let named = outgoing::Named { method: "completion/complete", renamed };
+    let out = outgoing::call(body.as_bytes(), &found, named, 7, None, false);
+    let want = body.replace(r#""id":1"#, r#""id":7"#).replace(r#""x__a""#, r#""a""#);
+    assert_eq!(std::str::from_utf8(&out).unwrap(), want);
+}
+
 #[test]
 fn a_call_goes_out_with_its_bytes_but_for_name_token_task_and_what_is_of_the_modern_era() {
-    let out = outgoing::call(CALL.as_bytes(), &one(CALL), "a\"dd", 9, Some(9), false);
+    let out = call(CALL, "a\"dd", 9, Some(9), false);
     assert_eq!(
         std::str::from_utf8(&out).unwrap(),
         r#"{"jsonrpc":"2.0","id":9,"method":"tools/call","params":{"name":"a\"dd","arguments":{"n":1e999,"s":"\ud800"},"_meta":{"progressToken":9,"traceparent":"00-1"}}}"#
@@ -66,7 +107,7 @@ fn the_modern_eras_keys_go_with_their_commas_wherever_they_stand() {
     ] {
         let text =
             format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"_meta":{meta},"name":"a"}}}}"#);
-        let out = outgoing::call(text.as_bytes(), &one(&text), "b", 1, None, false);
+        let out = call(&text, "b", 1, None, false);
         let whole =
             format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"_meta":{left},"name":"b"}}}}"#);
         assert_eq!(std::str::from_utf8(&out).unwrap().replace(' ', ""), whole.replace(' ', ""), "{meta}");
@@ -82,7 +123,7 @@ fn a_task_goes_with_one_comma_wherever_it_stands() {
         (r#"{ "task" : {} }"#, r"{  }"),
     ] {
         let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{params}}}"#);
-        let out = outgoing::call(body.as_bytes(), &one(&body), "b", 2, None, false);
+        let out = call(&body, "b", 2, None, false);
         let want = format!(r#"{{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{left}}}"#);
         assert_eq!(std::str::from_utf8(&out).unwrap(), want);
     }
@@ -91,7 +132,7 @@ fn a_task_goes_with_one_comma_wherever_it_stands() {
 #[test]
 fn a_line_has_no_raw_line_end_but_its_last() {
     let body = CALL.replace(',', ",\r\n");
-    let out = outgoing::call(body.as_bytes(), &one(&body), "add", 9, None, true);
+    let out = call(&body, "add", 9, None, true);
     assert_eq!(out.iter().filter(|b| matches!(b, b'\n' | b'\r')).count(), 1);
     assert!(out.ends_with(b"\n"));
     assert_eq!(one(std::str::from_utf8(&out).unwrap()).kind, Kind::Request);

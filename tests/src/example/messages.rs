@@ -52,6 +52,12 @@ pub(super) fn fault(id: &str, code: i64, message: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":{message}}}}}"#)
 }
 
+/// The same with `data`.
+pub(super) fn fault_with(id: &str, code: i64, message: &str, data: &Value) -> String {
+    let message = Value::from(message);
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":{message},"data":{data}}}}}"#)
+}
+
 /// A notification.
 pub(super) fn note(method: &str, params: &Value) -> String {
     format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{params}}}"#)

@@ -1,9 +1,10 @@
 //! A small MCP server of the legacy era: what `sentinel-example-server` runs, and what the tests call. It knows messages
-//! and sessions; lines and HTTP are in `stdio` and `http`, the tools in `tools`.
+//! and sessions; lines and HTTP are in `stdio` and `http`, the tools in `tools`, all else in `features`.
 //!
 //! It does not check arguments against its own schemas: that is the gateway's work, and the tests want to see what
 //! came through. It writes each received call to a receive log, before it does anything about it.
 
+pub mod features;
 pub mod http;
 mod messages;
 mod receive_log;
@@ -31,13 +32,14 @@ const REVISIONS: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11
 /// Log levels of MCP, least first.
 const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
 
-/// What all sessions share: the tools, what they count, the receive log.
+/// What all sessions share: what has grown, what is counted, the receive log.
 #[derive(Debug, Default)]
 pub struct Server {
     log: ReceiveLog,
     misbehaves: bool,
     executions: AtomicU64,
     grown: AtomicU64,
+    features: features::Grown,
     listeners: Mutex<Vec<mpsc::Sender<String>>>,
 }
 
@@ -82,13 +84,18 @@ pub enum Work {
     /// The answer is known already.
     Answer(String),
     Call(tools::Call),
+    Read(features::Read),
 }
 
 impl Work {
     /// It may send notes before its answer, so that an HTTP answer must be a stream.
     #[must_use]
     pub fn streams(&self) -> bool {
-        matches!(self, Self::Call(call) if call.streams())
+        match self {
+            Self::Call(call) => call.streams(),
+            Self::Read(read) => read.streams(),
+            Self::Nothing | Self::Answer(_) => false,
+        }
     }
 
     /// Nothing will be answered.
@@ -122,7 +129,8 @@ impl Session {
             "ping" => Work::Answer(answer(id, "{}")),
             "tools/call" => self.accept_call(id, &incoming),
             "tools/list" => Work::Answer(answer(id, &tools::list(&self.server))),
-            _ => Work::Answer(fault(id, -32601, "this server has tools only")),
+            other => features::accept(self, other, id, &incoming)
+                .unwrap_or_else(|| Work::Answer(fault(id, -32601, "this server has no such method"))),
         }
     }
 
@@ -134,10 +142,27 @@ impl Session {
             Work::Call(call) => {
                 let id = call.id().to_owned();
                 tools::run(self, call, out).await;
-                let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-                running.remove(&id);
+                self.end(&id);
+            }
+            Work::Read(read) => {
+                let id = read.id.clone();
+                features::run(self, read, out).await;
+                self.end(&id);
             }
         }
+    }
+
+    /// From here on the request can be cancelled.
+    fn begin(&self, id: &str) -> CancellationToken {
+        let cancel = CancellationToken::new();
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.insert(id.to_owned(), cancel.clone());
+        cancel
+    }
+
+    fn end(&self, id: &str) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.remove(id);
     }
 
     fn notified(&self, method: &str, incoming: &Incoming<'_>) {
@@ -160,9 +185,7 @@ impl Session {
         };
         let arguments = incoming.member("arguments");
         self.server.log.write("call", &name, id, arguments);
-        let cancel = CancellationToken::new();
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.insert(id.to_owned(), cancel.clone());
+        let cancel = self.begin(id);
         Work::Call(tools::Call::new(
             id.to_owned(),
             name,
@@ -180,7 +203,7 @@ impl Session {
         answer(
             id,
             &format!(
-                r#"{{"protocolVersion":"{spoken}","capabilities":{{"tools":{{"listChanged":true}},"logging":{{}}}},"serverInfo":{{"name":"sentinel-example-server","version":"{version}"}},"instructions":"Tools to try a gateway with."}}"#
+                r#"{{"protocolVersion":"{spoken}","capabilities":{{"tools":{{"listChanged":true}},"resources":{{"listChanged":true}},"prompts":{{"listChanged":true}},"completions":{{}},"logging":{{}}}},"serverInfo":{{"name":"sentinel-example-server","version":"{version}"}},"instructions":"To try a gateway with."}}"#
             ),
         )
     }

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::messages::{answer, fault, note, text_result};
-use super::{Server, Session, send};
+use super::{Server, Session, features, send};
 
 /// One `tools/call`, read.
 #[derive(Debug)]
@@ -76,7 +76,12 @@ pub(super) fn list(server: &Server) -> String {
         tool("counter", "Counts how often it was called.", json!({}), &[]),
         tool("env", "Names the variables of its environment, without their values.", json!({}), &[]),
         tool("crash", "Ends this server at once.", json!({}), &[]),
-        tool("grow", "Adds a tool to this server.", json!({}), &[]),
+        tool(
+            "grow",
+            "Adds a tool to this server, or a resource, or a prompt.",
+            json!({ "what": { "enum": ["tool", "resource", "prompt"] } }),
+            &[],
+        ),
     ];
     if server.misbehaves {
         tools.push(tool(
@@ -120,9 +125,12 @@ pub(super) async fn run(session: &Session, call: Call, out: &mpsc::Sender<String
         "env" => text_result(&environment(), false),
         "fail" => text_result(text(&arguments, "message"), true),
         "grow" => {
-            let number = server.grown.fetch_add(1, Ordering::Relaxed) + 1;
-            server.tell_all(&note("notifications/tools/list_changed", &json!({})));
-            text_result(&format!("grown_{number}"), false)
+            let grown = features::grow(server, text(&arguments, "what")).unwrap_or_else(|| {
+                let number = server.grown.fetch_add(1, Ordering::Relaxed) + 1;
+                server.tell_all(&note("notifications/tools/list_changed", &json!({})));
+                format!("grown_{number}")
+            });
+            text_result(&grown, false)
         }
         "misbehave" if server.misbehaves => {
             return misbehave(&call, text(&arguments, "how"), out).await;

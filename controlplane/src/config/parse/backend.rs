@@ -8,7 +8,7 @@ use sentinel_proto::v1::{self, backend::Kind};
 use toml::de::DeValue;
 
 use super::super::keys;
-use super::super::names::{MAX_EXPOSED, name, pattern, printable, tool_part};
+use super::super::names::{MAX_EXPOSED, name, printable, tool_part, tool_pattern};
 use super::super::problems::Notes;
 use super::super::reader::{Placed, Section};
 use super::super::values::{bytes, flag, number, template, text, word};
@@ -298,7 +298,7 @@ fn tools(mut section: Section<'_>, notes: &mut Notes<'_>) -> Shown {
         }
         Ok(new)
     });
-    let hide = section.list(notes, "hide", |value| text(value).and_then(|written| pattern(&written)));
+    let hide = section.list(notes, "hide", |value| text(value).and_then(|written| tool_pattern(&written)));
     let describe = section.pairs(notes, "describe", |own, value| {
         own_name(own)?;
         let description = text(value)?;

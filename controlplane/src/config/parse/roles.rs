@@ -5,7 +5,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::super::keys;
-use super::super::names::{name, pattern, printable};
+use super::super::names::{name, pattern, printable, tool_pattern};
 use super::super::problems::Notes;
 use super::super::reader::{Placed, Section};
 use super::super::schema;
@@ -33,8 +33,8 @@ pub(super) fn roles(file: &mut Section<'_>, notes: &mut Notes<'_>) -> Vec<Placed
 
 fn one_role(name: String, mut section: Section<'_>, notes: &mut Notes<'_>) -> v1::Role {
     let at = section.at();
-    let allow = section.list(notes, "allow", tool_pattern).map(plain).unwrap_or_default();
-    let deny = section.list(notes, "deny", tool_pattern).map(plain).unwrap_or_default();
+    let allow = section.list(notes, "allow", selector).map(plain).unwrap_or_default();
+    let deny = section.list(notes, "deny", selector).map(plain).unwrap_or_default();
     let tables = section.sections(notes, "rules", &keys::RULE);
     if allow.is_empty() && !section.has("allow") {
         notes.warn(at, format!("roles.{name}: allows nothing; write allow = [\"*\"], or patterns"));
@@ -44,13 +44,17 @@ fn one_role(name: String, mut section: Section<'_>, notes: &mut Notes<'_>) -> v1
     v1::Role { name, allow, deny, rules }
 }
 
-fn tool_pattern(value: &DeValue<'_>) -> Result<String, String> {
+fn selector(value: &DeValue<'_>) -> Result<String, String> {
     text(value).and_then(|written| pattern(&written))
+}
+
+fn of_tools(value: &DeValue<'_>) -> Result<String, String> {
+    text(value).and_then(|written| tool_pattern(&written))
 }
 
 fn rule(mut section: Section<'_>, notes: &mut Notes<'_>) -> Option<v1::ArgumentRule> {
     let name = section.path().to_owned();
-    let tool = section.need(notes, "tool", "write a pattern over exposed tool names", tool_pattern);
+    let tool = section.need(notes, "tool", "write a pattern over exposed tool names", of_tools);
     let schema = section.need(notes, "arguments", "write a JSON Schema, as in { required = [\"db\"] }", schema::rule);
     section.finish(notes);
     Some(v1::ArgumentRule { tool: tool?.value, schema: schema?.value, name })

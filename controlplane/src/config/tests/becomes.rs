@@ -67,6 +67,18 @@ fn every_key_reaches_the_snapshot() {
 }
 
 #[test]
+fn patterns_of_resources_and_prompts_reach_the_snapshot_as_they_are_written() {
+    let loaded = good(&with(
+        "[roles.reader]\nallow = ['*__get_*', 'resource:docs://*', 'prompt:*']\ndeny = ['resource:docs://secret/*']\n\
+         [rate_limit.tools]\n'resource:*' = { requests = 1, per_secs = 60 }\n",
+    ));
+    let reader = loaded.snapshot.roles.iter().find(|role| role.name == "reader").expect("it is there");
+    assert_eq!(reader.allow, ["*__get_*", "resource:docs://*", "prompt:*"]);
+    assert_eq!(reader.deny, ["resource:docs://secret/*"]);
+    assert_eq!(loaded.snapshot.rate_limit.expect("always there").tools[0].tool, "resource:*");
+}
+
+#[test]
 fn kills_of_the_file_carry_their_lines() {
     let kills = good(&with("[kill_switch]\ntools = ['a__x',\n  'a__y']\nclients = ['mallory']\n")).kills;
     let entry = |scope, name: &str, line| FileKill { scope, name: name.to_owned(), line };

@@ -69,11 +69,20 @@ fn what_a_later_issue_brings_is_refused_as_that() {
         ("[schema]\nreport_as = 'tool_result'\n".to_owned(), &["\"tool_result\" comes later"]),
         ("[audit]\ndurability = 'required'\n".to_owned(), &["\"required\" comes later"]),
         ("[audit]\nwhen_full = 'drop'\n".to_owned(), &["\"drop\" comes later"]),
+    ]);
+}
+
+#[test]
+fn a_pattern_with_a_prefix_needs_something_behind_it_and_a_place_where_it_can_be_meant() {
+    refused(vec![
+        ("[roles.b]\nallow = ['resource:']\n".to_owned(), &["nothing stands behind the prefix", "resource:*"]),
+        ("[roles.b]\ndeny = ['prompt:']\n".to_owned(), &["nothing stands behind the prefix", "prompt:*"]),
         (
-            "[roles.b]\nallow = ['resource:*']\n".to_owned(),
-            &["`resource:` pattern comes later with the protocol issue"],
+            "[roles.b]\nallow = ['*']\n[[roles.b.rules]]\ntool = 'resource:a'\narguments = { required = ['x'] }\n"
+                .to_owned(),
+            &["only tools can be meant here", "`resource:`"],
         ),
-        ("[roles.b]\nallow = ['prompt:x']\n".to_owned(), &["`prompt:` pattern comes later"]),
+        (backend("tools = { hide = ['prompt:a'] }"), &["only tools can be meant here"]),
     ]);
 }
 

@@ -12,7 +12,8 @@ use super::{
     session::{SESSION_ID, Session},
 };
 use crate::{
-    backend::listing::{Listing, OfferedTool},
+    backend::listing::{Listing, Offered, Offering},
+    call::Kind,
     wire::outgoing,
 };
 
@@ -97,18 +98,29 @@ impl Core {
         Err(Fault::said(format!("it answered {what} with HTTP status {}", status.as_u16())))
     }
 
-    /// All pages of its tools.
-    pub(super) async fn list(self: &Arc<Self>, session: &Arc<Session>) -> Result<Vec<OfferedTool>, Fault> {
-        let mut listing = Listing::default();
-        if !session.agreed.has_tools {
-            return Ok(listing.into_tools());
+    /// All that it offers. Without its tools it is of no use; another list that can't be had is told, and what was
+    /// known of it stays.
+    pub(super) async fn list(self: &Arc<Self>, session: &Arc<Session>) -> Result<Offering, Fault> {
+        let mut offering = Offering::new(session.agreed.abilities);
+        for kind in session.agreed.abilities.lists() {
+            match self.list_of(session, kind).await {
+                Ok(entries) => offering.put(kind, entries),
+                Err(Fault::Broken(fault)) if kind != Kind::Tool => offering.lacks(kind, &self.backend, &fault),
+                Err(fault) => return Err(fault),
+            }
         }
+        Ok(offering)
+    }
+
+    /// All pages of one list.
+    async fn list_of(self: &Arc<Self>, session: &Arc<Session>, kind: Kind) -> Result<Vec<Offered>, Fault> {
+        let mut listing = Listing::of(kind);
         let mut params = None;
         loop {
-            let asked = self.ask(Some(session), "tools/list", params.as_deref(), WITHIN).await?;
+            let asked = self.ask(Some(session), kind.list_method(), params.as_deref(), WITHIN).await?;
             let next = listing.page(&asked.result).map_err(|fault| Fault::said(fault.to_string()))?;
             if next.is_none() {
-                return Ok(listing.into_tools());
+                return Ok(listing.into_entries());
             }
             params = next;
         }

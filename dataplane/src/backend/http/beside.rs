@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{core::Core, reading::Whose, session::Session};
 use crate::{
     answering::Event,
-    backend::Note,
+    backend::{Note, listing},
     wire::{
         incoming::{self, Incoming},
         outgoing,
@@ -24,7 +24,7 @@ pub(super) fn see(
 ) {
     match read {
         Incoming::Notification { method, params, progress_token, .. } => {
-            if method.is(message, "notifications/tools/list_changed") {
+            if listing::is_change(*method, message) {
                 core.changed.notify_one();
             } else if method.is(message, "notifications/progress") {
                 if let (Whose::Call { flight, events }, Some(token)) = (whose, progress_token)

@@ -67,7 +67,7 @@ pub(super) struct Core {
     unreachable: AtomicBool,
     /// `unreachable` was set.
     pub(super) suspect: Notify,
-    /// The server said that its list of tools changed.
+    /// The server said that one of its lists changed.
     pub(super) changed: Notify,
     pub(super) restart: Notify,
     /// It said that it has no GET stream: not asked again.

@@ -21,7 +21,7 @@ use crate::{
     in_flight::{Flight, Why},
     wire::{
         answer::{AnswerFault, AnswerScan, Pieces},
-        incoming, outgoing,
+        incoming,
     },
 };
 
@@ -43,7 +43,7 @@ impl Core {
         };
         let (number, routed) = (flight.number(), call.routed);
         let token = routed.scanned.progress_token.map(|_| number);
-        let body = outgoing::call(&routed.body, &routed.scanned, call.own_name, number, token, false);
+        let body = call.message(number, token, false);
         let traceparent = routed.traceparent.as_deref().and_then(|parent| HeaderValue::from_str(parent).ok());
         let mut renewed = false;
         loop {

@@ -70,7 +70,7 @@ impl HttpLink {
         let Some(session) = core.session.load_full() else {
             return Err(core.unavailable());
         };
-        if what == Housekeeping::ListTools {
+        if what == Housekeeping::List {
             core.changed.notify_one();
             return Ok(());
         }

@@ -1,4 +1,4 @@
-//! The one owner of an HTTP backend's session: makes it, lists its tools, makes it anew when it is lost.
+//! The one owner of an HTTP backend's session: makes it, lists what it offers, makes it anew when it is lost.
 //!
 //! Calls never wait for a retry here: they are told the state at once. Only a lost session is waited for, because
 //! the next one is made without delay.
@@ -39,7 +39,7 @@ pub(super) fn delay(attempt: u32) -> Duration {
 enum End {
     Halted,
     Restart,
-    /// Whether its tools were ever listed.
+    /// Whether it was ever listed.
     Lost {
         listed: bool,
     },
@@ -135,8 +135,8 @@ async fn serve(core: &Arc<Core>, session: &Arc<Session>) -> End {
                     listing = core.list(session) => listing,
                 };
                 match listing {
-                    Ok(tools) => {
-                        core.note_surely(Note::Listed(tools)).await;
+                    Ok(offering) => {
+                        core.note_surely(Note::Listed(Box::new(offering))).await;
                         core.ready();
                         (listed, attempt, due) = (true, 0, None);
                     }

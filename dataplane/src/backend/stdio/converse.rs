@@ -69,7 +69,7 @@ pub struct Conversation {
     next: AtomicU64,
     /// Closes the process's stdin.
     pub(super) hush: CancellationToken,
-    /// The server said that its list of tools changed.
+    /// The server said that one of its lists changed.
     pub(super) changed: Notify,
     timeouts: AtomicU32,
     /// So many timeouts that a ping is due.
@@ -112,10 +112,14 @@ impl Conversation {
         (conversation, lines)
     }
 
+    pub fn backend(&self) -> &str {
+        &self.backend
+    }
+
     /// One call, to its end. Cancel safe: dropped, the server is told.
     pub async fn call(&self, call: Outgoing<'_>, flight: &Flight, events: &Events) -> Sent {
         let (number, routed) = (flight.number(), call.routed);
-        let line = outgoing::call(&routed.body, &routed.scanned, call.own_name, number, None, true);
+        let line = call.message(number, None, true);
         let came = flight.progress_token().map(|token| Progress {
             token: token.clone(),
             events: events.clone(),

@@ -22,9 +22,11 @@ use super::{
 };
 use crate::backend::{
     BackendNote, Note,
+    abilities::Abilities,
     handshake::{self, Agreed, HandshakeFault},
-    listing::{Listing, ListingFault, OfferedTool},
+    listing::{Listing, ListingFault, Offered, Offering},
 };
+use crate::call::Kind;
 
 /// For the last words of a process that is dead: what is in its pipes is read so long, since grandchildren may hold
 /// them open.
@@ -34,6 +36,8 @@ const DEBOUNCE: Duration = Duration::from_millis(100);
 const PING: Duration = Duration::from_secs(3);
 /// One page of a listing, once the process is ready.
 const LISTING: Duration = Duration::from_secs(30);
+/// The same for a list beside its tools: one that hangs must not keep the tools from being offered.
+const BESIDE_TOOLS: Duration = Duration::from_secs(5);
 /// Calls in flight get so long when the operator restarts the backend.
 const RESTART_DRAIN: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(20);
@@ -132,48 +136,68 @@ async fn talk(
 ) -> String {
     let within = supervisor.handshake_within();
     // One deadline for the whole: no single question has one of its own.
-    let (agreed, tools) = match timeout(within, greet(conversation, within.saturating_mul(2))).await {
+    let (agreed, offering) = match timeout(within, greet(conversation, within.saturating_mul(2))).await {
         Ok(Ok(greeted)) => greeted,
         Ok(Err(fault)) => return format!("the handshake failed: {fault}"),
         Err(_elapsed) => return format!("it was not ready within {} s", within.as_secs()),
     };
     ready.get_or_init(Instant::now);
-    let lists = agreed.has_tools;
+    let abilities = agreed.abilities;
     supervisor.became_ready(process, agreed, conversation);
-    say(supervisor, Note::Listed(tools)).await;
+    say(supervisor, Note::Listed(Box::new(offering))).await;
     tokio::select! {
-        () = keep_listing(supervisor, conversation), if lists => "the listing ended".to_owned(),
+        () = keep_listing(supervisor, conversation, abilities), if abilities.lists().next().is_some() => "the listing ended".to_owned(),
         () = keep_suspecting(conversation) => "it answers nothing, not even a ping".to_owned(),
     }
 }
 
-async fn greet(conversation: &Conversation, within: Duration) -> Result<(Agreed, Vec<OfferedTool>), Fault> {
+async fn greet(conversation: &Conversation, within: Duration) -> Result<(Agreed, Offering), Fault> {
     let result = conversation.ask("initialize", Some(&handshake::initialize_params()), within).await?;
     let agreed = handshake::agree(&result)?;
     conversation.tell("notifications/initialized", None);
-    let tools = if agreed.has_tools { list(conversation, within).await? } else { Vec::new() };
-    Ok((agreed, tools))
+    let offering = list(conversation, agreed.abilities, within).await?;
+    Ok((agreed, offering))
 }
 
-async fn list(conversation: &Conversation, within: Duration) -> Result<Vec<OfferedTool>, Fault> {
-    let mut listing = Listing::default();
+/// All that it offers. Without its tools it is of no use; another list that can't be had is told, and what was known
+/// of it stays.
+async fn list(conversation: &Conversation, abilities: Abilities, within: Duration) -> Result<Offering, Fault> {
+    let mut offering = Offering::new(abilities);
+    for kind in abilities.lists() {
+        let within = if kind == Kind::Tool { within } else { within.min(BESIDE_TOOLS) };
+        match list_of(conversation, kind, within).await {
+            Ok(entries) => offering.put(kind, entries),
+            Err(fault @ (Fault::Ask(AskFault::Refused { .. } | AskFault::Silent { .. }) | Fault::Listing(_)))
+                if kind != Kind::Tool =>
+            {
+                offering.lacks(kind, conversation.backend(), &fault.to_string());
+            }
+            Err(fault) => return Err(fault),
+        }
+    }
+    Ok(offering)
+}
+
+/// All pages of one list.
+async fn list_of(conversation: &Conversation, kind: Kind, within: Duration) -> Result<Vec<Offered>, Fault> {
+    let mut listing = Listing::of(kind);
     let mut params = None;
     loop {
-        let page = conversation.ask("tools/list", params.as_deref(), within).await?;
+        let page = conversation.ask(kind.list_method(), params.as_deref(), within).await?;
         params = listing.page(&page)?;
         if params.is_none() {
-            return Ok(listing.into_tools());
+            return Ok(listing.into_entries());
         }
     }
 }
 
 /// Lists anew after each change: never two at once, and a change that comes meanwhile is listed after.
-async fn keep_listing(supervisor: &Supervisor, conversation: &Conversation) {
+async fn keep_listing(supervisor: &Supervisor, conversation: &Conversation, abilities: Abilities) {
     loop {
         conversation.changed.notified().await;
         tokio::time::sleep(DEBOUNCE).await;
-        match list(conversation, LISTING).await {
-            Ok(tools) => say(supervisor, Note::Listed(tools)).await,
+        match list(conversation, abilities, LISTING).await {
+            Ok(offering) => say(supervisor, Note::Listed(Box::new(offering))).await,
             Err(fault) => {
                 tracing::warn!(backend = &*supervisor.spec.name, %fault, "its changed list of tools can't be had; the old one stays");
             }

@@ -149,7 +149,7 @@ impl StdioLink {
     pub async fn housekeep(&self, what: Housekeeping, within: Duration) -> Result<(), Failure> {
         let conversation = self.shared.current.load_full().ok_or_else(|| self.unavailable())?;
         match what {
-            Housekeeping::ListTools => {
+            Housekeeping::List => {
                 conversation.changed.notify_one();
                 Ok(())
             }

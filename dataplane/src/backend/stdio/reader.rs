@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     answering::Event,
-    backend::{BackendNote, Note},
+    backend::{BackendNote, Note, listing},
     call::BackendId,
     wire::{
         Span, Text,
@@ -195,7 +195,7 @@ impl Reader {
                 progress.came.notify_one();
                 progress.events.offer(Event::Progress(incoming::with_id(&line, token, &progress.token)));
             }
-        } else if method.is(&line, "notifications/tools/list_changed") {
+        } else if listing::is_change(method, &line) {
             self.ears.conversation.changed.notify_one();
         } else if method.is(&line, "notifications/message")
             && let Some(params) = params
@@ -206,7 +206,7 @@ impl Reader {
                 self.ears.counts.dropped_logs.fetch_add(1, Relaxed);
             }
         }
-        // The rest (cancelled, resources, prompts) is about what we never asked for.
+        // The rest (cancelled, resources/updated) is about what we never asked for.
     }
 
     fn no_message(&mut self, line: &Bytes) -> Result<(), ReaderEnd> {

@@ -156,7 +156,7 @@ impl Session {
         let caller = Caller::new(verified, view, local::connection_leg(self.key, revision));
         self.plane.audit.initialized(&caller, id)?;
         self.revision = Some(revision);
-        let (bytes, _) = local::answer(body, scanned, id, Ok(local::initialized(revision).into()));
+        let (bytes, _) = local::answer(body, scanned, id, Ok(local::initialized(revision, &caller).into()));
         self.say(&bytes).await;
         if let Ok(notes) = self.plane.feeds.open(Arc::clone(caller.principal()), self.key) {
             self.hand_on(notes, self.gone.child_token(), false);

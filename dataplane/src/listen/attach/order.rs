@@ -137,7 +137,7 @@ fn known(plane: &Plane, target: Target, name: &str) -> Option<(String, String)> 
         Target::Backend => view?.policy.backend(name).map(|_| Default::default()),
         Target::Tool => {
             let view = view?;
-            let tool = view.catalogue.tool(view.catalogue.find(name)?)?;
+            let tool = view.catalogue.find(crate::call::Kind::Tool, name)?;
             Some((tool.backend_name.to_string(), tool.own.to_string()))
         }
     }

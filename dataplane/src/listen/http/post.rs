@@ -184,7 +184,7 @@ fn initialize(plane: &Arc<Plane>, known: Known, body: &Bytes, scanned: &Scanned)
     if let Err(denial) = plane.audit.initialized(&caller, id) {
         return refused(id, body, scanned, &denial);
     }
-    let (bytes, _) = local::answer(body, scanned, id, Ok(local::initialized(revision).into()));
+    let (bytes, _) = local::answer(body, scanned, id, Ok(local::initialized(revision, &caller).into()));
     let mut response = json(StatusCode::OK, id, bytes);
     if let Ok(session) = HeaderValue::from_str(&session) {
         response.headers_mut().insert(SESSION, session);

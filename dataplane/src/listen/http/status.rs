@@ -30,6 +30,8 @@ pub fn of(denial: &Denial) -> StatusCode {
         | Denial::InvalidParams { .. }
         | Denial::MethodNotFound
         | Denial::RateLimited { .. }
+        | Denial::UnknownPrompt { .. }
+        | Denial::UnknownResource { .. }
         | Denial::UnknownTool { .. } => StatusCode::OK,
     }
 }

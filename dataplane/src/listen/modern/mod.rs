@@ -19,9 +19,9 @@ use super::{
     message::{self, Answering},
 };
 use crate::{
-    call::{Caller, RequestId},
+    call::{Ask, Caller, Kind, RequestId},
     denial::Denial,
-    listen::local::{answer, tools},
+    listen::local::{answer, list},
     plane::Plane,
     wire::scan::Scanned,
 };
@@ -48,10 +48,13 @@ pub fn take(
     let method = method(body, &scanned);
     let outcome = match &*method {
         "server/discover" => Ok(local::discover()),
-        "tools/list" => tools(plane, &caller, &scanned).map(|listed| local::list(&listed)),
+        "tools/list" => list(plane, &caller, &scanned, Kind::Tool).map(|listed| local::list(&listed)),
         "tools/call" => match called(body, &scanned) {
             Ok((name, voice)) => {
-                return Reply::Running(message::call(plane, caller, body, scanned, name, id, traceparent), voice);
+                return Reply::Running(
+                    message::call(plane, caller, body, scanned, (Ask::CallTool, name), id, traceparent),
+                    voice,
+                );
             }
             Err(denial) => Err(denial),
         },

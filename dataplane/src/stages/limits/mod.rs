@@ -1,4 +1,4 @@
-//! Limits: the client's own bucket and share of what is running, then the bucket of (client, tool).
+//! Limits: the client's own bucket and share of what is running, then the bucket of (client, target).
 //!
 //! Buckets are kept by their measure, so that a reload leaves them as they are; names are bounded.
 
@@ -25,7 +25,7 @@ use governor::{
 
 use crate::{call::Principal, view::policy::Quota};
 
-/// Keys of one measure; past it, new ones share a bucket per tool.
+/// Keys of one measure; past it, new ones share a bucket per target.
 const MOST_KEYS: usize = 100_000;
 /// How often the number of keys is looked at, in checks.
 const LOOK_EVERY: u32 = 256;
@@ -34,7 +34,7 @@ const SHARDS: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Over {
     Client,
-    ClientAndTool,
+    ClientAndTarget,
 }
 
 struct Measure {

@@ -1,4 +1,4 @@
-//! The bucket of (client, tool).
+//! The bucket of (client, target).
 
 use super::{Buckets, Over};
 use crate::{
@@ -6,7 +6,7 @@ use crate::{
     stages::visible::Visible,
 };
 
-/// Proof that this client may call this tool once more now.
+/// Proof that this client may ask for this target once more now.
 #[derive(Debug)]
 pub struct Admitted(Visible);
 
@@ -19,13 +19,13 @@ impl Admitted {
 /// Errors: `RateLimited`, with the time until there is a token again.
 pub fn admit(call: Visible, buckets: &Buckets) -> Result<Admitted, Denial> {
     use std::hash::BuildHasher as _;
-    let tool = call.tool();
-    let shared = buckets.hasher.hash_one(&tool.exposed);
+    let target = call.target();
+    let shared = buckets.hasher.hash_one((target.kind, &target.exposed));
     let key = buckets.client_key(call.resolved().charged().caller().principal()) ^ shared;
-    match buckets.take(Over::ClientAndTool, tool.quota, key, shared) {
+    match buckets.take(Over::ClientAndTarget, target.quota, key, shared) {
         Ok(()) => Ok(Admitted(call)),
         Err(wait) => {
-            tool.metrics.rate_limit_hits.inc();
+            target.metrics.rate_limit_hits.inc();
             Err(Denial::RateLimited { limit: Limit::Tool, retry_after: Some(wait) })
         }
     }

@@ -23,7 +23,7 @@ fn on_call(
 async fn told_of(reply: impl Fn(&Heard) -> Reply + Send + Sync + 'static) -> (&'static str, String) {
     let server = Server::start(on_call(reply)).await;
     let rig = Rig::ready(server.address).await;
-    let done = rig.call(&json!({})).send().await;
+    let done = Box::pin(rig.call(&json!({})).send()).await;
     assert!(done.was_sent);
     done.failed()
 }

@@ -26,11 +26,11 @@ use crate::{
     answering::{Event, Events},
     backend::{
         BackendNote, LinkParts, LinkStatus, Note, Outgoing, Sent, State,
-        listing::OfferedTool,
+        listing::Offered,
         spec::{BackendSpec, Breaker, Health, HttpSpec, Kind},
     },
-    call::{BackendId, Principal, RequestId, Routed},
-    catalogue::{Tool, schema},
+    call::{Ask, BackendId, Principal, RequestId, Routed},
+    catalogue::{Target, schema},
     in_flight::{CallKey, Entry, Flight, InFlight, LegKey, Why},
     metrics::Metrics,
     view::policy::Quota,
@@ -133,9 +133,9 @@ impl Rig {
         tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("no note: {what}"))
     }
 
-    async fn listed(&mut self) -> Vec<OfferedTool> {
+    async fn listed(&mut self) -> Vec<Offered> {
         self.noted("a listing", |note| match note {
-            Note::Listed(tools) => Some(tools),
+            Note::Listed(offering) => Some(offering.of(crate::call::Kind::Tool).to_vec()),
             Note::Log { .. } | Note::State => None,
         })
         .await
@@ -158,6 +158,7 @@ impl Rig {
             id: RequestId::fresh(),
             body,
             scanned,
+            ask: Ask::CallTool,
             name: "x__echo".into(),
             traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
             arrived: Instant::now(),
@@ -167,7 +168,7 @@ impl Rig {
             Principal { issuer: "i".into(), client: "c".into(), roles: Box::default(), jti: None, until: i64::MAX };
         let entry = Entry {
             principal: Arc::new(principal),
-            tool: Arc::new(tool()),
+            target: Arc::new(tool()),
             backend: BackendId(7),
             events: events.clone(),
             progress: routed.progress_token(),
@@ -259,8 +260,9 @@ impl Done {
     }
 }
 
-fn tool() -> Tool {
-    Tool {
+fn tool() -> Target {
+    Target {
+        kind: crate::call::Kind::Tool,
         exposed: "x__echo".into(),
         own: "echo".into(),
         backend: BackendId(7),

@@ -25,11 +25,11 @@ use crate::{
     answering::{Event, Events},
     backend::{
         BackendNote, LinkParts, LinkStatus, Note, Outgoing, Sent, State,
-        listing::OfferedTool,
+        listing::Offered,
         spec::{BackendSpec, Breaker, Health, Kind, StdioSpec},
     },
-    call::{BackendId, Principal, RequestId, Routed},
-    catalogue::Tool,
+    call::{Ask, BackendId, Principal, RequestId, Routed},
+    catalogue::Target,
     in_flight::{CallKey, Entry, Flight, InFlight, LegKey, Why},
     wire::scan::{self, Body},
 };
@@ -145,10 +145,10 @@ impl Rig {
         tokio::time::timeout(PATIENCE, self.notes.recv()).await.unwrap().unwrap().note
     }
 
-    async fn listed(&mut self) -> Vec<OfferedTool> {
+    async fn listed(&mut self) -> Vec<Offered> {
         loop {
-            if let Note::Listed(tools) = self.note().await {
-                return tools;
+            if let Note::Listed(offering) = self.note().await {
+                return offering.of(crate::call::Kind::Tool).to_vec();
             }
         }
     }
@@ -168,6 +168,7 @@ impl Rig {
             id: RequestId::fresh(),
             body,
             scanned,
+            ask: Ask::CallTool,
             name: format!("x__{tool}").into(),
             traceparent: None,
             arrived: Instant::now(),
@@ -175,7 +176,7 @@ impl Rig {
         let (events, heard) = Events::channel();
         let entry = Entry {
             principal: Arc::new(principal()),
-            tool: Arc::new(tool_of(tool)),
+            target: Arc::new(tool_of(tool)),
             backend: BackendId(7),
             events: events.clone(),
             progress: routed.progress_token(),
@@ -242,8 +243,9 @@ fn principal() -> Principal {
     Principal { issuer: "i".into(), client: "c".into(), roles: Box::default(), jti: None, until: i64::MAX }
 }
 
-fn tool_of(name: &str) -> Tool {
-    Tool {
+fn tool_of(name: &str) -> Target {
+    Target {
+        kind: crate::call::Kind::Tool,
         exposed: format!("x__{name}").into(),
         own: name.into(),
         backend: BackendId(7),

@@ -115,13 +115,13 @@ async fn several_changes_of_the_list_make_one_listing_and_logs_are_handed_on() {
     let tools = loop {
         match rig.note().await {
             Note::Log { level, .. } => logged = &*level == "info",
-            Note::Listed(tools) => break tools,
+            Note::Listed(offering) => break offering.of(crate::call::Kind::Tool).to_vec(),
             Note::State => {}
         }
     };
     let names: Vec<_> = tools.iter().map(|tool| &*tool.name).collect();
     assert!(logged && names == ["echo", "list-2"], "{names:?}");
-    rig.link.housekeep(Housekeeping::ListTools, Duration::from_secs(1)).await.unwrap();
+    rig.link.housekeep(Housekeeping::List, Duration::from_secs(1)).await.unwrap();
     assert_eq!(&*rig.listed().await[1].name, "list-3");
 }
 

@@ -1,0 +1,78 @@
+//! What an MCP server says that it can, in the `capabilities` of its handshake: the same for both eras.
+
+use serde_json::{Map, Value};
+
+use crate::call::Kind;
+
+/// One thing that a server may be able to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Ability {
+    Tools = 1,
+    Prompts = 1 << 1,
+    Resources = 1 << 2,
+    /// `resources.subscribe`
+    Subscriptions = 1 << 3,
+    Completions = 1 << 4,
+}
+
+/// A set of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Abilities(u8);
+
+impl Abilities {
+    /// From the `capabilities` of `initialize` or `server/discover`.
+    pub fn read(capabilities: &Map<String, Value>) -> Self {
+        let subscribes = capabilities.get("resources").and_then(|resources| resources.get("subscribe"));
+        let mut all = Self::default();
+        for (ability, said) in [
+            (Ability::Tools, capabilities.contains_key("tools")),
+            (Ability::Prompts, capabilities.contains_key("prompts")),
+            (Ability::Resources, capabilities.contains_key("resources")),
+            (Ability::Subscriptions, subscribes == Some(&Value::Bool(true))),
+            (Ability::Completions, capabilities.contains_key("completions")),
+        ] {
+            if said {
+                all.add(ability);
+            }
+        }
+        all
+    }
+
+    pub const fn add(&mut self, ability: Ability) {
+        self.0 |= ability as u8;
+    }
+
+    pub const fn can(self, ability: Ability) -> bool {
+        self.0 & ability as u8 != 0
+    }
+
+    /// Whether there is a list of this kind.
+    pub const fn has(self, kind: Kind) -> bool {
+        self.can(match kind {
+            Kind::Tool => Ability::Tools,
+            Kind::Prompt => Ability::Prompts,
+            Kind::Resource | Kind::Template => Ability::Resources,
+        })
+    }
+
+    /// The lists that there are.
+    pub fn lists(self) -> impl Iterator<Item = Kind> {
+        Kind::ALL.into_iter().filter(move |kind| self.has(*kind))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_says_is_what_it_can() {
+        let said = serde_json::json!({"prompts": {}, "resources": {"subscribe": true, "listChanged": true}});
+        let Value::Object(said) = said else { panic!("an object") };
+        let abilities = Abilities::read(&said);
+        assert_eq!(abilities.lists().collect::<Vec<_>>(), [Kind::Prompt, Kind::Resource, Kind::Template]);
+        assert!(abilities.can(Ability::Subscriptions));
+        assert!(!abilities.can(Ability::Tools) && !abilities.can(Ability::Completions));
+    }
+}

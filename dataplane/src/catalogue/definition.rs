@@ -1,0 +1,81 @@
+//! An entry's JSON object as clients see it: the backend's bytes, but for the name and the description.
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
+
+use crate::backend::listing::Offered;
+
+/// The definition with the exposed name; every other member's bytes as they came.
+pub(super) fn listed(offered: &Offered, exposed: &str, description: Option<&str>) -> Result<Bytes, serde_json::Error> {
+    let members: Members<'_> = serde_json::from_slice(&offered.definition)?;
+    let mut text = Vec::with_capacity(offered.definition.len() + exposed.len());
+    text.push(b'{');
+    let mut described = false;
+    for (key, value) in members.0 {
+        if text.len() > 1 {
+            text.push(b',');
+        }
+        text.extend_from_slice(key.get().as_bytes());
+        text.push(b':');
+        match (serde_json::from_str::<String>(key.get())?.as_str(), description) {
+            ("name", _) => serde_json::to_writer(&mut text, exposed)?,
+            ("description", Some(description)) => {
+                described = true;
+                serde_json::to_writer(&mut text, description)?;
+            }
+            _ => text.extend_from_slice(value.get().as_bytes()),
+        }
+    }
+    if let (false, Some(description)) = (described, description) {
+        text.extend_from_slice(b",\"description\":");
+        serde_json::to_writer(&mut text, description)?;
+    }
+    text.push(b'}');
+    Ok(text.into())
+}
+
+/// An object's members in their order, keys and values raw.
+struct Members<'a>(Vec<(Box<RawValue>, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Members<'de>;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(key) = map.next_key::<String>()? {
+                    let key =
+                        RawValue::from_string(Value::String(key).to_string()).map_err(serde::de::Error::custom)?;
+                    members.push((key, map.next_value()?));
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Visitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_definition_keeps_every_byte_but_its_name() {
+        let offered = Offered {
+            name: "add".into(),
+            definition: Bytes::from_static(
+                br#"{ "inputSchema" : {"type" : "object", "x": 1.50e3} ,"name":"add","_meta":{"a":[1, 2]}}"#,
+            ),
+        };
+        let text = listed(&offered, "calc__add", Some("Adds")).expect("an object");
+        assert_eq!(
+            std::str::from_utf8(&text).expect("UTF-8"),
+            r#"{"inputSchema":{"type" : "object", "x": 1.50e3},"name":"calc__add","_meta":{"a":[1, 2]},"description":"Adds"}"#
+        );
+    }
+}
