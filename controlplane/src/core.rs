@@ -6,6 +6,7 @@ use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::audit::tail::Tails;
 use crate::clock::Clock;
 use crate::fleet::Fleet;
 use crate::guard::printable;
@@ -33,6 +34,7 @@ pub struct Core {
     /// Cancelled once the kill set, the planes and a revision have been read from the store.
     pub begun: CancellationToken,
     pub started_ms: i64,
+    pub tails: Tails,
     pub tokens: Tokens,
 }
 

@@ -127,6 +127,7 @@ async fn durable(core: &Core, plane: &str, batch: &AuditBatch) -> Result<IngestA
             Ok(done) => {
                 core.metrics.ingested.inc_by(done.inserted);
                 core.metrics.quarantined.inc_by(u64::from(done.quarantined));
+                core.tails.tell(plane, batch);
                 return Ok(IngestAck { epoch: done.epoch, seq: done.up_to, quarantined: done.quarantined });
             }
             Err(why @ IngestError::BadBatch { .. }) => {

@@ -47,9 +47,13 @@ impl From<Refusal> for Status {
             Refusal::State { .. } => Self::failed_precondition(sentence),
             Refusal::Store(StoreError::Conflict { .. }) => Self::aborted(sentence),
             Refusal::Store(StoreError::NoSuchRevision { .. }) => Self::invalid_argument(sentence),
-            Refusal::Query(QueryError::Limit(_) | QueryError::RequestId | QueryError::Status(_)) => {
-                Self::invalid_argument(sentence)
-            }
+            Refusal::Query(
+                QueryError::By(_)
+                | QueryError::Cursor(_)
+                | QueryError::Limit(_)
+                | QueryError::RequestId
+                | QueryError::Status(_),
+            ) => Self::invalid_argument(sentence),
             // Not UNAVAILABLE: the control plane was reached.
             Refusal::Away(_) | Refusal::Store(_) | Refusal::Query(_) | Refusal::Signing(_) | Refusal::Lost => {
                 Self::internal(sentence)

@@ -155,6 +155,18 @@ impl Output {
         }
     }
 
+    /// Columns of the terminal; none where there is none.
+    #[must_use]
+    pub const fn width(&self) -> Option<u16> {
+        self.width
+    }
+
+    /// A line of a result that has a format of its own, in either mode.
+    pub fn record(&mut self, line: &str) {
+        let line = printable::json(line);
+        self.write_out(&format!("{line}\n"));
+    }
+
     /// A line of the result, in table mode alone.
     pub fn line(&mut self, text: &str) {
         if !self.is_json() {

@@ -226,9 +226,7 @@ async fn a_wrong_admin_token_is_refused_and_a_missing_one_is_exit_3() {
 #[tokio::test]
 async fn commands_of_later_issues_are_refused_without_a_control_plane() {
     let world = World::made_of(&[]);
-    for line in [&["explain", "x"][..], &["audit", "tail"]] {
-        let ran = run_in(&world, line).await;
-        assert_eq!(ran.code, 2);
-        assert!(ran.err.contains("comes later with the operator issue"), "{}", ran.err);
-    }
+    let ran = run_in(&world, &["explain", "x"]).await;
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("comes later with the operator issue"), "{}", ran.err);
 }

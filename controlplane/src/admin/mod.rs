@@ -17,13 +17,14 @@ use std::time::Duration;
 
 use sentinel_proto::v1::admin_service_server::AdminService;
 use sentinel_proto::v1::{
-    AuditListReply, AuditListRequest, BackendListReply, BackendListRequest, BackendRestartReply, BackendRestartRequest,
-    BackendStderrReply, BackendStderrRequest, ConfigCheckReply, ConfigCheckRequest, ConfigDiffReply, ConfigDiffRequest,
-    ConfigHistoryReply, ConfigHistoryRequest, ConfigPlanReply, ConfigPlanRequest, ConfigShowReply, ConfigShowRequest,
-    KillListReply, KillListRequest, KillReply, KillRequest, PlaneForgetReply, PlaneForgetRequest, PlaneListReply,
-    PlaneListRequest, PublishReply, ReloadRequest, RollbackRequest, StatusReply, StatusRequest, TokenListRevokedReply,
-    TokenListRevokedRequest, TokenMintReply, TokenMintRequest, TokenRevokeRequest, ToolListReply, ToolListRequest,
-    ToolShowReply, ToolShowRequest,
+    AuditExportPiece, AuditExportRequest, AuditListReply, AuditListRequest, AuditStatsReply, AuditStatsRequest,
+    AuditTailPiece, AuditVerifyPiece, AuditVerifyRequest, BackendListReply, BackendListRequest, BackendRestartReply,
+    BackendRestartRequest, BackendStderrReply, BackendStderrRequest, ConfigCheckReply, ConfigCheckRequest,
+    ConfigDiffReply, ConfigDiffRequest, ConfigHistoryReply, ConfigHistoryRequest, ConfigPlanReply, ConfigPlanRequest,
+    ConfigShowReply, ConfigShowRequest, KillListReply, KillListRequest, KillReply, KillRequest, PlaneForgetReply,
+    PlaneForgetRequest, PlaneListReply, PlaneListRequest, PublishReply, ReloadRequest, RollbackRequest, StatusReply,
+    StatusRequest, TokenListRevokedReply, TokenListRevokedRequest, TokenMintReply, TokenMintRequest,
+    TokenRevokeRequest, ToolListReply, ToolListRequest, ToolShowReply, ToolShowRequest,
 };
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
@@ -60,6 +61,10 @@ fn answer<T>(done: Result<T, Refusal>) -> Result<Response<T>, Status> {
 
 #[tonic::async_trait]
 impl AdminService for Admin {
+    type AuditExportStream = audit::Pieces<AuditExportPiece>;
+    type AuditTailStream = audit::Pieces<AuditTailPiece>;
+    type AuditVerifyStream = audit::Pieces<AuditVerifyPiece>;
+
     async fn status(&self, request: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
         self.open(request)?;
         Ok(Response::new(status::status(&self.core).await))
@@ -165,5 +170,28 @@ impl AdminService for Admin {
         let asked = self.open(request)?;
         self.core.fleet.all_reported(Instant::now() + FIRST_REPORT).await;
         answer(tools::show(&self.core, &asked.name).await)
+    }
+
+    async fn audit_stats(&self, request: Request<AuditStatsRequest>) -> Result<Response<AuditStatsReply>, Status> {
+        answer(audit::stats(&self.core, self.open(request)?).await)
+    }
+
+    async fn audit_export(
+        &self,
+        request: Request<AuditExportRequest>,
+    ) -> Result<Response<Self::AuditExportStream>, Status> {
+        answer(audit::export(&self.core, self.open(request)?))
+    }
+
+    async fn audit_tail(&self, request: Request<AuditListRequest>) -> Result<Response<Self::AuditTailStream>, Status> {
+        answer(audit::tail(&self.core, self.open(request)?).await)
+    }
+
+    async fn audit_verify(
+        &self,
+        request: Request<AuditVerifyRequest>,
+    ) -> Result<Response<Self::AuditVerifyStream>, Status> {
+        self.open(request)?;
+        answer(audit::verify(&self.core))
     }
 }

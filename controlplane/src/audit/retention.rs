@@ -15,6 +15,8 @@ const DAY_US: i64 = 24 * 60 * 60 * 1_000_000;
 pub async fn tend(store: &Store, now_unix_us: i64, retention_days: u32) -> Result<Forgotten, StoreError> {
     store.prepare_days(now_unix_us).await?;
     let before = now_unix_us.saturating_sub(i64::from(retention_days).saturating_mul(DAY_US));
+    // first, so that what is gone after a death in between is explained as well
+    store.note_kept_from(before).await?;
     let mut all = Forgotten::default();
     loop {
         let piece = store.forget_audit(before).await?;

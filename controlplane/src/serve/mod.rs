@@ -14,6 +14,7 @@ use std::time::Duration;
 use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::tail::Tails;
 use crate::cli::Serve;
 use crate::clock::Clock;
 use crate::config::BuiltInKey;
@@ -175,6 +176,7 @@ fn build(config: &Path, clock: &Clock, tokens: Tokens, signing: SigningKey) -> R
         spine: Spine::default(),
         begun: CancellationToken::new(),
         started_ms: clock.unix_ms(),
+        tails: Tails::default(),
         clock: clock.clone(),
         fleet,
         keeper,

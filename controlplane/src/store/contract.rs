@@ -6,6 +6,7 @@ mod opening;
 mod records;
 mod state;
 mod switches;
+mod verify;
 
 /// A test a promise and database: `store::contract::…::sqlite::it_holds`.
 macro_rules! promises {

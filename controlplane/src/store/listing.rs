@@ -6,12 +6,14 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use sqlx::AssertSqlSafe;
 
+use super::audit::AuditInsert;
 use super::engine::{Arg, Row, Statement, Words};
 use super::error::StoreError;
 
 /// Values go in as parameters; the text is ours alone.
 pub(crate) fn statement(words: Words, filter: &AuditListRequest, limit: u32) -> Statement {
-    let Words { ts_as_us, us_as_ts: (before, after), as_uuid, uuid_as_text, about_kept: _ } = words;
+    let Words { us_as_ts: (before, after), as_uuid, .. } = words;
+    let columns = columns(words);
     let mut args: Vec<Arg> = Vec::new();
     let mut conditions: Vec<String> = Vec::new();
     for (column, value) in
@@ -37,13 +39,48 @@ pub(crate) fn statement(words: Words, filter: &AuditListRequest, limit: u32) -> 
     let limit = args.len();
     Statement::new(
         AssertSqlSafe(format!(
-            "SELECT request_id{uuid_as_text} AS request_id, {ts_as_us} AS ts_unix_us, client, roles, session, tool, \
-             backend, method, status, kind, parent{uuid_as_text} AS parent, count, latency_us, backend_latency_us, \
-             plane_id{uuid_as_text} AS plane_id, epoch, seq, revision, event \
-             FROM audit_logs {condition} ORDER BY ts DESC, seq DESC, plane_id LIMIT ${limit}"
+            "SELECT {columns} FROM audit_logs {condition} ORDER BY ts DESC, seq DESC, plane_id LIMIT ${limit}"
         )),
         args,
     )
+}
+
+/// What [`row`] reads.
+pub(crate) fn columns(words: Words) -> String {
+    let Words { ts_as_us, uuid_as_text, .. } = words;
+    format!(
+        "request_id{uuid_as_text} AS request_id, {ts_as_us} AS ts_unix_us, client, roles, session, tool, backend, \
+         method, status, kind, parent{uuid_as_text} AS parent, count, latency_us, backend_latency_us, \
+         plane_id{uuid_as_text} AS plane_id, epoch, seq, revision, event"
+    )
+}
+
+/// A record on its way into the store, as a listing will show it.
+pub(crate) fn of_insert(row: &AuditInsert<'_>) -> AuditRow {
+    let event: Event<'_> = serde_json::from_slice(row.event).unwrap_or_default();
+    let count = |value: i64| u64::try_from(value).unwrap_or_default();
+    AuditRow {
+        request_id: row.request_id.clone(),
+        ts_unix_us: row.ts_unix_us,
+        client: row.client.clone(),
+        roles: serde_json::from_str(&row.roles).unwrap_or_default(),
+        session: row.session.clone(),
+        tool: row.tool.clone(),
+        backend: row.backend.clone(),
+        method: row.method.clone(),
+        arguments: event.arguments.map(|raw| raw.get().to_owned()).unwrap_or_default(),
+        status: row.status.clone(),
+        kind: row.kind.clone(),
+        count: count(row.count),
+        latency_us: count(row.latency_us),
+        backend_latency_us: count(row.backend_latency_us),
+        plane_id: row.plane_id.to_owned(),
+        epoch: count(row.epoch),
+        seq: count(row.seq),
+        revision: count(row.revision),
+        parent: row.parent.clone().unwrap_or_default(),
+        detail: event.detail(),
+    }
 }
 
 /// What a listing takes from the record itself, so that both stores show the bytes that the plane sent.

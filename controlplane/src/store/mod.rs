@@ -6,13 +6,15 @@
 
 pub mod actions;
 pub mod audit;
+pub mod chains;
 #[cfg(test)]
 mod contract;
 pub(crate) mod engine;
 pub mod error;
+pub mod exporting;
 #[cfg(test)]
 mod fixtures;
-mod listing;
+pub(crate) mod listing;
 mod migrate;
 pub mod planes;
 mod postgres;

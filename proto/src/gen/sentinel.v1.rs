@@ -2062,6 +2062,136 @@ pub struct ToolShowReply {
     #[prost(message, repeated, tag = "7")]
     pub kills: ::prost::alloc::vec::Vec<KillEntry>,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AuditStatsRequest {
+    /// its request id and limit are not read; since 0: the oldest row
+    #[prost(message, optional, tag = "1")]
+    pub filter: ::core::option::Option<AuditListRequest>,
+    /// tool | client | backend | status | kind | hour
+    #[prost(string, tag = "2")]
+    pub by: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AuditStatsReply {
+    /// hours in their order, the others by count, greatest first
+    #[prost(message, repeated, tag = "1")]
+    pub rows: ::prost::alloc::vec::Vec<AuditStat>,
+    /// what was counted
+    #[prost(int64, tag = "2")]
+    pub since_unix_ms: i64,
+    #[prost(int64, tag = "3")]
+    pub until_unix_ms: i64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AuditStat {
+    /// RFC 3339 for hours; `(other)`: keys that are not shown one by one
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub count: u64,
+    /// by name
+    #[prost(message, repeated, tag = "3")]
+    pub statuses: ::prost::alloc::vec::Vec<StatusCount>,
+    /// of rows that stand for one call; within 1 %
+    #[prost(uint64, tag = "4")]
+    pub p50_us: u64,
+    #[prost(uint64, tag = "5")]
+    pub p95_us: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StatusCount {
+    #[prost(string, tag = "1")]
+    pub status: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub count: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AuditExportRequest {
+    /// its limit is not read
+    #[prost(message, optional, tag = "1")]
+    pub filter: ::core::option::Option<AuditListRequest>,
+    /// the cursor of the last row that is there already
+    #[prost(string, tag = "2")]
+    pub after: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AuditExportPiece {
+    /// by time, oldest first
+    #[prost(message, repeated, tag = "1")]
+    pub rows: ::prost::alloc::vec::Vec<AuditStored>,
+    /// of every chain, after the last row
+    #[prost(message, repeated, tag = "2")]
+    pub heads: ::prost::alloc::vec::Vec<ChainHead>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AuditStored {
+    #[prost(message, optional, tag = "1")]
+    pub row: ::core::option::Option<AuditRow>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub prev_hash: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "3")]
+    pub event: ::prost::alloc::vec::Vec<u8>,
+    #[prost(string, tag = "4")]
+    pub cursor: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChainHead {
+    #[prost(string, tag = "1")]
+    pub plane_id: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub epoch: u64,
+    #[prost(uint64, tag = "3")]
+    pub seq: u64,
+    #[prost(bytes = "vec", tag = "4")]
+    pub hash: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AuditTailPiece {
+    #[prost(message, repeated, tag = "1")]
+    pub rows: ::prost::alloc::vec::Vec<AuditRow>,
+    /// rows that fit and were dropped before these, since the reader was slow
+    #[prost(uint64, tag = "2")]
+    pub missed: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AuditVerifyRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AuditVerifyPiece {
+    /// walked so far
+    #[prost(uint64, tag = "1")]
+    pub rows: u64,
+    /// at the end
+    #[prost(message, repeated, tag = "2")]
+    pub chains: ::prost::alloc::vec::Vec<ChainVerdict>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChainVerdict {
+    #[prost(string, tag = "1")]
+    pub plane_id: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub epoch: u64,
+    /// proven from here on: 1, or what retention left
+    #[prost(uint64, tag = "3")]
+    pub from_seq: u64,
+    /// the last row that is proven
+    #[prost(uint64, tag = "4")]
+    pub to_seq: u64,
+    /// that were walked
+    #[prost(uint64, tag = "5")]
+    pub rows: u64,
+    /// the hash at to_seq
+    #[prost(bytes = "vec", tag = "6")]
+    pub head: ::prost::alloc::vec::Vec<u8>,
+    /// empty | hole | changed | foreign | order | inserted | truncated | fork
+    #[prost(string, tag = "7")]
+    pub problem: ::prost::alloc::string::String,
+    /// the first bad place
+    #[prost(uint64, tag = "8")]
+    pub at_seq: u64,
+    /// what is wrong there, or what is not proven
+    #[prost(string, tag = "9")]
+    pub message: ::prost::alloc::string::String,
+}
 /// Generated client implementations.
 pub mod admin_service_client {
     #![allow(
@@ -2624,6 +2754,102 @@ pub mod admin_service_client {
                 .insert(GrpcMethod::new("sentinel.v1.AdminService", "ToolShow"));
             self.inner.unary(req, path, codec).await
         }
+        pub async fn audit_stats(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AuditStatsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AuditStatsReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sentinel.v1.AdminService/AuditStats",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("sentinel.v1.AdminService", "AuditStats"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn audit_export(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AuditExportRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::AuditExportPiece>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sentinel.v1.AdminService/AuditExport",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("sentinel.v1.AdminService", "AuditExport"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        pub async fn audit_tail(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AuditListRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::AuditTailPiece>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sentinel.v1.AdminService/AuditTail",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("sentinel.v1.AdminService", "AuditTail"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        pub async fn audit_verify(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AuditVerifyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::AuditVerifyPiece>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sentinel.v1.AdminService/AuditVerify",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("sentinel.v1.AdminService", "AuditVerify"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2744,6 +2970,46 @@ pub mod admin_service_server {
             &self,
             request: tonic::Request<super::ToolShowRequest>,
         ) -> std::result::Result<tonic::Response<super::ToolShowReply>, tonic::Status>;
+        async fn audit_stats(
+            &self,
+            request: tonic::Request<super::AuditStatsRequest>,
+        ) -> std::result::Result<tonic::Response<super::AuditStatsReply>, tonic::Status>;
+        /// Server streaming response type for the AuditExport method.
+        type AuditExportStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::AuditExportPiece, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        async fn audit_export(
+            &self,
+            request: tonic::Request<super::AuditExportRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::AuditExportStream>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the AuditTail method.
+        type AuditTailStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::AuditTailPiece, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        async fn audit_tail(
+            &self,
+            request: tonic::Request<super::AuditListRequest>,
+        ) -> std::result::Result<tonic::Response<Self::AuditTailStream>, tonic::Status>;
+        /// Server streaming response type for the AuditVerify method.
+        type AuditVerifyStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::AuditVerifyPiece, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        async fn audit_verify(
+            &self,
+            request: tonic::Request<super::AuditVerifyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::AuditVerifyStream>,
+            tonic::Status,
+        >;
     }
     #[derive(Debug)]
     pub struct AdminServiceServer<T> {
@@ -3761,6 +4027,189 @@ pub mod admin_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/sentinel.v1.AdminService/AuditStats" => {
+                    #[allow(non_camel_case_types)]
+                    struct AuditStatsSvc<T: AdminService>(pub Arc<T>);
+                    impl<
+                        T: AdminService,
+                    > tonic::server::UnaryService<super::AuditStatsRequest>
+                    for AuditStatsSvc<T> {
+                        type Response = super::AuditStatsReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AuditStatsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AdminService>::audit_stats(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AuditStatsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/sentinel.v1.AdminService/AuditExport" => {
+                    #[allow(non_camel_case_types)]
+                    struct AuditExportSvc<T: AdminService>(pub Arc<T>);
+                    impl<
+                        T: AdminService,
+                    > tonic::server::ServerStreamingService<super::AuditExportRequest>
+                    for AuditExportSvc<T> {
+                        type Response = super::AuditExportPiece;
+                        type ResponseStream = T::AuditExportStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AuditExportRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AdminService>::audit_export(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AuditExportSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/sentinel.v1.AdminService/AuditTail" => {
+                    #[allow(non_camel_case_types)]
+                    struct AuditTailSvc<T: AdminService>(pub Arc<T>);
+                    impl<
+                        T: AdminService,
+                    > tonic::server::ServerStreamingService<super::AuditListRequest>
+                    for AuditTailSvc<T> {
+                        type Response = super::AuditTailPiece;
+                        type ResponseStream = T::AuditTailStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AuditListRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AdminService>::audit_tail(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AuditTailSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/sentinel.v1.AdminService/AuditVerify" => {
+                    #[allow(non_camel_case_types)]
+                    struct AuditVerifySvc<T: AdminService>(pub Arc<T>);
+                    impl<
+                        T: AdminService,
+                    > tonic::server::ServerStreamingService<super::AuditVerifyRequest>
+                    for AuditVerifySvc<T> {
+                        type Response = super::AuditVerifyPiece;
+                        type ResponseStream = T::AuditVerifyStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AuditVerifyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AdminService>::audit_verify(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AuditVerifySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

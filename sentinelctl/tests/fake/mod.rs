@@ -24,6 +24,9 @@ pub(crate) struct Answers {
     pub(crate) tools: ToolListReply,
     pub(crate) planes: PlaneListReply,
     pub(crate) tool: ToolShowReply,
+    pub(crate) stats: AuditStatsReply,
+    pub(crate) tail: AuditTailPiece,
+    pub(crate) verify: AuditVerifyPiece,
     pub(crate) mint: Option<TokenMintReply>,
     pub(crate) refuse: Option<(tonic::Code, String)>,
     pub(crate) asked: Arc<Mutex<Vec<String>>>,
@@ -53,6 +56,18 @@ macro_rules! answers {
                 let of: fn(&Answers) -> $answer = $of;
                 self.take(request, of(&self.0))
             })*
+            type AuditExportStream = stream::Empty<Result<AuditExportPiece, Status>>;
+            type AuditTailStream = stream::Iter<std::vec::IntoIter<Result<AuditTailPiece, Status>>>;
+            type AuditVerifyStream = stream::Iter<std::vec::IntoIter<Result<AuditVerifyPiece, Status>>>;
+            async fn audit_export(&self, request: Request<AuditExportRequest>) -> Result<Response<Self::AuditExportStream>, Status> {
+                self.take(request, stream::empty())
+            }
+            async fn audit_tail(&self, request: Request<AuditListRequest>) -> Result<Response<Self::AuditTailStream>, Status> {
+                self.take(request, stream::iter(vec![Ok(self.0.tail.clone())]))
+            }
+            async fn audit_verify(&self, request: Request<AuditVerifyRequest>) -> Result<Response<Self::AuditVerifyStream>, Status> {
+                self.take(request, stream::iter(vec![Ok(self.0.verify.clone())]))
+            }
             async fn token_mint(&self, request: Request<TokenMintRequest>) -> Result<Response<TokenMintReply>, Status> {
                 match self.0.mint.clone() {
                     Some(reply) => self.take(request, reply),
@@ -83,6 +98,7 @@ answers! {
     tool_list: ToolListRequest => ToolListReply = |a| a.tools.clone();
     plane_list: PlaneListRequest => PlaneListReply = |a| a.planes.clone();
     plane_forget: PlaneForgetRequest => PlaneForgetReply = |_| PlaneForgetReply::default();
+    audit_stats: AuditStatsRequest => AuditStatsReply = |a| a.stats.clone();
     tool_show: ToolShowRequest => ToolShowReply = |a| a.tool.clone();
 }
 

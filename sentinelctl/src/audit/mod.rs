@@ -1,10 +1,14 @@
-//! `sentinelctl audit list`: what was called, by whom, and how it ended; newest first.
+//! `sentinelctl audit`: what was called, by whom, and how it ended. Listing is here; the other verbs have a file each.
+
+pub mod export;
+mod stats;
+mod tail;
+mod verify;
 
 use clap::{Args, Subcommand};
-use sentinel_proto::v1::{AuditListRequest, AuditRow};
+use sentinel_proto::v1::{AuditExportRequest, AuditListRequest, AuditRow, AuditStatsRequest};
 use serde_json::{Value, json};
 
-use crate::cli::Rest;
 use crate::client::Client;
 use crate::clock;
 use crate::fault::Fault;
@@ -12,20 +16,54 @@ use crate::output::{Output, Rows, Tone, plain};
 
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// One row a call
-    List(Filters),
-    #[command(hide = true)]
-    Tail(Rest),
-    #[command(hide = true)]
-    Export(Rest),
-    #[command(hide = true)]
-    Verify(Rest),
-    #[command(hide = true)]
-    Stats(Rest),
+    /// One row a call, newest first
+    List {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        until: Until,
+        /// How many rows at most
+        #[arg(long, default_value_t = 50)]
+        limit: u32,
+    },
+    /// Rows as they come, until it is ended
+    Tail {
+        #[command(flatten)]
+        which: Which,
+        /// How many older rows to begin with
+        #[arg(long, default_value_t = 10)]
+        limit: u32,
+    },
+    /// Whole rows, oldest first, and the heads of the chains
+    Export {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        until: Until,
+        /// Go on after this row: the `cursor` of the last one that is there
+        #[arg(long, value_name = "CURSOR", default_value = "")]
+        after: String,
+        /// JSON lines, or CSV for spreadsheets
+        #[arg(long, value_enum, default_value = "jsonl")]
+        format: export::Format,
+    },
+    /// Walk the hash chains: what is missing, changed, added, out of order
+    Verify,
+    /// Counts, shares of errors and latencies
+    Stats {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        until: Until,
+        /// What a line is about
+        #[arg(long, value_name = "WHAT", default_value = "tool", value_parser = ["tool", "client", "backend", "status", "kind", "hour"])]
+        by: String,
+    },
 }
 
+/// Which rows.
 #[derive(Debug, Args)]
-pub struct Filters {
+pub struct Which {
     /// As its tokens name it
     #[arg(long, value_name = "NAME", default_value = "")]
     client: String,
@@ -41,57 +79,86 @@ pub struct Filters {
     /// How long ago (30m, 2h, 7d) or RFC 3339
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// How long ago or RFC 3339
-    #[arg(long, value_name = "TIME")]
-    until: Option<String>,
     /// The id of one call: x-request-id, or requestId of an error
     #[arg(long, value_name = "UUID", default_value = "")]
     request_id: String,
-    /// How many rows at most
-    #[arg(long, default_value_t = 50)]
-    limit: u32,
+}
+
+/// Where to stop.
+#[derive(Debug, Args)]
+pub struct Until {
+    /// How long ago or RFC 3339
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
 }
 
 /// What to ask for.
 #[derive(Debug)]
-pub struct Ask(AuditListRequest);
+pub enum Ask {
+    List(AuditListRequest),
+    Tail(AuditListRequest),
+    Export(AuditExportRequest, export::Format),
+    Verify,
+    Stats(AuditStatsRequest),
+}
 
-impl Verb {
-    pub(crate) const fn of_a_later_issue(&self) -> Option<&'static str> {
-        match self {
-            Self::List(_) => None,
-            Self::Tail(_) => Some("audit tail"),
-            Self::Export(_) => Some("audit export"),
-            Self::Verify(_) => Some("audit verify"),
-            Self::Stats(_) => Some("audit stats"),
-        }
-    }
-
-    pub(crate) fn prepared(self) -> Result<Ask, Fault> {
-        let Self::List(filters) = self else {
-            return Err(Fault::later("this `audit` command", "operator"));
-        };
-        let Filters { client, tool, backend, status, since, until, request_id, limit } = filters;
+impl Which {
+    fn asked(self, until: Until, limit: u32) -> Result<AuditListRequest, Fault> {
+        let Self { client, tool, backend, status, since, request_id } = self;
         let now = clock::now_ms();
         let moment = |flag: &str, text: Option<String>| match text {
             Some(text) => clock::parse_moment_ms(&text, now).map_err(|why| Fault::Usage(format!("{flag}: {why}"))),
             None => Ok(0),
         };
-        Ok(Ask(AuditListRequest {
+        Ok(AuditListRequest {
             since_unix_ms: moment("--since", since)?,
-            until_unix_ms: moment("--until", until)?,
+            until_unix_ms: moment("--until", until.until)?,
             client,
             tool,
             backend,
             status,
             request_id,
             limit,
-        }))
+        })
     }
 }
 
+impl Verb {
+    pub(crate) fn prepared(self) -> Result<Ask, Fault> {
+        Ok(match self {
+            Self::List { which, until, limit } => Ask::List(which.asked(until, limit)?),
+            Self::Tail { which, limit } => Ask::Tail(which.asked(Until { until: None }, limit)?),
+            Self::Export { which, until, after, format } => {
+                let filter = Some(which.asked(until, 0)?);
+                Ask::Export(AuditExportRequest { filter, after }, format)
+            }
+            Self::Verify => Ask::Verify,
+            Self::Stats { which, until, by } => {
+                let mut filter = which.asked(until, 0)?;
+                if filter.since_unix_ms == 0 {
+                    filter.since_unix_ms = clock::now_ms() - DAY_MS;
+                }
+                Ask::Stats(AuditStatsRequest { filter: Some(filter), by })
+            }
+        })
+    }
+}
+
+/// What `audit stats` counts without `--since`.
+const DAY_MS: i64 = 24 * 3600 * 1000;
+
 /// Errors: as the control plane says.
-pub async fn run(client: &mut Client, Ask(request): Ask, output: &mut Output) -> Result<(), Fault> {
+pub async fn run(client: &mut Client, ask: Ask, output: &mut Output) -> Result<(), Fault> {
+    match ask {
+        Ask::List(request) => list(client, request, output).await,
+        Ask::Tail(request) => tail::run(client, request, output).await,
+        Ask::Export(request, format) => export::run(client, request, format, output).await,
+        Ask::Verify => verify::run(client, output).await,
+        Ask::Stats(request) => stats::run(client, request, output).await,
+    }
+}
+
+async fn list(client: &mut Client, request: AuditListRequest, output: &mut Output) -> Result<(), Fault> {
     let one = !request.request_id.is_empty();
     let reply = client.audit_list(request).await.map_err(|status| Fault::of_status(&status))?.into_inner();
     output.json(&reply.rows.iter().map(to_json).collect());
