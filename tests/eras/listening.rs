@@ -25,7 +25,7 @@ async fn a_stream_is_acknowledged_with_what_is_served_and_bears_its_requests_id(
         let note = notes.next_json().await.unwrap();
 
         is_a("SubscriptionsAcknowledgedNotification", &first);
-        assert_eq!(first["params"]["notifications"], json!({ "toolsListChanged": true }));
+        assert_eq!(first["params"]["notifications"], json!({ "toolsListChanged": true, "promptsListChanged": true }));
         is_a("ToolListChangedNotification", &note);
         assert_eq!(note["method"], "notifications/tools/list_changed");
         assert_eq!((&first["params"]["_meta"][ID], &note["params"]["_meta"][ID]), (&id, &id));

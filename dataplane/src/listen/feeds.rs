@@ -131,8 +131,7 @@ impl Feeds {
                 }
                 match &feed.of {
                     Of::Session(_) => Some(Bytes::from_static(change)),
-                    Of::Subscription(subscription) if kinds.contains(&Kind::Tool) => subscription.tools_changed(),
-                    Of::Subscription(_) => None,
+                    Of::Subscription(subscription) => subscription.changed(kinds),
                 }
             });
         }

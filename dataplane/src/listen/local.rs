@@ -39,7 +39,7 @@ pub fn initialized(revision: Revision, caller: &Caller) -> String {
 }
 
 /// Tools always, the rest where a backend of which the caller may see something can it.
-fn capabilities(caller: &Caller) -> Value {
+pub(super) fn capabilities(caller: &Caller) -> Value {
     let abilities = caller.view().abilities(caller.principal());
     let mut all = json!({ "tools": { "listChanged": true }, "logging": {} });
     for (ability, name, said) in [

@@ -9,6 +9,8 @@ mod fault;
 pub mod incoming;
 mod lexer;
 pub mod modern;
+#[cfg(test)]
+mod modern_tests;
 mod nest;
 pub mod outgoing;
 mod params;

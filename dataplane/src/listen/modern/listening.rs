@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::local::{SERVER_INFO, SUBSCRIPTION};
 use crate::{
-    call::Caller,
+    call::{Caller, Kind},
     denial::Denial,
     listen::feeds::Note,
     metrics::Shed,
@@ -27,13 +27,23 @@ struct Params {
 #[serde(rename_all = "camelCase", default)]
 struct Filter {
     tools_list_changed: bool,
+    prompts_list_changed: bool,
+    resources_list_changed: bool,
 }
+
+/// Lists of which a stream can tell that they changed: the filter's name, the notification's, the kind that offers it.
+const LISTS: [(&str, &str, Kind); 3] = [
+    ("toolsListChanged", "notifications/tools/list_changed", Kind::Tool),
+    ("promptsListChanged", "notifications/prompts/list_changed", Kind::Prompt),
+    ("resourcesListChanged", "notifications/resources/list_changed", Kind::Resource),
+];
 
 /// One open stream's own words: each bears the id of the request that opened it.
 #[derive(Clone, Debug)]
 pub struct Subscription {
     id: Bytes,
-    tools: bool,
+    /// As `LISTS`.
+    granted: [bool; 3],
 }
 
 impl Subscription {
@@ -44,15 +54,20 @@ impl Subscription {
 
     /// Its first message: what it is granted.
     pub fn acknowledged(&self) -> Bytes {
-        let granted = if self.tools { r#"{"toolsListChanged":true}"# } else { "{}" };
-        let params = format!(r#"{{"_meta":{{{}}},"notifications":{granted}}}"#, self.mark());
+        let granted: Vec<String> = self.lists().map(|(filter, _, _)| format!(r#""{filter}":true"#)).collect();
+        let params = format!(r#"{{"_meta":{{{}}},"notifications":{{{}}}}}"#, self.mark(), granted.join(","));
         outgoing::notification("notifications/subscriptions/acknowledged", Some(params.as_bytes()))
     }
 
-    /// None: it did not ask for that.
-    pub fn tools_changed(&self) -> Option<Bytes> {
-        let params = || format!(r#"{{"_meta":{{{}}}}}"#, self.mark());
-        self.tools.then(|| outgoing::notification("notifications/tools/list_changed", Some(params().as_bytes())))
+    fn lists(&self) -> impl Iterator<Item = (&'static str, &'static str, Kind)> {
+        LISTS.into_iter().zip(self.granted).filter_map(|(list, granted)| granted.then_some(list))
+    }
+
+    /// The lists of these kinds changed. None: it is not told of them.
+    pub fn changed(&self, kinds: &[Kind]) -> Option<Bytes> {
+        let (_, method, _) = self.lists().find(|(_, _, kind)| kinds.contains(kind))?;
+        let params = format!(r#"{{"_meta":{{{}}}}}"#, self.mark());
+        Some(outgoing::notification(method, Some(params.as_bytes())))
     }
 
     /// Its last message, where the plane ends it.
@@ -75,7 +90,14 @@ pub(super) fn open(
         what: "subscriptions/listen needs params.notifications, an object of what to be told".into(),
     })?;
     let id = scanned.id.map_or_else(Bytes::new, |span| body.slice(span.range()));
-    let subscription = Subscription { id, tools: params.notifications.tools_list_changed };
+    let Filter { tools_list_changed, prompts_list_changed, resources_list_changed } = params.notifications;
+    let offered = caller.view().abilities(caller.principal());
+    let granted = [
+        tools_list_changed,
+        prompts_list_changed && offered.has(Kind::Prompt),
+        resources_list_changed && offered.has(Kind::Resource),
+    ];
+    let subscription = Subscription { id, granted };
     plane.feeds.subscribe(Arc::clone(caller.principal()), subscription).map_err(|_| {
         plane.metrics.shed(Shed::Streams);
         Denial::Overloaded

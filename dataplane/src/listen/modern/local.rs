@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::denial::REVISIONS;
+use crate::{call::Caller, denial::REVISIONS, listen::local::capabilities};
 
 /// Milliseconds that what changes with a reload alone may be kept.
 const DISCOVERED: u32 = 60_000;
@@ -17,9 +17,9 @@ pub(super) const SERVER_INFO: &str = concat!(
 );
 
 /// The `result` of `server/discover`. Never refused: any error would be taken for a server of the legacy era.
-pub(super) fn discover() -> Bytes {
+pub(super) fn discover(caller: &Caller) -> Bytes {
     let supported = REVISIONS.join(r#"",""#);
-    let capabilities = r#"{"tools":{"listChanged":true},"logging":{}}"#;
+    let capabilities = capabilities(caller);
     format!(
         r#"{{"resultType":"complete","supportedVersions":["{supported}"],"capabilities":{capabilities},"ttlMs":{DISCOVERED},"cacheScope":"private","_meta":{{{SERVER_INFO}}}}}"#
     )

@@ -13,12 +13,13 @@ use std::{borrow::Cow, sync::Arc};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-pub use self::said::Said;
+pub use self::{said::Said, voice::Voice};
 use super::{
     feeds::Note,
     message::{self, Answering},
 };
 use crate::{
+    backend::abilities::Ability,
     call::{Ask, Caller, Kind, RequestId},
     denial::Denial,
     listen::local::{answer, list},
@@ -31,7 +32,7 @@ use crate::{
 pub enum Reply {
     /// Answered here; with the refusal, where it is one.
     Now(Bytes, Option<Denial>),
-    Running(Answering, voice::Voice),
+    Running(Answering, Voice),
     /// `subscriptions/listen`: its first message waits already.
     Listening(mpsc::Receiver<Note>),
 }
@@ -47,22 +48,24 @@ pub fn take(
 ) -> Reply {
     let method = method(body, &scanned);
     let outcome = match &*method {
-        "server/discover" => Ok(local::discover()),
-        "tools/list" => list(plane, &caller, &scanned, Kind::Tool).map(|listed| local::list(&listed)),
-        "tools/call" => match called(body, &scanned) {
-            Ok((name, voice)) => {
-                return Reply::Running(
-                    message::call(plane, caller, body, scanned, (Ask::CallTool, name), id, traceparent),
-                    voice,
-                );
-            }
-            Err(denial) => Err(denial),
-        },
+        "server/discover" => Ok(local::discover(&caller)),
         "subscriptions/listen" => match listening::open(plane, &caller, body, &scanned) {
             Ok(notes) => return Reply::Listening(notes),
             Err(denial) => Err(denial),
         },
-        _ => Err(Denial::MethodNotFound),
+        other => match Ask::read(other, &scanned, body) {
+            Some(asked) => match called(&caller, body, &scanned, asked) {
+                Ok((ask, name, voice)) => {
+                    let call = message::call(plane, caller, body, scanned, (ask, name), id, traceparent);
+                    return Reply::Running(call, voice);
+                }
+                Err(denial) => Err(denial),
+            },
+            None => match Kind::listed_by(other) {
+                Some(kind) => list(plane, &caller, &scanned, kind).map(|listed| local::list(&listed)),
+                None => Err(Denial::MethodNotFound),
+            },
+        },
     };
     let (bytes, refusal) = match outcome {
         Ok(result) => answer(body, &scanned, id, Ok(result)),
@@ -84,14 +87,29 @@ fn method<'a>(body: &'a [u8], scanned: &Scanned) -> Cow<'a, str> {
     scanned.method.and_then(|method| method.text(body)).unwrap_or_default()
 }
 
-/// The tool's name, and how its words are put.
-fn called(body: &[u8], scanned: &Scanned) -> Result<(Arc<str>, voice::Voice), Denial> {
-    let voice = voice::Voice::of(body, scanned)?;
+/// What is asked, of what, and how its words are put. Errors: first `MethodNotFound`, for what `server/discover` does not
+/// offer this caller.
+fn called(
+    caller: &Caller,
+    body: &[u8],
+    scanned: &Scanned,
+    asked: Result<(Ask, Cow<'_, str>), Denial>,
+) -> Result<(Ask, Arc<str>, Voice), Denial> {
+    let (ask, name) = asked?;
+    let offered = caller.view().abilities(caller.principal());
+    let is_offered = match ask {
+        Ask::CallTool => true,
+        Ask::GetPrompt => offered.can(Ability::Prompts),
+        Ask::ReadResource => offered.can(Ability::Resources),
+        Ask::CompletePrompt | Ask::CompleteResource => offered.can(Ability::Completions),
+    };
+    if !is_offered {
+        return Err(Denial::MethodNotFound);
+    }
+    let voice = Voice::of(body, scanned, ask)?;
     if scanned.request_state {
         // No answer of this gateway asks for a second round: what is none of ours was forged.
         return Err(Denial::InvalidParams { what: "params.requestState is none of this gateway's".into() });
     }
-    let name = scanned.name.and_then(|name| name.text(body));
-    let name = name.ok_or_else(|| Denial::InvalidParams { what: "tools/call needs params.name, a string".into() })?;
-    Ok((name.as_ref().into(), voice))
+    Ok((ask, name.as_ref().into(), voice))
 }

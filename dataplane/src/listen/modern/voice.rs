@@ -8,6 +8,7 @@ use super::said::text;
 use crate::{
     answering::Event,
     audit::record::Final,
+    call::Ask,
     denial::Denial,
     listen::session::Level,
     wire::{
@@ -39,7 +40,7 @@ struct LogParams<'a> {
 
 impl Voice {
     /// Errors: `InvalidParams`, for a log level that is none.
-    pub fn of(body: &[u8], scanned: &Scanned) -> Result<Self, Denial> {
+    pub fn of(body: &[u8], scanned: &Scanned, ask: Ask) -> Result<Self, Denial> {
         let logs = match scanned.modern.as_ref().and_then(|modern| modern.log_level) {
             None => None,
             Some(value) => Some(text(body, value).and_then(|level| Level::parse(&level)).ok_or_else(|| {
@@ -50,7 +51,11 @@ impl Voice {
                 }
             })?),
         };
-        Ok(Self { logs, rewrite: Rewrite::default() })
+        let members = match ask {
+            Ask::ReadResource => modern::KEPT_BY_NOBODY,
+            Ask::CallTool | Ask::CompletePrompt | Ask::CompleteResource | Ask::GetPrompt => modern::COMPLETE,
+        };
+        Ok(Self { logs, rewrite: Rewrite::with(members) })
     }
 
     /// Whether the client is told of it.
@@ -75,7 +80,8 @@ impl Voice {
     pub fn last(&mut self, last: &Final) -> Option<Bytes> {
         let bytes = last.bytes()?;
         if !last.is_answer() {
-            return Some(bytes.clone());
+            // An error of ours: its code may be the other era's.
+            return Some(modern::whole(bytes));
         }
         let mut pieces = Pieces::default();
         self.rewrite.push(bytes, &mut pieces);
