@@ -100,6 +100,21 @@ async fn a_server_without_a_stream_is_asked_for_it_once() {
     assert_eq!(gets(), 1);
 }
 
+/// A server whose GET stream says what the test sends, and its link after the first listing: a change that is told
+/// before that one needs no second.
+async fn telling() -> (Server, Rig, mpsc::Sender<String>) {
+    let (tell, fed) = mpsc::channel(8);
+    let fed = Mutex::new(Some(fed));
+    let script = move |heard: &Heard| match heard.http {
+        Method::GET => fed.lock().unwrap().take().map_or(Reply::Hang, Reply::Fed),
+        _ => Reply::Good,
+    };
+    let server = Server::start(script).await;
+    let mut rig = Rig::start(server.address);
+    rig.listed().await;
+    (server, rig, tell)
+}
+
 #[tokio::test]
 async fn a_changed_list_told_on_the_stream_is_listed_again_and_logs_are_noted() {
     let told = [
@@ -109,16 +124,7 @@ async fn a_changed_list_told_on_the_stream_is_listed_again_and_logs_are_noted() 
         json!({"jsonrpc": "2.0", "id": "q", "method": "ping"}),
         json!({"jsonrpc": "2.0", "id": 9, "method": "sampling/createMessage"}),
     ];
-    let (tell, fed) = mpsc::channel(8);
-    let fed = Mutex::new(Some(fed));
-    let script = move |heard: &Heard| match heard.http {
-        Method::GET => fed.lock().unwrap().take().map_or(Reply::Hang, Reply::Fed),
-        _ => Reply::Good,
-    };
-    let server = Server::start(script).await;
-    let mut rig = Rig::start(server.address);
-    // Only after the first: a change that is told before it needs no second one.
-    rig.listed().await;
+    let (server, mut rig, tell) = telling().await;
     for told in &told {
         tell.send(event(told)).await.unwrap();
     }
@@ -150,25 +156,17 @@ async fn a_changed_list_told_on_the_stream_is_listed_again_and_logs_are_noted() 
 
 #[tokio::test]
 async fn a_server_that_always_says_its_list_changed_is_listed_all_the_same() {
-    let (tell, fed) = mpsc::channel(8);
-    let fed = Mutex::new(Some(fed));
-    let script = move |heard: &Heard| match heard.http {
-        Method::GET => fed.lock().unwrap().take().map_or(Reply::Hang, Reply::Fed),
-        _ => Reply::Good,
-    };
-    let server = Server::start(script).await;
-    let mut rig = Rig::start(server.address);
-    rig.listed().await;
+    let (_server, mut rig, tell) = telling().await;
     let changed = event(&json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}));
     let mut often = tokio::time::interval(Duration::from_millis(20));
-    let telling = async {
+    let saying = async {
         loop {
             often.tick().await;
             tell.send(changed.clone()).await.unwrap();
         }
     };
     tokio::select! {
-        () = telling => {}
+        () = saying => {}
         _ = rig.listed() => {}
     }
 }
