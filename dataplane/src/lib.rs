@@ -24,3 +24,4 @@ pub mod plane;
 pub mod stages;
 pub mod view;
 pub mod wire;
+pub mod workers;

@@ -17,6 +17,7 @@ use crate::{
     metrics::Metrics,
     stages::{authn::Tokens, limits::Buckets},
     view::Views,
+    workers::Workers,
 };
 
 /// How coarse deadlines and keep-alives are: one task looks, so that no call needs a timer (`hot-path.md` 2).
@@ -37,6 +38,7 @@ pub struct Plane {
     pub metrics: Metrics,
     pub clock: Clock,
     pub tracker: TaskTracker,
+    pub workers: Workers,
     pub life: watch::Sender<Life>,
     pub contact: Arc<Contact>,
 }

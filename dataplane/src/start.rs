@@ -1,7 +1,14 @@
 //! Builds the parts once, in the order of `architecture.md` 4, and hands them down: disk, ports, spawner, runtime,
 //! plane, listeners, news. Ends them by `drain.rs`.
 
-use std::{net::SocketAddr, net::TcpListener, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    net::{SocketAddr, TcpListener},
+    num::NonZero,
+    process::ExitCode,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use prost::Message as _;
@@ -33,9 +40,13 @@ use sentinel_dataplane::{
         resolve::Resolver,
         task::{InForce, ViewTask},
     },
+    workers::Workers,
 };
 use sentinel_proto::v1;
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    runtime::Builder,
+    sync::{mpsc, watch},
+};
 use tokio_util::task::TaskTracker;
 
 use crate::{
@@ -51,6 +62,8 @@ use crate::{
 const DEFAULT_LISTEN: &str = "127.0.0.1:9200";
 /// Notes of backends that wait for the view.
 const NOTES: usize = 256;
+/// For all that is no call: news, views, shipping.
+const CONTROL_THREADS: usize = 2;
 
 /// `sentinel-dataplane stdio`.
 pub(crate) fn stdio(flags: cli::Stdio) -> ExitCode {
@@ -62,7 +75,7 @@ pub(crate) fn stdio(flags: cli::Stdio) -> ExitCode {
         (None, None) => Token::None,
     };
     let socket = flags.attach.unwrap_or_else(|| flags.home.path().join("plane/plane.sock"));
-    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => {
             let code = runtime.block_on(sentinel_dataplane::listen::stdio::run(StdioArgs { socket, token }));
             // A read of stdin that waits can't be cancelled: dropping the runtime would wait for the client's next line.
@@ -77,7 +90,7 @@ pub(crate) fn stdio(flags: cli::Stdio) -> ExitCode {
 pub(crate) fn kill(flags: cli::Kill) -> ExitCode {
     let (order, common) = flags.order();
     let socket = common.attach.unwrap_or_else(|| common.home.path().join("plane/plane.sock"));
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(fault) => return refuse(&format!("no runtime: {fault}")),
     };
@@ -132,17 +145,23 @@ pub(crate) fn serve(flags: cli::Serve) -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match Builder::new_multi_thread().worker_threads(CONTROL_THREADS).enable_all().build() {
         Ok(runtime) => runtime,
         Err(fault) => return refuse(&format!("no runtime: {fault}")),
     };
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let (workers, threads) = match Workers::start(cores) {
+        Ok(started) => started,
+        Err(fault) => return refuse(&format!("no threads for calls: {fault}")),
+    };
     let code = runtime.block_on(async {
-        Box::pin(ground.run()).await.unwrap_or_else(|fault| {
+        Box::pin(ground.run(workers)).await.unwrap_or_else(|fault| {
             tracing::error!("{fault:#}");
             ExitCode::FAILURE
         })
     });
     // What still runs was given its time in the drain.
+    drop(threads);
     runtime.shutdown_timeout(Duration::from_millis(500));
     code
 }
@@ -221,7 +240,7 @@ impl Ground {
     }
 
     /// Serves until a signal. Errors: a part can't be built.
-    async fn run(self) -> anyhow::Result<ExitCode> {
+    async fn run(self, workers: Workers) -> anyhow::Result<ExitCode> {
         let mut signals = Signals::new().context("signals")?;
         let trust = std::env::var("SSL_CERT_FILE").ok();
         let channel = self.control_plane.channel(trust.as_deref())?;
@@ -255,6 +274,7 @@ impl Ground {
                 notes,
                 self.spawner.clone(),
                 Arc::clone(&in_flight),
+                workers.clone(),
             ),
             in_flight,
             audit: Trail::new(opened.spool, limits.records, clock.clone()),
@@ -267,6 +287,7 @@ impl Ground {
             metrics: metrics.clone(),
             clock: clock.clone(),
             tracker: tracker.clone(),
+            workers,
             life: watch::Sender::new(Life::Starting),
             contact: Arc::new(Contact::none_yet()),
         });

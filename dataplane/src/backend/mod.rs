@@ -25,6 +25,7 @@ use crate::{
     call::{BackendId, Routed},
     denial::{Failure, Unavailable},
     wire::outgoing,
+    workers::Workers,
 };
 
 /// What every link is given at its start.
@@ -38,6 +39,8 @@ pub struct LinkParts {
     /// What the backend says without being asked. Full: the newest is dropped (log) or waited for (listing).
     pub notes: mpsc::Sender<BackendNote>,
     pub spawner: stdio::spawner::Spawner,
+    /// How many there are: an HTTP link keeps connections for each.
+    pub workers: Workers,
 }
 
 /// Something a backend told the plane, not a call.

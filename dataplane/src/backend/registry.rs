@@ -18,7 +18,7 @@ use super::{
     BackendNote, Link, LinkParts, breaker::Breaker, bulkhead::Bulkhead, health, spec::BackendSpec,
     stdio::spawner::Spawner,
 };
-use crate::{call::BackendId, in_flight::InFlight};
+use crate::{call::BackendId, in_flight::InFlight, workers::Workers};
 
 /// One incarnation of one definition.
 #[derive(Debug)]
@@ -46,6 +46,7 @@ struct Parts {
     notes: mpsc::Sender<BackendNote>,
     spawner: Spawner,
     in_flight: Arc<InFlight>,
+    workers: Workers,
 }
 
 impl Backends {
@@ -55,11 +56,12 @@ impl Backends {
         notes: mpsc::Sender<BackendNote>,
         spawner: Spawner,
         in_flight: Arc<InFlight>,
+        workers: Workers,
     ) -> Self {
         Self {
             live: Arc::default(),
             next: Arc::new(AtomicU32::new(1)),
-            parts: Arc::new(Parts { tracker, stop, notes, spawner, in_flight }),
+            parts: Arc::new(Parts { tracker, stop, notes, spawner, in_flight, workers }),
         }
     }
 
@@ -119,7 +121,9 @@ impl Backends {
             stop: stop.clone(),
             notes: self.parts.notes.clone(),
             spawner: self.parts.spawner.clone(),
+            workers: self.parts.workers.clone(),
         };
+        let entered = self.parts.workers.enter();
         let backend = Arc::new(Backend {
             id,
             link: Link::start(spec, parts),
@@ -133,6 +137,7 @@ impl Backends {
             backend.stop.clone(),
             self.parts.notes.clone(),
         ));
+        drop(entered);
         backend
     }
 

@@ -19,9 +19,12 @@ use hyper_util::{
 use tokio_util::task::TaskTracker;
 
 use super::{addresses::Judging, fault::Fault};
-use crate::backend::spec::HttpSpec;
+use crate::{
+    backend::spec::HttpSpec,
+    workers::{self, Workers},
+};
 
-pub(super) type Client = legacy::Client<HttpsConnector<HttpConnector<Judging>>, Full<Bytes>>;
+type Client = legacy::Client<HttpsConnector<HttpConnector<Judging>>, Full<Bytes>>;
 
 /// Below the five seconds after which Node and uvicorn close an idle connection: so the end that closes is ours.
 const IDLE: Duration = Duration::from_secs(4);
@@ -42,8 +45,26 @@ where
     }
 }
 
-/// `idle`: connections that are kept for later.
-pub(super) fn client(spec: &HttpSpec, idle: usize, tracker: TaskTracker) -> Client {
+/// A client for each worker, and one for what runs on none: a connection is driven by the worker that opened it.
+pub(super) struct Clients {
+    elsewhere: Client,
+    of_workers: Box<[Client]>,
+}
+
+impl Clients {
+    /// `idle`: connections that each keeps for later.
+    pub(super) fn new(spec: &HttpSpec, idle: usize, tracker: &TaskTracker, workers: &Workers) -> Self {
+        let fresh = || client(spec, idle, tracker.clone());
+        Self { elsewhere: fresh(), of_workers: (0..workers.count()).map(|_| fresh()).collect() }
+    }
+
+    /// This thread's.
+    pub(super) fn here(&self) -> &Client {
+        workers::here().checked_sub(1).and_then(|at| self.of_workers.get(at)).unwrap_or(&self.elsewhere)
+    }
+}
+
+fn client(spec: &HttpSpec, idle: usize, tracker: TaskTracker) -> Client {
     let mut http = HttpConnector::new_with_resolver(Judging::new(spec.allowed.clone()));
     http.enforce_http(false);
     http.set_nodelay(true);

@@ -21,7 +21,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    client::{self, Client},
+    client::{self, Clients},
     fault::Fault,
     session::Session,
 };
@@ -59,7 +59,7 @@ pub(super) struct Core {
     /// Headers without a session's.
     pub(super) base: HeaderMap,
     pub(super) max_response_bytes: usize,
-    client: Client,
+    clients: Clients,
     /// The newest; it may be lost already. None until the first success.
     pub(super) session: ArcSwapOption<Session>,
     pub(super) condition: watch::Sender<Condition>,
@@ -105,7 +105,7 @@ impl Core {
             id: parts.id,
             base: client::base_headers(&http.url, &http.headers),
             max_response_bytes: spec.max_response_bytes,
-            client: client::client(http, spec.max_concurrency, parts.tracker.clone()),
+            clients: Clients::new(http, spec.max_concurrency, &parts.tracker, &parts.workers),
             uri: http.url.clone(),
             session: ArcSwapOption::empty(),
             condition: watch::Sender::new(condition),
@@ -139,7 +139,7 @@ impl Core {
         *request.method_mut() = method;
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = headers;
-        match self.client.request(request).await {
+        match self.clients.here().request(request).await {
             Ok(response) => {
                 if self.unreachable.load(Relaxed) {
                     self.is_reached();

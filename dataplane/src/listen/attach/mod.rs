@@ -79,8 +79,11 @@ pub async fn serve(
             tracing::warn!("a process of another user, or of a backend, was refused at the plane's socket");
             continue;
         }
-        let (plane, orders, stop) = (Arc::clone(&plane), orders.clone(), stop.clone());
-        connections.spawn(async move {
+        let Ok(stream) = stream.into_std() else { continue };
+        let (here, orders, stop) = (Arc::clone(&plane), orders.clone(), stop.clone());
+        plane.workers.spawn(&connections, async move {
+            let plane = here;
+            let Ok(stream) = UnixStream::from_std(stream) else { return };
             let gauge = plane.metrics.connection(Connection::Attached);
             if let Err(fault) = converse(&plane, stream, &orders, &stop).await {
                 tracing::debug!(%fault, "an attached client left");

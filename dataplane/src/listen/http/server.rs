@@ -89,7 +89,9 @@ pub async fn serve(plane: Arc<Plane>, listener: TcpListener, most: usize, stop: 
                         server.plane.metrics.shed(Shed::Connections);
                         continue;
                     }
-                    connections.spawn(connection(Arc::clone(&server), stream, peer, place));
+                    // Given up here, to be taken over by the worker's own reactor.
+                    let Ok(stream) = stream.into_std() else { continue };
+                    server.plane.workers.spawn(&connections, connection(Arc::clone(&server), stream, peer, place));
                 }
                 Err(fault) => {
                     tracing::warn!(%fault, "can't accept a connection");
@@ -108,8 +110,9 @@ pub async fn serve(plane: Arc<Plane>, listener: TcpListener, most: usize, stop: 
     connections.wait().await;
 }
 
-async fn connection(server: Arc<Server>, stream: TcpStream, peer: SocketAddr, place: OwnedSemaphorePermit) {
+async fn connection(server: Arc<Server>, stream: std::net::TcpStream, peer: SocketAddr, place: OwnedSemaphorePermit) {
     let _place = place;
+    let Ok(stream) = TcpStream::from_std(stream) else { return };
     if stream.set_nodelay(true).is_err() {
         return;
     }

@@ -35,6 +35,7 @@ use crate::{
     metrics::Metrics,
     view::policy::Quota,
     wire::scan::{self, Body},
+    workers::Workers,
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -99,6 +100,7 @@ impl Rig {
             stop: CancellationToken::new(),
             notes: sender,
             spawner: spawner(),
+            workers: Workers::default(),
         };
         Self {
             link: Arc::new(HttpLink::start(&spec, &http(), parts)),

@@ -32,6 +32,7 @@ use crate::{
     catalogue::Target,
     in_flight::{CallKey, Entry, Flight, InFlight, LegKey, Why},
     wire::scan::{self, Body},
+    workers::Workers,
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -120,6 +121,7 @@ impl Rig {
             stop: CancellationToken::new(),
             notes: sender,
             spawner: SPAWNER.clone().with_state(directory.path()),
+            workers: Workers::default(),
         };
         let link = Arc::new(StdioLink::start(Arc::new(spec), parts));
         Self { link, notes, in_flight: InFlight::new(), next: AtomicU64::new(1), directory }
