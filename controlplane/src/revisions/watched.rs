@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -14,6 +14,8 @@ use crate::config::MAX_FILE_BYTES;
 
 /// So long nothing may change before the content counts: editors write in several steps.
 const SETTLED: Duration = Duration::from_millis(250);
+/// From a notice to the look: a folder in which much is written does not make us read all the time.
+const PAUSE: Duration = Duration::from_millis(100);
 /// A look without a notice.
 const LOOK: Duration = Duration::from_secs(2);
 /// Links that are followed from the path to the file.
@@ -41,8 +43,10 @@ impl FileWatch {
     pub async fn begin(path: &Path) -> Self {
         // One notice is as good as many: a full channel loses nothing.
         let (tell, notices) = mpsc::channel(1);
-        let watcher = notify::recommended_watcher(move |_: notify::Result<notify::Event>| {
-            let _told_already = tell.try_send(()).is_err();
+        let watcher = notify::recommended_watcher(move |notice| {
+            if is_change(&notice) {
+                let _told_already = tell.try_send(()).is_err();
+            }
         });
         if let Err(why) = &watcher {
             tracing::warn!(%why, "the system tells no changes of files; the configuration is looked at every 2 s");
@@ -59,7 +63,10 @@ impl FileWatch {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return None,
-                notice = self.notices.recv(), if self.watcher.is_some() => if notice.is_none() { self.watcher = None },
+                notice = self.notices.recv(), if self.watcher.is_some() => match notice {
+                    Some(()) => tokio::time::sleep(PAUSE).await,
+                    None => self.watcher = None,
+                },
                 () = tokio::time::sleep(LOOK) => {}
             }
             let mut seen = content(&self.path).await;
@@ -101,6 +108,11 @@ impl FileWatch {
             }
         }
     }
+}
+
+/// Whether a look is worth it. A file that is opened or read is no change: our own looks would call for the next one.
+fn is_change(notice: &notify::Result<Event>) -> bool {
+    notice.as_ref().map_or(true, |event| !event.kind.is_access())
 }
 
 fn folders(path: &Path) -> Vec<PathBuf> {
@@ -165,6 +177,25 @@ mod tests {
         assert!(hears(&mut watch).await);
         std::fs::write(other.path().join("real"), "five").unwrap();
         assert!(hears(&mut watch).await, "behind the link");
+    }
+
+    #[test]
+    fn looking_calls_for_no_further_look() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sentinel.toml");
+        std::fs::write(&path, "one").unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        let mut watcher = notify::recommended_watcher(move |notice| {
+            if is_change(&notice) {
+                tell.send(notice.unwrap()).unwrap();
+            }
+        })
+        .unwrap();
+        watcher.watch(dir.path(), RecursiveMode::NonRecursive).unwrap();
+        std::fs::read(&path).unwrap();
+        std::fs::rename(&path, dir.path().join("moved")).unwrap();
+        let first = told.recv_timeout(Duration::from_secs(20)).unwrap();
+        assert!(first.kind.is_modify(), "{first:?}");
     }
 
     #[tokio::test]

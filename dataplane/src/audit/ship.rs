@@ -21,7 +21,8 @@ use super::spool::{Batch, Cursor, Mark, ReadError, Spool, SpoolError};
 
 /// Batches that were sent and not acked.
 const IN_FLIGHT: usize = 4;
-/// How old a record may become before it is sent.
+/// How old a record may become before it is sent: what comes within it goes together, so that neither side turns for
+/// each (measured: 20 % of a busy plane's CPU).
 const EVERY: Duration = Duration::from_millis(50);
 /// Without an ack for so long, the stream is taken for dead.
 const NO_ACK: Duration = Duration::from_secs(30);
@@ -121,6 +122,15 @@ fn pause(tries: u32) -> Duration {
     most.mul_f64(f64::from(u32::from_le_bytes(random)) / f64::from(u32::MAX))
 }
 
+/// What of the spool a look has sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Looked {
+    Nothing,
+    /// All that was there.
+    All,
+    Part,
+}
+
 /// One stream's life.
 struct Stream<'a> {
     spool: &'a Spool,
@@ -145,7 +155,7 @@ impl<'a> Stream<'a> {
     {
         let (up, batches) = mpsc::channel(IN_FLIGHT);
         // a server may answer only once it has heard something: the first batch goes before the answer
-        while !self.send_next(&up).await? {
+        while self.send_next(&up).await? == Looked::Nothing {
             if self.stop.is_cancelled() {
                 return Ok(());
             }
@@ -178,8 +188,11 @@ impl<'a> Stream<'a> {
                 look = Instant::now();
             }
             while self.sent.len() < IN_FLIGHT && look <= Instant::now() {
-                if !self.send_next(up).await? {
-                    look = Instant::now() + EVERY;
+                match self.send_next(up).await? {
+                    Looked::Part => {}
+                    // The end does not linger.
+                    Looked::All if give_up.is_some() => {}
+                    Looked::All | Looked::Nothing => look = Instant::now() + EVERY,
                 }
             }
             if give_up.is_some_and(|at| self.sent.is_empty() || at <= Instant::now()) {
@@ -198,12 +211,11 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// Whether there was a batch to send.
-    async fn send_next(&mut self, up: &mpsc::Sender<AuditBatch>) -> Result<bool, Ended> {
+    async fn send_next(&mut self, up: &mpsc::Sender<AuditBatch>) -> Result<Looked, Ended> {
         let (spool, from) = (self.spool.clone(), self.from);
         let read = tokio::task::spawn_blocking(move || spool.next_batch(from)).await?;
-        let Some(Batch { epoch, records, last }) = read? else {
-            return Ok(false);
+        let Some(Batch { epoch, records, last, more }) = read? else {
+            return Ok(Looked::Nothing);
         };
         up.send(AuditBatch { epoch, records }).await.map_err(|_| Ended::Closed)?;
         if self.sent.is_empty() {
@@ -211,7 +223,7 @@ impl<'a> Stream<'a> {
         }
         self.from = last.next;
         self.sent.push_back(last);
-        Ok(true)
+        Ok(if more { Looked::Part } else { Looked::All })
     }
 
     /// An ack speaks for the batches of its epoch up to its number. Only from the oldest on: what the spool

@@ -46,6 +46,8 @@ pub struct Batch {
     /// Never empty.
     pub records: Vec<AuditRecord>,
     pub last: Mark,
+    /// More was there already when these were read.
+    pub more: bool,
 }
 
 /// A segment could not be read.
@@ -138,7 +140,10 @@ impl Shared {
             let bytes = read_at(&segment, from.offset, left.min(BATCH_BYTES))
                 .map_err(|source| ReadError { path: segment.path.clone(), source })?;
             match self.batch_of(&bytes, from) {
-                Ok(batch) => return Ok(Some(batch)),
+                Ok(mut batch) => {
+                    batch.more = sealed || batch.last.next.offset < from.offset.saturating_add(left);
+                    return Ok(Some(batch));
+                }
                 Err(skip) => {
                     self.put_a_copy_aside(&segment, from.offset);
                     self.room.forget(1, 0);
@@ -182,7 +187,7 @@ impl Shared {
         let hash = self.chain_of(last.epoch).next(&last.before, last.seq, last.event);
         let count = u64::try_from(records.len()).unwrap_or(u64::MAX);
         let mark = Mark { epoch: last.epoch, seq: last.seq, hash, next, records: count };
-        Ok(Batch { epoch: last.epoch, records, last: mark })
+        Ok(Batch { epoch: last.epoch, records, last: mark, more: false })
     }
 
     fn chain_of(&self, epoch: u64) -> Chain {
