@@ -62,6 +62,19 @@ def memory_kb(root):
     return rss, pss
 
 
+def own_kb(root):
+    """RSS of the process, and of its children what they share with nobody: a second process of the same program, as the
+    plane's reaper is, maps the same pages of it."""
+    kb = int(Path(f"/proc/{root}/statm").read_text().split()[1]) * PAGE // 1024
+    for pid in tree(root):
+        if pid != root:
+            with contextlib.suppress(OSError, ValueError):
+                for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                    if line.startswith("Private_"):
+                        kb += int(line.split()[1])
+    return kb
+
+
 def tell(root, what):
     for pid in tree(root):
         with contextlib.suppress(OSError):

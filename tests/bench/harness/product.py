@@ -13,7 +13,7 @@ import threading
 import time
 import urllib.request
 
-from .processes import Process, memory_kb, say, wait_ready
+from .processes import Process, own_kb, say, wait_ready
 from .settings import fill, words_for
 from .targets import start_backends, start_target, stop_target, wait_shipped
 
@@ -65,11 +65,11 @@ def load(args, live, *words, seconds=None, max_ops=None):
 def memory(args, live):
     """MB resident: the plane idle and after load, the control plane after it took in what the load left."""
     time.sleep(2)
-    idle = memory_kb(live["process"].pid)[0]
+    idle = own_kb(live["process"].pid)
     for words in (["--scenario", "echo64", "--concurrency", "64"], ["--scenario", "big1m", "--concurrency", "16"]):
         load(args, live, *words, seconds=3)
     wait_shipped(live)
-    after, control = memory_kb(live["process"].pid)[0], memory_kb(live["helpers"][0].pid)[0]
+    after, control = own_kb(live["process"].pid), own_kb(live["helpers"][0].pid)
     return idle / 1024, after / 1024, control / 1024
 
 
