@@ -128,6 +128,7 @@ async fn durable(core: &Core, plane: &str, batch: &AuditBatch) -> Result<IngestA
                 core.metrics.ingested.inc_by(done.inserted);
                 core.metrics.quarantined.inc_by(u64::from(done.quarantined));
                 core.tails.tell(plane, batch);
+                core.keeper.took(plane);
                 return Ok(IngestAck { epoch: done.epoch, seq: done.up_to, quarantined: done.quarantined });
             }
             Err(why @ IngestError::BadBatch { .. }) => {
@@ -135,10 +136,12 @@ async fn durable(core: &Core, plane: &str, batch: &AuditBatch) -> Result<IngestA
             }
             Err(why) if why.fault() == Fault::Passing => {
                 tracing::warn!(plane, %why, "a batch waits for the store");
+                core.keeper.refused(plane, &why.to_string());
                 tokio::time::sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
             }
             Err(why) => {
                 tracing::error!(plane, %why, "a batch of audit records can't be stored");
+                core.keeper.refused(plane, &why.to_string());
                 return Err(Status::internal(why.to_string()));
             }
         }

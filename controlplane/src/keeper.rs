@@ -3,7 +3,8 @@
 //! The control plane stays up without a store; what needs one asks here and fails plainly meanwhile. It does not know
 //! what is stored.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
@@ -18,6 +19,11 @@ use crate::store::error::StoreError;
 const PING: Duration = Duration::from_secs(3);
 /// How long an answer to that may take.
 const PONG: Duration = Duration::from_secs(2);
+
+/// Records that a second try stores were no trouble.
+const HICCUP_MS: i64 = 2_000;
+/// A refused batch comes again within half a minute: a plane that has not tried for so long is gone.
+const FORGOTTEN_MS: i64 = 60_000;
 
 /// The store is away.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,7 +42,16 @@ pub struct Keeper(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     state: watch::Sender<State>,
+    /// By plane: whose records the store does not take.
+    stuck: Mutex<BTreeMap<String, Stuck>>,
     clock: Clock,
+}
+
+#[derive(Debug)]
+struct Stuck {
+    since_ms: i64,
+    last_ms: i64,
+    why: String,
 }
 
 #[derive(Clone, Debug)]
@@ -49,7 +64,11 @@ impl Keeper {
     /// Nothing is opened yet.
     pub fn new(clock: Clock) -> Self {
         let trouble = Some(Away { since: stamp(clock.unix_ms()), why: "it has not been opened yet".to_owned() });
-        Self(Arc::new(Inner { state: watch::Sender::new(State { store: None, trouble }), clock }))
+        Self(Arc::new(Inner {
+            state: watch::Sender::new(State { store: None, trouble }),
+            stuck: Mutex::default(),
+            clock,
+        }))
     }
 
     /// The store, for one operation. Errors: `Away`.
@@ -62,16 +81,47 @@ impl Keeper {
         }
     }
 
-    /// `ok`, or since when it is away and why.
+    /// `ok`, or since when it is away or takes nothing, and why.
     pub fn word(&self) -> String {
-        match &self.0.state.borrow().trouble {
+        if let Some(away) = &self.0.state.borrow().trouble {
+            return format!("away since {}: {}", away.since, away.why);
+        }
+        match self.stuck() {
             None => "ok".to_owned(),
-            Some(away) => format!("away since {}: {}", away.since, away.why),
+            Some((since_ms, why)) => format!("answers, but takes no records since {}: {why}", stamp(since_ms)),
         }
     }
 
     pub fn is_there(&self) -> bool {
         self.store().is_ok()
+    }
+
+    /// It answers, and records of a plane can't be stored all the same: a full disk, a table that is gone.
+    pub fn is_stuck(&self) -> bool {
+        self.stuck().is_some()
+    }
+
+    fn stuck(&self) -> Option<(i64, String)> {
+        let now = self.0.clock.unix_ms();
+        let held = self.0.stuck.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = |one: &&Stuck| now - one.since_ms >= HICCUP_MS && now - one.last_ms < FORGOTTEN_MS;
+        held.values().filter(counts).min_by_key(|one| one.since_ms).map(|one| (one.since_ms, one.why.clone()))
+    }
+
+    /// It did not take records of this plane, which will come again.
+    pub fn refused(&self, plane: &str, why: &str) {
+        let now = self.0.clock.unix_ms();
+        let mut held = self.0.stuck.lock().unwrap_or_else(PoisonError::into_inner);
+        held.retain(|_, one| now - one.last_ms < FORGOTTEN_MS);
+        let fresh = || Stuck { since_ms: now, last_ms: now, why: String::new() };
+        let one = held.entry(plane.to_owned()).or_insert_with(fresh);
+        one.last_ms = now;
+        why.clone_into(&mut one.why);
+    }
+
+    /// It took records of this plane.
+    pub fn took(&self, plane: &str) {
+        self.0.stuck.lock().unwrap_or_else(PoisonError::into_inner).remove(plane);
     }
 
     /// `sqlite` or `postgres`; empty before it was opened once.
@@ -162,4 +212,39 @@ where
 /// A moment as people and their programs read it (RFC 3339, UTC).
 pub fn stamp(unix_ms: i64) -> String {
     jiff::Timestamp::from_millisecond(unix_ms).map_or_else(|_| unix_ms.to_string(), |at| format!("{at:.0}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_store_that_takes_no_records_is_not_well_until_it_takes_them() {
+        let clock = Clock::fixed(0);
+        let keeper = Keeper::new(clock.clone());
+        let dir = tempfile::tempdir().unwrap();
+        let place = crate::store::Place::Sqlite(dir.path().join("sentinel.db"));
+        keeper.opened(Store::open(&place, 0).await.unwrap());
+        keeper.refused("one", "the disk is full");
+        assert_eq!(keeper.word(), "ok", "a hiccup");
+        clock.set(3_000);
+        keeper.refused("one", "the disk is full");
+        assert_eq!(keeper.word(), "answers, but takes no records since 1970-01-01T00:00:00Z: the disk is full");
+        assert!(keeper.is_stuck() && keeper.is_there());
+        keeper.took("two");
+        assert!(keeper.is_stuck(), "another plane's records");
+        keeper.took("one");
+        assert_eq!(keeper.word(), "ok");
+    }
+
+    #[test]
+    fn a_plane_that_went_is_forgotten() {
+        let clock = Clock::fixed(0);
+        let keeper = Keeper::new(clock.clone());
+        keeper.refused("one", "the disk is full");
+        clock.set(30_000);
+        assert!(keeper.is_stuck());
+        clock.set(FORGOTTEN_MS);
+        assert!(!keeper.is_stuck());
+    }
 }

@@ -67,7 +67,7 @@ pub const REASONS: [&str; 3] = ["config", "stopping", "store"];
 pub fn unready(core: &Core) -> Option<&'static str> {
     if core.spine.stop().is_cancelled() {
         Some("stopping")
-    } else if !core.keeper.is_there() || !core.begun.is_cancelled() {
+    } else if !core.keeper.is_there() || core.keeper.is_stuck() || !core.begun.is_cancelled() {
         Some("store")
     } else if core.revisions.current().is_none() || matches!(core.revisions.file(), FileState::Bad(_)) {
         Some("config")

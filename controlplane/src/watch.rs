@@ -10,7 +10,7 @@ use futures_util::stream::BoxStream;
 use sentinel_proto::v1::config_service_server::ConfigService;
 use sentinel_proto::v1::plane_says::Says;
 use sentinel_proto::v1::{Hello, KillSet, PlaneHears, PlaneSays, Report};
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::core::Core;
 use crate::fleet::outbox::Outbox;
@@ -42,8 +42,9 @@ impl ConfigService for Watch {
     type WatchStream = BoxStream<'static, Result<PlaneHears, Status>>;
 
     async fn watch(&self, request: Request<Streaming<PlaneSays>>) -> Result<Response<Self::WatchStream>, Status> {
-        guard::check(&self.core.tokens, Power::Plane, request.metadata())?;
         let peer = guard::peer(&request);
+        guard::check(&self.core.tokens, Power::Plane, request.metadata())
+            .inspect_err(|refused| self.core.fleet.turn_away(&peer, refused.message()))?;
         let outbox = Outbox::new();
         let stream = outbox.stream();
         let core = self.core.clone();
@@ -68,7 +69,11 @@ async fn converse(core: &Core, outbox: &Outbox, peer: &str, mut says: Streaming<
     let Some(PlaneSays { says: Some(Says::Hello(hello)) }) = first else {
         return Err(Status::invalid_argument("a plane's first message is its hello"));
     };
-    let link = greet(core, outbox, peer, hello).await?;
+    let link = greet(core, outbox, peer, hello).await.inspect_err(|refused| {
+        if refused.code() == Code::PermissionDenied {
+            core.fleet.turn_away(peer, refused.message());
+        }
+    })?;
     let end = listen(core, outbox, &link, &mut says).await;
     let word = match &end {
         Ok(()) => "ended".to_owned(),

@@ -3,6 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use sentinel_dataplane::{
+    audit::spool::Full,
     backend::{State, registry::Backend, spec::Kind},
     call,
     catalogue::{Catalogue, Target, schema::Check},
@@ -16,6 +17,8 @@ use tokio::sync::watch;
 
 /// Characters of a description in a report.
 const DESCRIPTION: usize = 200;
+/// Characters of what the control plane said when it took no stream.
+const SENTENCE: usize = 500;
 
 /// What is said at each start and in `status` while a child of ours could read the data directory.
 pub(crate) const SAME_USER: &str = "backends can read Sentinel's keys: same user, no sandbox";
@@ -61,15 +64,23 @@ impl Eyes {
             reason: format!("off (allow-degraded): {reason}"),
             ..BackendHealth::default()
         }));
-        let mut warnings = self.warnings.clone();
+        // The gravest first.
+        let mut warnings = Vec::new();
+        if audit.disk_full {
+            warnings.push(format!("calls are refused (audit_unavailable): {}", Full::Disk));
+        }
+        if let Some(why) = self.plane.contact.trouble() {
+            warnings.push(format!("no stream to the control plane: {}", printable(&why, SENTENCE)));
+        }
+        if let Some(fault) = audit.last_error {
+            warnings.push(format!("the audit spool had an error: {fault}"));
+        }
+        warnings.extend(self.warnings.iter().cloned());
         if live.iter().any(|backend| matches!(backend.spec.kind, Kind::Stdio(_))) {
             warnings.push(SAME_USER.into());
         }
         if view.as_ref().is_some_and(|view| view.policy.auth.anonymous().is_some()) {
             warnings.push("[auth] mode = \"none\": every caller on this machine is let in as \"anonymous\"".into());
-        }
-        if let Some(fault) = audit.last_error {
-            warnings.push(format!("the audit spool had an error: {fault}"));
         }
         let stamp = view.as_ref().map(|view| view.stamp);
         let life = *self.plane.life.borrow();

@@ -122,6 +122,7 @@ impl Running {
             operate: Operate::new(move |command| operate(&plane, command)),
             heard,
             contact: Arc::clone(&self.plane.contact),
+            clock: self.plane.clock.clone(),
             tracker: self.tracker.clone(),
         };
         let leave = self.stops.feed.clone();

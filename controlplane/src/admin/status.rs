@@ -58,6 +58,8 @@ fn warnings(core: &Core, anonymous: bool) -> Vec<String> {
     let mut all = Vec::new();
     if !core.keeper.is_there() {
         all.push(format!("the store is {}; commands that change something fail, calls go on", core.keeper.word()));
+    } else if core.keeper.is_stuck() {
+        all.push(format!("the store {}; calls go on, their records wait on the planes", core.keeper.word()));
     }
     match core.revisions.file() {
         FileState::Good => {}
@@ -78,6 +80,7 @@ fn warnings(core: &Core, anonymous: bool) -> Vec<String> {
             _ => {}
         }
     }
+    all.extend(core.fleet.turned_away());
     all.extend(core.fleet.warnings());
     if let Some(current) = core.revisions.current() {
         all.extend(current.warnings.iter().map(crate::revisions::sentence));

@@ -65,7 +65,10 @@ impl Fleet {
     }
 
     pub fn report(&self, link: &LinkId, mut said: Report) {
+        let now = self.0.clock.unix_ms();
         self.heard(link, |plane, _| {
+            // 0: an older plane, which does not say.
+            plane.ahead_ms = if said.clock_unix_ms == 0 { 0 } else { said.clock_unix_ms.saturating_sub(now) };
             if let Some(catalogue) = said.catalogue.take() {
                 plane.catalogue = catalogue.tools;
             }

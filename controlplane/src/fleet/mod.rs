@@ -8,10 +8,11 @@ pub mod outbox;
 pub mod plane;
 mod sent;
 mod shown;
+mod turned_away;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sentinel_proto::v1::{Hello, Prepare};
 use tokio::sync::watch;
@@ -19,6 +20,7 @@ use tokio::time::{Instant, timeout_at};
 
 use self::outbox::Outbox;
 use self::plane::{LEASE, Link, Plane};
+use self::turned_away::TurnedAway;
 use crate::clock::Clock;
 use crate::secrets::Fingerprint;
 
@@ -32,6 +34,7 @@ pub struct Fleet(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     planes: Mutex<Planes>,
+    turned: Mutex<Vec<TurnedAway>>,
     changed: watch::Sender<()>,
     links: AtomicU64,
     commands: AtomicU64,
@@ -80,6 +83,7 @@ impl Fleet {
     pub fn new(clock: Clock) -> Self {
         Self(Arc::new(Inner {
             planes: Mutex::default(),
+            turned: Mutex::default(),
             changed: watch::Sender::new(()),
             links: AtomicU64::new(1),
             commands: AtomicU64::new(1),
@@ -90,6 +94,10 @@ impl Fleet {
     /// Looks at all planes, under the lock.
     pub fn see<T>(&self, look: impl FnOnce(&Planes) -> T) -> T {
         look(&self.0.planes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn turned(&self) -> MutexGuard<'_, Vec<TurnedAway>> {
+        self.0.turned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn change<T>(&self, with: impl FnOnce(&mut Planes) -> T) -> T {
@@ -158,6 +166,7 @@ impl Fleet {
     ) -> Result<LinkId, Taken> {
         let link = self.0.links.fetch_add(1, Ordering::Relaxed);
         let now = self.0.clock.unix_ms();
+        self.let_in(peer);
         self.change(|all| {
             admit(all, hello, peer)?;
             let plane = all
@@ -166,6 +175,7 @@ impl Fleet {
             plane.secret = Some(Fingerprint::of(&hello.secret));
             if plane.boot != hello.boot {
                 plane.report = None;
+                plane.ahead_ms = 0;
                 plane.rival = String::new();
             }
             plane.name.clone_from(&hello.name);

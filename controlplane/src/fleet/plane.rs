@@ -14,6 +14,9 @@ use crate::secrets::Fingerprint;
 /// How long the first holder of an id is believed to live after it was last heard.
 pub const LEASE: Duration = Duration::from_secs(30);
 
+/// A clock that is further away is worth a warning: tokens have 30 s of leeway.
+const APART_MS: i64 = 10_000;
+
 /// Kill acknowledgements that are remembered of a plane, so that each command finds its own count of cut calls.
 const ACKS: usize = 32;
 
@@ -36,6 +39,8 @@ pub struct Plane {
     pub epoch: u64,
     pub link: Option<Link>,
     pub report: Option<Report>,
+    /// How far its clock is ahead of ours, as its last report showed; below 0: behind.
+    pub ahead_ms: i64,
     /// It has reported since it came and since it applied its revision.
     pub reported: bool,
     pub catalogue: Vec<CatalogueTool>,
@@ -94,6 +99,7 @@ impl Plane {
             epoch: 0,
             link: None,
             report: None,
+            ahead_ms: 0,
             reported: false,
             catalogue: Vec::new(),
             problem: String::new(),
@@ -145,6 +151,18 @@ impl Plane {
             last_seen_unix_ms: self.last_seen_ms,
             state: self.state_word().to_owned(),
         }
+    }
+
+    /// What is to be said of its clock: what is apart by more than a report's way and a little drift is set wrong.
+    pub fn clock_warning(&self) -> Option<String> {
+        let way = if self.ahead_ms > 0 { "ahead of" } else { "behind" };
+        (self.ahead_ms.saturating_abs() > APART_MS).then(|| {
+            format!(
+                "its clock is {} s {way} the control plane's: tokens are judged and records dated by it; \
+                 run a time service on both machines",
+                self.ahead_ms.saturating_abs() / 1000
+            )
+        })
     }
 
     pub fn shown(&self) -> PlaneState {

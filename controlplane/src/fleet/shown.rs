@@ -64,8 +64,8 @@ impl Fleet {
         self.see(|all| {
             let reports = all.values().filter(|plane| plane.link.is_some());
             let each = reports.flat_map(|plane| {
-                let said = plane.report.iter().flat_map(|report| &report.warnings);
-                said.map(|warning| format!("{}: {warning}", plane.name))
+                let said = plane.report.iter().flat_map(|report| report.warnings.iter().cloned());
+                said.chain(plane.clock_warning()).map(|warning| format!("{}: {warning}", plane.name))
             });
             each.collect()
         })

@@ -184,13 +184,13 @@ fn build(config: &Path, clock: &Clock, tokens: Tokens, signing: SigningKey) -> R
     })
 }
 
-/// The first try decides whether this is a store that another try can mend. Errors: it is not.
+/// Errors: an address that is none. Whatever else is wrong with a store (away, another's, damaged) is said by
+/// `status` and may be mended while we wait: calls don't need us, and an end would only be followed by a restart.
 async fn first_open(core: &Core, place: &Place) -> Result<(), Error> {
     match open(place, &core.clock).await {
         Ok(store) => core.keeper.opened(store),
-        // A database that does not answer, or refuses us, may be mended while we wait: calls don't need us.
-        Err(why @ StoreError::Database { .. }) => core.keeper.failed(&why.to_string()),
-        Err(why) => return Err(why.into()),
+        Err(why @ StoreError::Place { .. }) => return Err(why.into()),
+        Err(why) => core.keeper.failed(&why.to_string()),
     }
     Ok(())
 }

@@ -27,6 +27,7 @@ use tonic::{Request, transport::Channel};
 
 use self::{endpoint::TokenSource, session::Session};
 use crate::{
+    clock::Clock,
     contact::Contact,
     identity::{Home, Identity},
     kill::Kills,
@@ -83,6 +84,7 @@ pub struct Feed {
     /// Becomes true when the control plane's kill set is in force here.
     pub heard: watch::Sender<bool>,
     pub contact: Arc<Contact>,
+    pub clock: Clock,
     pub tracker: TaskTracker,
 }
 
@@ -103,12 +105,12 @@ impl Feed {
         loop {
             let began = Instant::now();
             let ended = self.stream(&leave).await;
-            self.contact.lost();
             let why = match ended {
                 Ended::Left => return,
                 Ended::Lost(_) if leave.is_cancelled() => return,
                 Ended::Lost(why) => why,
             };
+            self.contact.lost(&why);
             if began.elapsed() > STEADY {
                 pauses = self::pauses();
             }

@@ -219,6 +219,7 @@ impl<'f> Session<'f> {
             source: status.source.as_str().into(),
             warnings: status.warnings,
             filled: feed.kills.filled(),
+            clock_unix_ms: i64::try_from(feed.clock.now_micros() / 1000).unwrap_or(i64::MAX),
         };
         self.told = Some(status.catalogue_digest);
         self.send(say(report)).await

@@ -77,6 +77,7 @@ impl Rig {
             operate: Operate::new(|command| CommandDone { id: command.id, ok: true, ..CommandDone::default() }),
             heard,
             contact: Arc::new(Contact::none_yet()),
+            clock: Clock::standing_at(7_000_000),
             tracker: tracker.clone(),
         };
         tracker.spawn(feed.run(leave.clone()));

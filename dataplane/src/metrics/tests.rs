@@ -99,6 +99,7 @@ fn every_reason_of_ready_is_in_the_closed_set() {
         PlaneStatus::default(),
         PlaneStatus { is_draining: true, ..applied.clone() },
         PlaneStatus { is_starting: true, ..applied.clone() },
+        PlaneStatus { is_stale: true, ..applied.clone() },
         PlaneStatus { backends: vec![down], ..applied },
     ] {
         let reason = status.unready().unwrap();

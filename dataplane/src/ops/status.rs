@@ -58,7 +58,7 @@ pub struct PlaneStatus {
 
 impl PlaneStatus {
     /// Everything that `unready` can say.
-    pub const REASONS: [&'static str; 4] = ["draining", "no_backend", "no_snapshot", "starting"];
+    pub const REASONS: [&'static str; 5] = ["draining", "no_backend", "no_snapshot", "stale", "starting"];
 
     /// Why the plane takes no calls, as `/ready` says it; none: it does.
     pub fn unready(&self) -> Option<&'static str> {

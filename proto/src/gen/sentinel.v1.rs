@@ -151,6 +151,9 @@ pub struct Report {
     /// tool entries, after this plane found their backend and own name
     #[prost(message, repeated, tag = "10")]
     pub filled: ::prost::alloc::vec::Vec<KillEntry>,
+    /// the plane's wall clock when it made this
+    #[prost(int64, tag = "11")]
+    pub clock_unix_ms: i64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct BackendHealth {

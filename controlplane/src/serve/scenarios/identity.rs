@@ -1,16 +1,17 @@
 //! Who is a plane: its secret, its lease, its numbers; and what it carries out and ships.
 
 use sentinel_proto::v1::audit_service_client::AuditServiceClient;
+use sentinel_proto::v1::config_service_client::ConfigServiceClient;
 use sentinel_proto::v1::plane_hears::Hears;
 use sentinel_proto::v1::plane_says::Says;
 use sentinel_proto::v1::{
     AuditBatch, AuditListRequest, AuditRecord, BackendRestartRequest, BackendStderrRequest, CommandDone, Hello,
-    TokenMintRequest,
+    PlaneSays, Report, TokenMintRequest,
 };
 use tonic::Code;
 
 use super::fake_plane::{FakePlane, hello};
-use super::{Rig, channel, with_token};
+use super::{NOW_MS, Rig, channel, with_token};
 use crate::secrets::hex;
 
 #[tokio::test]
@@ -21,6 +22,39 @@ async fn another_secret_is_refused_also_after_a_restart() {
     let mut thief = FakePlane::open(&rig, Hello { secret: vec![9; 32], ..hello(1) }).await;
     assert_eq!(thief.hear().await.unwrap_err().code(), Code::PermissionDenied);
     FakePlane::ready(&rig, hello(1)).await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_plane_that_is_turned_away_is_named_until_it_is_let_in() {
+    let mut rig = Rig::start().await;
+    let mut client = ConfigServiceClient::new(channel(&rig.home).await);
+    let mut request = tonic::Request::new(tokio_stream::iter([PlaneSays { says: Some(Says::Hello(hello(1))) }]));
+    request.metadata_mut().insert("authorization", "Bearer not-the-token".parse().unwrap());
+    assert_eq!(client.watch(request).await.unwrap_err().code(), Code::Unauthenticated);
+    let warnings = rig.status().await.warnings.join("\n");
+    assert!(warnings.contains("turned away") && warnings.contains("SENTINEL_PLANE_TOKEN"), "{warnings}");
+
+    let _plane = FakePlane::ready(&rig, hello(1)).await;
+    let warnings = rig.status().await.warnings.join("\n");
+    assert!(!warnings.contains("turned away"), "{warnings}");
+    let mut thief = FakePlane::open(&rig, Hello { secret: vec![9; 32], ..hello(1) }).await;
+    assert_eq!(thief.hear().await.unwrap_err().code(), Code::PermissionDenied);
+    let warnings = rig.status().await.warnings.join("\n");
+    assert!(warnings.contains("turned away") && warnings.contains("another secret"), "{warnings}");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_wrong_is_named_with_its_distance() {
+    let mut rig = Rig::start().await;
+    let plane = FakePlane::ready(&rig, hello(1)).await;
+    for (ahead_ms, said) in [(3_600_000, "plane-1: its clock is 3600 s ahead of"), (-3_600_000, "3600 s behind")] {
+        plane.say(Says::Report(Report { clock_unix_ms: NOW_MS + ahead_ms, ..Report::default() })).await;
+        rig.until(|status| status.warnings.iter().any(|warning| warning.contains(said))).await;
+    }
+    plane.say(Says::Report(Report { clock_unix_ms: NOW_MS + 4_000, ..Report::default() })).await;
+    rig.until(|status| !status.warnings.iter().any(|warning| warning.contains("clock"))).await;
     rig.stop().await;
 }
 

@@ -147,6 +147,7 @@ impl Spool {
             dropped: room.dropped.load(Ordering::Relaxed),
             stalls: room.stalls.load(Ordering::Relaxed),
             backlog: room.backlog(),
+            disk_full: room.disk_full.load(Ordering::Relaxed),
             last_error: lock(&self.shared.last_error).clone(),
         }
     }

@@ -56,6 +56,8 @@ pub struct Counters {
     /// Appends that waited more than 10 ms.
     pub stalls: u64,
     pub backlog: Backlog,
+    /// No call is admitted: the disk is short of room, or did not take the last write.
+    pub disk_full: bool,
     /// The last error of the disk, with what was being done.
     pub last_error: Option<Arc<str>>,
 }
