@@ -1,17 +1,23 @@
 #!/bin/sh
 # `make dashboards-test`: what people watch. promtool on the configuration, the rules, the rules' tests and on what both
-# daemons expose after a few calls; then the tests that compare names and labels.
+# daemons expose after a few calls; every panel's queries and an alert in a real Prometheus and Alertmanager (watched.py);
+# then the tests that compare names and labels.
 set -eu
 cd "$(dirname "$0")/../.."
 programs=$(cd "$TARGET/debug" && pwd)
 cargo=${CARGO:-cargo}
 
-if ! command -v promtool >/dev/null 2>&1; then
+missing=
+command -v promtool >/dev/null 2>&1 || missing=prometheus
+command -v prometheus-alertmanager >/dev/null 2>&1 || missing="$missing prometheus-alertmanager"
+if [ -n "$missing" ]; then
     if command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
         apt-get update -qq
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends prometheus >/dev/null
+        # Their services are not wanted here: the test starts programs of its own.
+        # shellcheck disable=SC2086 # a list of words
+        RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
     else
-        echo "promtool is missing (Debian: apt-get install prometheus)" >&2
+        echo "missing: $missing (Debian: apt-get install $missing)" >&2
         exit 1
     fi
 fi
@@ -49,4 +55,5 @@ for port in "$2" "$3"; do
     promtool check metrics <"$folder/metrics"
 done
 echo "promtool finds nothing in the metrics of either daemon"
+PYTHONDONTWRITEBYTECODE=1 timeout 400 python3 tests/scripts/watched.py "$1" "$2" "$3" "$folder"
 $cargo test -q -p sentinel-tests --test dashboards
