@@ -1,6 +1,8 @@
 #!/bin/sh
 # `make compose-test`: deploy/compose.yaml on a real Docker engine. Takes the engine that is there; else installs Debian's
 # and starts it for the test alone. Takes the base images of a registry; where none can be pulled it makes stand-ins.
+# With stand-ins the programs are those of `cargo build`, because an image compiles all dependencies anew (6 minutes on two
+# cores); COMPOSE_TEST_COMPILE=1 compiles in the image all the same, with this machine's toolchain.
 #   COMPOSE_TEST_PROFILE=debug   programs of target/debug instead of target/release (stand-ins only)
 set -eu
 cd "$(dirname "$0")/../.."
@@ -75,9 +77,18 @@ stand_in() {
         mirror=$(apt-get indextargets --format '$(LABEL) $(CODENAME) $(REPO_URI)' 'Created-By: Packages' |
             awk '$1 == "Debian" && $2 == "bookworm" { print $3; exit }')
         debootstrap --variant=minbase --include=ca-certificates bookworm "$work/base" "$mirror" >"$work/debootstrap.log"
-        tar -C "$work/base" -c . | docker import - sentinel-stand-in:debian >/dev/null
+        tar -C "$work/base" --exclude='./var/cache/apt/*' --exclude='./var/lib/apt/lists/*' -c . | docker import - sentinel-stand-in:debian >/dev/null
     fi
     docker build -q --network host -f tests/compose/postgres.Dockerfile -t sentinel-stand-in:postgres tests/compose >/dev/null
+    export SENTINEL_BUILDER=sentinel-stand-in:debian SENTINEL_RUNTIME=sentinel-stand-in:debian
+    export SENTINEL_POSTGRES=sentinel-stand-in:postgres
+    if [ "${COMPOSE_TEST_COMPILE:-}" = 1 ]; then
+        docker build -q --network host -f tests/compose/rust.Dockerfile -t sentinel-stand-in:rust "$(rustc --print sysroot)" >/dev/null
+        export SENTINEL_BUILDER=sentinel-stand-in:rust
+        # No bridge, no resolver of Docker's: the crates come as this machine gets them, by the authorities it trusts.
+        build="--network host --secret id=ca,src=/etc/ssl/certs/ca-certificates.crt"
+        return
+    fi
     [ "$profile" = debug ] && flag= || flag=--release
     # shellcheck disable=SC2086 # none or one
     $cargo build $flag --locked --workspace --bins
@@ -85,18 +96,29 @@ stand_in() {
     for program in sentinel-controlplane sentinel-dataplane sentinelctl sentinel-example-server; do
         strip -o "deploy/prebuilt/$program" "$target/$profile/$program"
     done
-    export SENTINEL_BUILDER=sentinel-stand-in:debian SENTINEL_RUNTIME=sentinel-stand-in:debian
-    export SENTINEL_POSTGRES=sentinel-stand-in:postgres SENTINEL_PROGRAMS=prebuilt
+    export SENTINEL_PROGRAMS=prebuilt
 }
+build=
 if docker pull -q debian:bookworm-slim >/dev/null 2>&1; then
     echo "compose-test: base images from the registry, programs built in the image"
 else
     stand_in
 fi
+began=$(date +%s)
 for part in controlplane dataplane; do
-    docker build -q -f deploy/Dockerfile --target "$part" -t "sentinel-$part" \
+    # shellcheck disable=SC2086 # words
+    docker build -q -f deploy/Dockerfile --target "$part" -t "sentinel-$part" $build \
         ${SENTINEL_BUILDER:+--build-arg "BUILDER=$SENTINEL_BUILDER"} ${SENTINEL_RUNTIME:+--build-arg "RUNTIME=$SENTINEL_RUNTIME"} \
         --build-arg "PROGRAMS=${SENTINEL_PROGRAMS:-compiled}" . >/dev/null
 done
+echo "compose-test: images built in $(($(date +%s) - began)) s (programs ${SENTINEL_PROGRAMS:-compiled})"
 
-COMPOSE="$compose" WORK="$work" python3 tests/compose/stack.py
+# The clock of one container is turned by Debian's libfaketime.
+library=$(ls /usr/lib/*/faketime/libfaketimeMT.so.1 2>/dev/null || true)
+if [ -z "$library" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    install libfaketime
+    library=$(ls /usr/lib/*/faketime/libfaketimeMT.so.1)
+fi
+[ -n "$library" ] || echo "compose-test: libfaketime is not installed: a clock that is off was not tried"
+
+COMPOSE="$compose" WORK="$work" FAKETIME_LIBRARY="$library" PYTHONPATH=tests/scripts PYTHONDONTWRITEBYTECODE=1 python3 tests/compose/stack.py

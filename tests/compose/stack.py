@@ -3,130 +3,18 @@
 import json
 import os
 import re
-import shlex
 import subprocess
-import sys
-import threading
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-WORK = Path(os.environ["WORK"])
-COMPOSE = shlex.split(os.environ["COMPOSE"]) + ["-f", str(ROOT / "deploy/compose.yaml"), "--env-file", str(WORK / ".env")]
-PROJECT = "sentinelcomposetest"
-PORTS = {"dataplane": 19200, "dataplane-2": 19210}
-SERVICES = ["postgres", "controlplane", "dataplane", "dataplane-2"]
-PATIENCE = 120
-passed = 0
+import engine
+from engine import COMPOSE, PORTS, PROJECT, ROOT, SERVICES, WORK, compose, ctl, healthy, name, ok, rows, run, state, until
+from load import Client, Load
+from mistakes import mistakes
 
 
-def run(*words, code=0, **more):
-    done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, **more)
-    if code is not None and done.returncode != code:
-        sys.exit(f"{' '.join(words)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
-    return done
-
-
-def compose(*words, **more):
-    return run(*COMPOSE, "--profile", "two", *words, **more)
-
-
-def ctl(*words, **more):
-    return run("docker", "exec", name("controlplane"), "sentinelctl", *words, **more)
-
-
-def name(service):
-    for between in "_-":
-        found = f"{PROJECT}{between}{service}{between}1"
-        if subprocess.run(["docker", "inspect", found], capture_output=True).returncode == 0:
-            return found
-    return f"{PROJECT}-{service}-1"
-
-
-def ok(what, is_so=True, why=""):
-    global passed
-    if not is_so:
-        sys.exit(f"FAILED: {what}: {why}\n" + "".join(run("docker", "logs", "--tail", "20", name(s), code=None).stderr for s in SERVICES))
-    passed += 1
-    print(f"ok  {what}", flush=True)
-
-
-def until(what, holds, patience=PATIENCE):
-    began = time.monotonic()
-    while True:
-        said = holds()
-        if said is True:
-            return time.monotonic() - began
-        if time.monotonic() - began > patience:
-            ok(what, False, said)
-        time.sleep(0.1)
-
-
-def state(service):
-    return json.loads(run("docker", "inspect", "-f", "{{json .State}}", name(service), code=None).stdout or "{}")
-
-
-def healthy(services=SERVICES):
-    states = {s: (state(s).get("Health") or {}).get("Status") for s in services}
-    return all(value == "healthy" for value in states.values()) or states
-
-
-class Client:
-    """The least that speaks MCP: one session on one plane."""
-
-    def __init__(self, port, token):
-        self.url, self.token, self.session, self.last = f"http://127.0.0.1:{port}/mcp", token, None, 0
-
-    def post(self, message):
-        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
-        if self.session:
-            headers |= {"Mcp-Session-Id": self.session, "MCP-Protocol-Version": "2025-11-25"}
-        request = urllib.request.Request(self.url, json.dumps(message).encode(), headers)
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return answer.headers, answer.read()
-
-    def initialize(self):
-        params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "compose-test", "version": "1"}}
-        headers, _ = self.post({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params})
-        self.session = headers["Mcp-Session-Id"]
-        self.post({"jsonrpc": "2.0", "method": "notifications/initialized"})
-        return self
-
-    def call(self, tool, arguments):
-        """The request id and the answer."""
-        self.last += 1
-        headers, body = self.post({"jsonrpc": "2.0", "id": self.last, "method": "tools/call", "params": {"name": tool, "arguments": arguments}})
-        return headers["x-request-id"], json.loads(body)
-
-
-class Load:
-    """Calls on a plane until told; keeps the request id of each answered one."""
-
-    def __init__(self, port, token):
-        self.answered, self.failed, self.lost, self.stop = [], 0, 0, threading.Event()
-        self.thread = threading.Thread(target=self.go, args=(port, token), daemon=True)
-        self.thread.start()
-
-    def go(self, port, token):
-        client = None
-        while not self.stop.is_set():
-            try:
-                client = client or Client(port, token).initialize()
-                request, answer = client.call("example__echo", {"text": "x"})
-                self.answered.append(request)
-                # An error is an answer too, and has its row.
-                self.failed += "result" not in answer
-            except (OSError, ValueError):
-                self.lost += 1
-                time.sleep(0.05)
-            time.sleep(0.005)
-
-
-def rows():
-    query = "select request_id from sentinel.audit_logs"
-    return set(run("docker", "exec", name("postgres"), "psql", "-U", "sentinel", "-d", "sentinel", "-Atc", query, code=None).stdout.split())
+def size_of(image):
+    return int(run("docker", "image", "inspect", "-f", "{{.Size}}", image).stdout)
 
 
 def without_secrets():
@@ -154,11 +42,12 @@ def main():
     env.write_text(text + "".join(f"{key}={value}\n" for key, value in wanted.items()))
     os.environ["COMPOSE_PROJECT_NAME"] = PROJECT
     compose("down", "-v", code=None)
-    try:
-        stack()
-    finally:
-        compose("down", "-v", code=None)
-    print(f"{passed} passed, 0 failed")
+    for part in (stack, mistakes):
+        try:
+            part()
+        finally:
+            compose("down", "-v", code=None)
+    print(f"{engine.passed} passed, 0 failed")
 
 
 def stack():
@@ -167,8 +56,9 @@ def stack():
     until("the stack is healthy", healthy)
     ok(f"up and healthy in {time.monotonic() - began:.0f} s")
     for part in ("controlplane", "dataplane"):
-        size = int(run("docker", "image", "inspect", "-f", "{{.Size}}", f"sentinel-{part}").stdout)
-        print(f"    image sentinel-{part}: {size / 1e6:.0f} MB")
+        size = size_of(f"sentinel-{part}")
+        base = f", {(size - size_of(os.environ['SENTINEL_RUNTIME'])) / 1e6:.0f} MB of it on top of the base" if "SENTINEL_RUNTIME" in os.environ else ""
+        print(f"    image sentinel-{part}: {size / 1e6:.0f} MB{base}")
 
     token = ctl("token", "mint", "--client", "compose-test", "--role", "operator").stdout.strip()
     clients = {service: Client(port, token).initialize() for service, port in PORTS.items()}
@@ -210,8 +100,7 @@ def stack():
     ok("what dies by itself is started again")
     time.sleep(1)
     for load in loads:
-        load.stop.set()
-        load.thread.join(15)
+        load.end()
     answered = {request for load in loads for request in load.answered}
     failed, lost = sum(load.failed for load in loads), sum(load.lost for load in loads)
     until("every answered call has its row", lambda: not answered - rows() or f"{len(answered - rows())} of {len(answered)} have none")

@@ -25,7 +25,7 @@ until_() {
 }
 main() { systemctl show -P MainPID "$1"; }
 ready() { until_ 60 sentinel-dataplane health --ready && until_ 60 sentinel-controlplane health --ready; }
-call() { sentinelctl tool call "$@" --role operator; }
+call() { sentinelctl --quiet tool call "$@" --role operator; }
 backends() { pgrep -c -f /usr/local/bin/sentinel-example-server; }
 new_pid() { [ "$(main "$1")" != 0 ] && [ "$(main "$1")" != "$2" ]; }
 revision() { sentinelctl status --output json | sed 's/.*"revision": *\([0-9]*\).*/\1/;t;d' | head -n 1; }
