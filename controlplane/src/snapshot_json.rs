@@ -149,6 +149,7 @@ fn backend_value(backend: &Backend) -> Value {
         max_concurrency,
         max_response_bytes,
         attempts,
+        may_not_ask,
         kind,
     } = backend;
     let named = |timeout: &sentinel_proto::v1::NamedTimeout| (timeout.tool.clone(), Value::from(timeout.secs));
@@ -165,6 +166,7 @@ fn backend_value(backend: &Backend) -> Value {
         "max_concurrency": max_concurrency,
         "max_response_bytes": max_response_bytes,
         "attempts": attempts,
+        "may_not_ask": may_not_ask,
         "kind": kind.as_ref().map(|kind| match kind {
             backend::Kind::Http(http) => json!({ "http": { "url": http.url, "headers": pairs(&http.headers) } }),
             backend::Kind::Stdio(stdio) => json!({ "stdio": {

@@ -3,7 +3,9 @@
 //! The channel is bounded: a client that does not read slows its backend's stream, never the plane.
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
+
+use crate::upcall::Upcall;
 
 /// Events of one call that wait for its client; a full channel makes the backend's reader wait, or drops progress.
 pub const EVENTS: usize = 32;
@@ -16,6 +18,12 @@ pub enum Event {
     Log(Bytes),
     /// A part of the answer, not its last: the client's id is already in place.
     Part(Bytes),
+    /// Its server asks its client something. Who can't put the question drops it, and the server is told.
+    Question(Upcall),
+    /// Nobody waits any more for the answer to the question of this number.
+    Withdrawn(u64),
+    /// A whole `notifications/elicitation/complete`: what a person did at a URL is done.
+    Elicited(Bytes),
     /// Nothing has happened for `keepalive_secs`: time for a comment on the stream.
     Quiet,
 }
@@ -40,7 +48,22 @@ impl Events {
         self.0.send(Event::Part(part)).await.is_ok()
     }
 
+    /// Errors: nobody listens any more, or too much waits: the question comes back.
+    pub fn ask(&self, question: Upcall) -> Result<(), Upcall> {
+        match self.0.try_send(Event::Question(question)) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(Event::Question(back)) | TrySendError::Closed(Event::Question(back))) => Err(back),
+            // What comes back is what was sent.
+            Err(TrySendError::Full(_) | TrySendError::Closed(_)) => Ok(()),
+        }
+    }
+
     pub fn is_deserted(&self) -> bool {
         self.0.is_closed()
+    }
+
+    /// Ends when nobody listens any more. Cancel safe.
+    pub async fn deserted(&self) {
+        self.0.closed().await;
     }
 }

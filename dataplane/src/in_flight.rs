@@ -3,25 +3,30 @@
 //! An entry lives exactly as long as its `Flight`. Nothing is found by an id alone: the key is the session (or
 //! connection) and the client's id, and a cancel must come from the same principal. It knows no transport.
 
+mod flight_ref;
+
 use std::{
     collections::HashMap,
     fmt,
     hash::{BuildHasher, RandomState},
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
 
 use bytes::Bytes;
 use tokio::{sync::Notify, time::Instant};
+use tokio_util::sync::CancellationToken;
 
+pub use self::flight_ref::FlightRef;
 use crate::{
     answering::{Event, Events},
-    call::{BackendId, Caller, Principal},
+    call::{BackendId, Caller, Principal, RequestId},
     catalogue::Target,
     denial::Disabled,
+    listen::ClientLeg,
     stages::rules::Ruled,
 };
 
@@ -33,7 +38,7 @@ pub struct LegKey(pub [u8; 16]);
 
 impl LegKey {
     /// Of a request that belongs to no session; its first half is 0, which no session's is.
-    pub fn alone(id: crate::call::RequestId) -> Self {
+    pub fn alone(id: RequestId) -> Self {
         let mut key = [0; 16];
         if let (Some(to), Some(from)) = (key.last_chunk_mut::<8>(), id.uuid().as_bytes().last_chunk::<8>()) {
             *to = *from;
@@ -78,6 +83,9 @@ pub enum Why {
 pub struct Running {
     /// Ours, unique in this process, never 0: the JSON-RPC id and the progress token towards the backend.
     number: u64,
+    /// The id of its row.
+    request: RequestId,
+    leg: ClientLeg,
     principal: Arc<Principal>,
     target: Arc<Target>,
     backend: BackendId,
@@ -85,11 +93,16 @@ pub struct Running {
     progress: Option<Bytes>,
     why: OnceLock<Why>,
     ended: Notify,
+    /// Made when a question of its server waits for its end.
+    over: OnceLock<CancellationToken>,
+    /// Questions of its server that wait for their answers.
+    asking: AtomicU32,
     sent: AtomicBool,
     /// Microseconds after the table's origin.
     deadline: AtomicU64,
     last_deadline: u64,
-    renewal: Option<Duration>,
+    timeout: Duration,
+    progress_renews: bool,
     quiet_at: AtomicU64,
 }
 
@@ -128,6 +141,8 @@ impl Running {
 /// What `enter` needs to know beside the key.
 #[derive(Debug)]
 pub struct Entry {
+    pub request: RequestId,
+    pub leg: ClientLeg,
     pub principal: Arc<Principal>,
     pub target: Arc<Target>,
     pub backend: BackendId,
@@ -146,6 +161,8 @@ impl Entry {
     pub fn of(call: &Ruled, events: &Events) -> Self {
         let target = call.target();
         Self {
+            request: call.call().id,
+            leg: *call.caller().leg(),
             principal: Arc::clone(call.caller().principal()),
             target: Arc::clone(target),
             backend: target.backend,
@@ -193,6 +210,8 @@ impl InFlight {
         let last = self.micros(entry.arrived + entry.max_timeout.max(entry.timeout));
         let running = Arc::new(Running {
             number: self.next.fetch_add(1, Relaxed),
+            request: entry.request,
+            leg: entry.leg,
             principal: entry.principal,
             target: entry.target,
             backend: entry.backend,
@@ -200,10 +219,13 @@ impl InFlight {
             progress: entry.progress,
             why: OnceLock::new(),
             ended: Notify::new(),
+            over: OnceLock::new(),
+            asking: AtomicU32::new(0),
             sent: AtomicBool::new(false),
             deadline: AtomicU64::new(self.micros(entry.arrived + entry.timeout)),
             last_deadline: last,
-            renewal: entry.progress_renews.then_some(entry.timeout),
+            timeout: entry.timeout,
+            progress_renews: entry.progress_renews,
             quiet_at: AtomicU64::new(self.micros(entry.arrived + entry.keepalive)),
         });
         let mut shard = self.shard(&key);
@@ -331,8 +353,8 @@ impl Flight {
 
     /// The backend reported progress: its time begins anew, where the configuration says so, up to the maximum.
     pub fn renew(&self) {
-        if let Some(timeout) = self.running.renewal {
-            let next = self.table.micros(Instant::now() + timeout).min(self.running.last_deadline);
+        if self.running.progress_renews {
+            let next = self.table.micros(Instant::now() + self.running.timeout).min(self.running.last_deadline);
             self.running.deadline.fetch_max(next, Relaxed);
         }
     }
@@ -353,5 +375,8 @@ impl Drop for Flight {
     fn drop(&mut self) {
         self.table.shard(&self.key).remove(&self.key);
         self.table.count.fetch_sub(1, Relaxed);
+        if let Some(over) = self.running.over.get() {
+            over.cancel();
+        }
     }
 }

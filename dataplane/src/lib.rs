@@ -22,6 +22,7 @@ pub mod ops;
 pub mod pipeline;
 pub mod plane;
 pub mod stages;
+pub mod upcall;
 pub mod view;
 pub mod wire;
 pub mod workers;

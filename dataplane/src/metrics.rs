@@ -80,6 +80,7 @@ pub struct Metrics {
     stages: Vec<Histogram>,
     calls: Arc<AtomicU64>,
     shed: Vec<IntCounter>,
+    upcalls: IntCounterVec,
     connections: Vec<IntGauge>,
     /// What Sentinel itself added to calls that were answered.
     pub overhead: Histogram,
@@ -127,6 +128,11 @@ impl Metrics {
         let hits = new.counters("sentinel_rate_limit_hits_total", "Calls that a limit refused.", &["tool"])?;
         let stages = new.histograms("sentinel_stage_duration_seconds", "Time in one stage.", &["stage"])?;
         let shed = new.counters("sentinel_shed_total", "Turned away to protect the rest.", &["reason"])?;
+        let upcalls = new.counters(
+            "sentinel_upcalls_total",
+            "What servers asked of clients, by how it ended.",
+            &["backend", "feature", "status"],
+        )?;
         let connections = new.gauges("sentinel_connections", "Client connections.", &["state"])?;
         let info = new.gauges("sentinel_build_info", "Always 1.", &["version"])?;
         info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
@@ -142,6 +148,7 @@ impl Metrics {
             calls: Arc::default(),
             shed: Shed::ALL.iter().map(|reason| shed.with_label_values(&[reason.as_str()])).collect(),
             connections: Connection::ALL.iter().map(|state| connections.with_label_values(&[state.as_str()])).collect(),
+            upcalls,
             rate_limit_hits: hits,
             tools: Arc::default(),
             registry,
@@ -200,6 +207,11 @@ impl Metrics {
     pub fn panicked(&self) -> Denial {
         self.panics.inc();
         Denial::Internal
+    }
+
+    /// A question of a server ended; `status` as the audit row says it.
+    pub fn upcall(&self, backend: &str, feature: &'static str, status: &'static str) {
+        self.upcalls.with_label_values(&[backend, feature, status]).inc();
     }
 
     /// A client's response to nothing that was asked.

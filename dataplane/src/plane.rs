@@ -16,6 +16,7 @@ use crate::{
     listen::{feeds::Feeds, session::Sessions},
     metrics::Metrics,
     stages::{authn::Tokens, limits::Buckets},
+    upcall::questions::Questions,
     view::Views,
     workers::Workers,
 };
@@ -35,6 +36,8 @@ pub struct Plane {
     pub audit: Trail,
     pub sessions: Sessions,
     pub feeds: Feeds,
+    /// What servers ask of clients.
+    pub questions: Arc<Questions>,
     pub metrics: Metrics,
     pub clock: Clock,
     pub tracker: TaskTracker,

@@ -34,6 +34,7 @@ use sentinel_dataplane::{
     ops::{self, Ops},
     plane::{Life, Plane},
     stages::authn::Tokens,
+    upcall,
     view::{
         Views,
         last_known_good::{Found, Kept, LastKnownGood},
@@ -252,6 +253,7 @@ impl Ground {
         let (kills, memory) = Kills::open(self.home.plane(), Arc::clone(&in_flight), clock.clone());
         let kills = Arc::new(kills);
         let (notes, told) = mpsc::channel(NOTES);
+        let (asks, asked) = mpsc::channel(upcall::ASKED);
         let limits = Limits::default();
         let opened =
             Spool::open(&self.home.plane().join("spool"), self.identity.id, self.identity.boot, limits, &clock)?;
@@ -273,6 +275,7 @@ impl Ground {
                 stops.all.clone(),
                 notes,
                 self.spawner.clone(),
+                asks,
                 Arc::clone(&in_flight),
                 workers.clone(),
             ),
@@ -284,6 +287,7 @@ impl Ground {
                 clock.clone(),
             )?,
             feeds: Feeds::default(),
+            questions: Arc::default(),
             metrics: metrics.clone(),
             clock: clock.clone(),
             tracker: tracker.clone(),
@@ -315,6 +319,7 @@ impl Ground {
             may_be_anonymous: self.flags.allow_anonymous && self.mcp_at.ip().is_loopback(),
         };
         spines.spawn("view", stops.all.clone(), task.run(messages, told, stops.all.clone()));
+        spines.spawn("upcalls", stops.all.clone(), upcall::listen(Arc::clone(&plane), asked, stops.all.clone()));
         let ops = Ops { look: look.clone(), metrics, clock, token: self.ops_token.clone() };
         let ops_thread = ops::start(ops, self.ops.try_clone()?, stops.all.clone()).context("the ops thread")?;
         let running = Running {

@@ -205,6 +205,7 @@ pub(super) static BACKEND: Table = Table {
         here("max_response_bytes"),
         here("retry"),
         here("isolation"),
+        here("may_ask"),
         later("forward_headers", "later"),
         later("idle_stop_secs", "backends"),
         later("max_lifetime_secs", "backends"),

@@ -4,13 +4,13 @@
 use serde::Deserialize;
 
 use super::abilities::Abilities;
-use crate::denial::LEGACY_REVISIONS;
+use crate::{denial::LEGACY_REVISIONS, upcall::feature::Features};
 
-/// Params of our `initialize`. No client features: what is declared to a shared session binds all its users.
-pub fn initialize_params() -> String {
+/// Params of our `initialize`. `declares`: none for a shared session, since what is declared there binds all its users.
+pub fn initialize_params(declares: Features) -> String {
     serde_json::json!({
         "protocolVersion": LEGACY_REVISIONS[0],
-        "capabilities": {},
+        "capabilities": declares.declared(),
         "clientInfo": { "name": "sentinel", "version": env!("CARGO_PKG_VERSION") },
     })
     .to_string()

@@ -4,11 +4,14 @@
 //! `Housekeeping`, which can't carry a call. A backend never reaches a client's connection: it has `Events`.
 
 pub mod abilities;
+pub mod asking;
 pub mod breaker;
 pub mod bulkhead;
+mod flood;
 pub mod handshake;
 pub mod health;
 pub mod http;
+pub mod isolation;
 pub mod lease;
 pub mod listing;
 pub mod registry;
@@ -21,9 +24,11 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use self::{asking::Desk, isolation::Owner};
 use crate::{
     call::{BackendId, Routed},
     denial::{Failure, Unavailable},
+    upcall::{Asked, feature::Features},
     wire::outgoing,
     workers::Workers,
 };
@@ -41,6 +46,17 @@ pub struct LinkParts {
     pub spawner: stdio::spawner::Spawner,
     /// How many there are: an HTTP link keeps connections for each.
     pub workers: Workers,
+    /// Whose it is. Another than `Shared` lists nothing: that is done once for all of a backend.
+    pub owner: Owner,
+    /// What its server is told that may be asked.
+    pub declares: Features,
+    pub asks: mpsc::Sender<Asked>,
+}
+
+impl LinkParts {
+    pub fn desk(&self, name: &Arc<str>) -> Desk {
+        Desk { backend: self.id, name: Arc::clone(name), owner: self.owner.clone(), asks: self.asks.clone() }
+    }
 }
 
 /// Something a backend told the plane, not a call.
@@ -55,7 +71,9 @@ pub enum Note {
     /// All that the backend offers, newer than the last: made at the handshake and after each `list_changed`.
     Listed(Box<listing::Offering>),
     /// A `notifications/message` that belongs to no call: its level and its whole bytes.
-    Log { level: Box<str>, message: Bytes },
+    Log { level: Box<str>, message: Bytes, of: Owner },
+    /// A `notifications/elicitation/complete` that came beside all calls.
+    Elicited { message: Bytes, of: Owner },
     /// Its state changed: a report is due.
     State,
 }

@@ -15,10 +15,15 @@ use tokio::{sync::mpsc, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    BackendNote, Link, LinkParts, breaker::Breaker, bulkhead::Bulkhead, health, spec::BackendSpec,
+    BackendNote, Link, LinkParts, breaker::Breaker, bulkhead::Bulkhead, health, isolation::Owner, spec::BackendSpec,
     stdio::spawner::Spawner,
 };
-use crate::{call::BackendId, in_flight::InFlight, workers::Workers};
+use crate::{
+    call::BackendId,
+    in_flight::InFlight,
+    upcall::{Asked, feature::Features},
+    workers::Workers,
+};
 
 /// One incarnation of one definition.
 #[derive(Debug)]
@@ -45,6 +50,7 @@ struct Parts {
     stop: CancellationToken,
     notes: mpsc::Sender<BackendNote>,
     spawner: Spawner,
+    asks: mpsc::Sender<Asked>,
     in_flight: Arc<InFlight>,
     workers: Workers,
 }
@@ -55,13 +61,14 @@ impl Backends {
         stop: CancellationToken,
         notes: mpsc::Sender<BackendNote>,
         spawner: Spawner,
+        asks: mpsc::Sender<Asked>,
         in_flight: Arc<InFlight>,
         workers: Workers,
     ) -> Self {
         Self {
             live: Arc::default(),
             next: Arc::new(AtomicU32::new(1)),
-            parts: Arc::new(Parts { tracker, stop, notes, spawner, in_flight, workers }),
+            parts: Arc::new(Parts { tracker, stop, notes, spawner, asks, in_flight, workers }),
         }
     }
 
@@ -122,6 +129,9 @@ impl Backends {
             notes: self.parts.notes.clone(),
             spawner: self.parts.spawner.clone(),
             workers: self.parts.workers.clone(),
+            owner: Owner::Shared,
+            declares: Features::NONE,
+            asks: self.parts.asks.clone(),
         };
         let entered = self.parts.workers.enter();
         let backend = Arc::new(Backend {

@@ -10,6 +10,7 @@ use rustls::ClientConfig;
 use secrecy::SecretString;
 
 use super::http::addresses::Allowed;
+use crate::upcall::feature::Features;
 
 #[derive(Debug)]
 pub struct BackendSpec {
@@ -21,6 +22,8 @@ pub struct BackendSpec {
     pub attempts: u32,
     pub breaker: Breaker,
     pub health: Health,
+    /// What it may ask of clients.
+    pub may_ask: Features,
     /// Keyed hash over all of the above: equal means that the running link can be kept.
     pub fingerprint: [u8; 32],
 }

@@ -142,6 +142,15 @@ impl Gate {
         self.0.load().judges(principal, target).cloned()
     }
 
+    /// The client and its backend, where no target is named: what a server asks outside of a call.
+    pub fn judges_backend(&self, principal: &Principal, backend: &str) -> Option<Disabled> {
+        let killed = self.0.load();
+        if !killed.any {
+            return None;
+        }
+        killed.caller(principal).or_else(|| killed.backends.get(backend)).cloned()
+    }
+
     /// One look at what stands, for questions about many calls.
     pub fn load_full(&self) -> Arc<Killed> {
         self.0.load_full()

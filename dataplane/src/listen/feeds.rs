@@ -12,6 +12,7 @@ use tokio::{sync::mpsc, time::Instant};
 
 use super::{modern::listening::Subscription, session::Sessions};
 use crate::{
+    backend::isolation::Owner,
     call::{Kind, Principal},
     in_flight::LegKey,
     kill::gate::Gate,
@@ -138,10 +139,11 @@ impl Feeds {
     }
 
     /// A log note of a backend that belongs to no call: for those whose level admits it and who see
-    /// anything of that backend.
+    /// anything of that backend; of a process that is not shared, for its owner alone.
     pub fn log(
         &self,
         backend: &str,
+        of: &Owner,
         level: super::session::Level,
         message: &Bytes,
         view: &View,
@@ -151,6 +153,14 @@ impl Feeds {
         self.tell(|feed| {
             // Never on a modern stream: there they come with the request that asked for them, or not at all.
             let leg = feed.session()?;
+            let is_its = match of {
+                Owner::Shared => true,
+                Owner::Session { leg: its, .. } => its.key() == leg,
+                Owner::Client(principal) => principal.is_same_as(&feed.principal),
+            };
+            if !is_its {
+                return None;
+            }
             let sees = Kind::ALL.into_iter().flat_map(|kind| view.catalogue.all(kind)).any(|target| {
                 &*target.backend_name == backend
                     && !matches!(view.policy.access(&feed.principal, target.kind, &target.exposed), Access::Hidden)
@@ -158,6 +168,16 @@ impl Feeds {
             });
             (level >= sessions.level(leg) && sees).then(|| message.clone())
         });
+    }
+
+    /// One message for one client's session, on its newest stream. False: it has none that takes it.
+    pub fn say(&self, leg: LegKey, who: &Principal, message: Bytes) -> bool {
+        let mut feeds = self.lock();
+        let of_session =
+            |feed: &&mut Feed| feed.session() == Some(leg) && feed.principal.is_same_as(who) && !feed.out.is_closed();
+        let Some(feed) = feeds.iter_mut().rev().find(of_session) else { return false };
+        feed.told = Instant::now();
+        feed.out.try_send(Note::Message(message)).is_ok()
     }
 
     /// Ends what outlived its token, and gives a sign of life where it was quiet. `now`: Unix seconds.

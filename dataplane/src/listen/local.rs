@@ -4,13 +4,14 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{ClientLeg, revision::Revision, session::Level};
+use super::{revision::Revision, session::Level};
 use crate::{
     backend::abilities::Ability,
     call::{Caller, Kind, RequestId},
     denial::Denial,
     plane::Plane,
     stages::limits,
+    upcall::feature::Features,
     wire::{self, scan::Scanned},
 };
 
@@ -18,14 +19,19 @@ use crate::{
 #[serde(rename_all = "camelCase")]
 struct InitializeParams {
     protocol_version: String,
+    #[serde(default)]
+    capabilities: Option<serde_json::Map<String, Value>>,
 }
 
-/// The revision that this `initialize` is answered with. Errors: `InvalidParams` without a `protocolVersion`.
-pub fn negotiate(body: &[u8], scanned: &Scanned) -> Result<Revision, Denial> {
+/// The revision that this `initialize` is answered with, and what its client can be asked in that revision. Errors:
+/// `InvalidParams` without a `protocolVersion`.
+pub fn negotiate(body: &[u8], scanned: &Scanned) -> Result<(Revision, Features), Denial> {
     let params = scanned.params.map_or(&b"{}"[..], |span| span.get(body));
     let params: InitializeParams = serde_json::from_slice(params)
         .map_err(|_| Denial::InvalidParams { what: "initialize needs params.protocolVersion, a string".into() })?;
-    Ok(Revision::agree(&params.protocol_version))
+    let revision = Revision::agree(&params.protocol_version);
+    let features = params.capabilities.map_or(Features::NONE, |capabilities| Features::read(&capabilities));
+    Ok((revision, features.within(revision.features())))
 }
 
 /// The `result` of `initialize`.
@@ -99,9 +105,4 @@ pub fn answer(
 pub fn refusal(client_id: Option<&[u8]>, id: RequestId, denial: &Denial) -> Bytes {
     let told = denial.told(&id.to_string());
     wire::outgoing::error(client_id, told.code, &told.message, Some(told.data.as_bytes()))
-}
-
-/// The leg of a connection that is one session (stdio).
-pub fn connection_leg(key: crate::in_flight::LegKey, revision: Revision) -> ClientLeg {
-    ClientLeg::new(key, revision)
 }

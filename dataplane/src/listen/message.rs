@@ -19,6 +19,7 @@ use crate::{
     in_flight::CallKey,
     pipeline,
     plane::Plane,
+    upcall::questions::Answer,
     wire::scan::{Kind, Scanned},
 };
 
@@ -71,9 +72,8 @@ pub fn take(
             notified(plane, &caller, body, &scanned);
             Reply::Accepted
         }
-        // Nothing was asked of a client in this era of the code: dropped and counted.
         Kind::Response => {
-            plane.metrics.unasked_response();
+            responded(plane, &caller, body, &scanned);
             Reply::Accepted
         }
     }
@@ -132,6 +132,21 @@ pub(super) fn call(
     let routed = Routed { id, body: body.clone(), scanned, ask, name, traceparent, arrived: Instant::now() };
     let (sender, events) = Events::channel();
     Answering { call: Calling(Box::pin(pipeline::routed(Arc::clone(plane), caller, routed, sender))), events }
+}
+
+/// An answer to what a server asked; to nothing that this client was asked in this session: dropped and counted.
+fn responded(plane: &Plane, caller: &Caller, body: &Bytes, scanned: &Scanned) {
+    let answer = match (scanned.result, scanned.error) {
+        (Some(result), _) => Some(Answer::Result(body.slice(result.range()))),
+        (None, Some(error)) => Some(Answer::Error(body.slice(error.range()))),
+        (None, None) => None,
+    };
+    let is_awaited = answer.zip(scanned.id).is_some_and(|(answer, id)| {
+        plane.questions.answer(caller.leg().key(), caller.principal(), id.get(body), answer)
+    });
+    if !is_awaited {
+        plane.metrics.unasked_response();
+    }
 }
 
 fn notified(plane: &Plane, caller: &Caller, body: &Bytes, scanned: &Scanned) {

@@ -12,7 +12,7 @@ pub mod session;
 pub mod stdio;
 
 use self::revision::Revision;
-use crate::in_flight::LegKey;
+use crate::{in_flight::LegKey, upcall::feature::Features};
 
 /// What a call needs to find its client again; made and read in `listen/` alone.
 #[derive(Clone, Copy, Debug)]
@@ -20,22 +20,38 @@ pub struct ClientLeg {
     key: LegKey,
     /// None: the modern era, in which each request stands alone.
     revision: Option<Revision>,
+    features: Features,
 }
 
 impl ClientLeg {
     /// A legacy session, or a connection that is one.
-    pub fn new(key: LegKey, revision: Revision) -> Self {
-        Self { key, revision: Some(revision) }
+    pub fn new(key: LegKey, revision: Revision, features: Features) -> Self {
+        Self { key, revision: Some(revision), features }
     }
 
     /// A modern request. `key`: its connection's, where it can be cancelled by name; else its own.
     pub fn modern(key: LegKey) -> Self {
-        Self { key, revision: None }
+        Self { key, revision: None, features: Features::NONE }
+    }
+
+    /// The same client, for whom no question can be put: there is no stream that would carry it.
+    pub fn unasked(self) -> Self {
+        Self { features: Features::NONE, ..self }
     }
 
     /// Names the session or connection among all that run.
     pub fn key(&self) -> LegKey {
         self.key
+    }
+
+    /// What its client declared that it can be asked.
+    pub fn features(&self) -> Features {
+        self.features
+    }
+
+    /// A session, or a connection that is one: what has no call can be said on its own streams.
+    pub fn is_session(&self) -> bool {
+        self.revision.is_some()
     }
 
     /// JSON-RPC batches are in one revision alone.

@@ -1,6 +1,9 @@
 //! The revisions of the legacy era, and how one is agreed on (`protocol.md` 5.1).
 
-use crate::denial::LEGACY_REVISIONS;
+use crate::{
+    denial::LEGACY_REVISIONS,
+    upcall::feature::{Feature, Features},
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Revision {
@@ -46,6 +49,17 @@ impl Revision {
 
     pub(super) fn from_number(number: u8) -> Option<Self> {
         ALL.into_iter().find(|revision| revision.number() == number)
+    }
+
+    /// What a client of this revision can be asked at all (`protocol.md` 5.3).
+    pub fn features(self) -> Features {
+        let all = Features::all_of(Feature::ALL);
+        let newest = Features::URL.and(Features::SAMPLING_TOOLS).and(Features::SAMPLING_CONTEXT);
+        match self {
+            Self::R2024_11_05 | Self::R2025_03_26 => all.without(newest).without(Features::of(Feature::Elicitation)),
+            Self::R2025_06_18 => all.without(newest),
+            Self::R2025_11_25 => all,
+        }
     }
 
     /// JSON-RPC batches exist in 2025-03-26 alone.

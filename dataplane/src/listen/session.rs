@@ -22,15 +22,17 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use tokio::time::Instant;
 
 use super::{ClientLeg, revision::Revision};
-use crate::{call::Principal, clock::Clock, in_flight::LegKey};
+use crate::{call::Principal, clock::Clock, in_flight::LegKey, upcall::feature::Features};
 
 /// Seconds for which an id is good.
 const GOOD_FOR: u64 = 30 * 86_400;
 const NONCE: usize = 12;
-/// version, key, who, revision, born
-const SEALED: usize = 1 + 16 + 16 + 1 + 8;
+/// version, key, who, revision, born, features
+const SEALED: usize = 1 + 16 + 16 + 1 + 8 + 1;
 const TAG: usize = 16;
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Ids of planes that asked no client anything: without the last byte, and good as long as they are.
+const WITHOUT_FEATURES: u8 = 1;
 /// Ended ids that are remembered; past it the oldest go.
 const MOST_ENDED: usize = 100_000;
 /// Sessions with something that changes (a log level): per plane, and how long unused.
@@ -117,7 +119,7 @@ impl Sessions {
     }
 
     /// A new session of this principal: its leg, and the id that its client carries from now on.
-    pub fn begin(&self, principal: &Principal, revision: Revision) -> Option<(ClientLeg, String)> {
+    pub fn begin(&self, principal: &Principal, revision: Revision, features: Features) -> Option<(ClientLeg, String)> {
         let mut key = [0; 16];
         rand::fill(&mut key).ok()?;
         let mut nonce = [0; NONCE];
@@ -128,10 +130,11 @@ impl Sessions {
         sealed.extend_from_slice(&who(principal));
         sealed.push(revision.number());
         sealed.extend_from_slice(&self.clock.now_secs().to_be_bytes());
+        sealed.push(features.bits());
         self.seal.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::empty(), &mut sealed).ok()?;
         let mut id = nonce.to_vec();
         id.extend_from_slice(&sealed);
-        Some((ClientLeg::new(LegKey(key), revision), URL_SAFE_NO_PAD.encode(id)))
+        Some((ClientLeg::new(LegKey(key), revision, features), URL_SAFE_NO_PAD.encode(id)))
     }
 
     /// `None`: forged, foreign, another's, too old or ended; nothing says which.
@@ -166,11 +169,17 @@ impl Sessions {
         let (key, rest) = rest.split_first_chunk::<16>()?;
         let (owner, rest) = rest.split_first_chunk::<16>()?;
         let (revision, rest) = rest.split_first()?;
-        let born = u64::from_be_bytes(*rest.first_chunk::<8>()?);
-        if *version != VERSION || *owner != who(principal) {
+        let (born, rest) = rest.split_first_chunk::<8>()?;
+        let features = match (*version, &*rest) {
+            (VERSION, [features]) => Features::from_bits(*features),
+            (WITHOUT_FEATURES, []) => Features::NONE,
+            _ => return None,
+        };
+        if *owner != who(principal) {
             return None;
         }
-        Some((ClientLeg::new(LegKey(*key), Revision::from_number(*revision)?), born))
+        let leg = ClientLeg::new(LegKey(*key), Revision::from_number(*revision)?, features);
+        Some((leg, u64::from_be_bytes(*born)))
     }
 
     /// False: this client has too many sessions with a level of their own.
@@ -284,10 +293,13 @@ mod tests {
     #[test]
     fn an_id_is_good_for_its_own_client_alone_and_survives_a_restart() {
         let dir = tempfile::tempdir().expect("a folder");
-        let (leg, id) = sessions(&dir, Clock::system()).begin(&principal("a"), Revision::R2025_06_18).expect("begins");
+        let (leg, id) = sessions(&dir, Clock::system())
+            .begin(&principal("a"), Revision::R2025_06_18, Features::FORM)
+            .expect("begins");
         let restarted = sessions(&dir, Clock::system());
         let opened = restarted.open_id(id.as_bytes(), &principal("a")).expect("its own");
         assert_eq!((opened.key(), opened.revision()), (leg.key(), Some(Revision::R2025_06_18)));
+        assert_eq!(opened.features(), Features::FORM);
         assert!(restarted.open_id(id.as_bytes(), &principal("b")).is_none(), "stolen");
         assert!(restarted.open_id(b"forged", &principal("a")).is_none());
         let mut forged = id.into_bytes();
@@ -299,7 +311,7 @@ mod tests {
     fn an_ended_session_stays_ended_after_a_restart() {
         let dir = tempfile::tempdir().expect("a folder");
         let first = sessions(&dir, Clock::system());
-        let (_, id) = first.begin(&principal("a"), Revision::NEWEST).expect("begins");
+        let (_, id) = first.begin(&principal("a"), Revision::NEWEST, Features::NONE).expect("begins");
         assert!(!first.end(id.as_bytes(), &principal("b")).expect("no fault"), "another's can't be ended");
         assert!(first.end(id.as_bytes(), &principal("a")).expect("written"));
         assert!(first.open_id(id.as_bytes(), &principal("a")).is_none());
@@ -311,7 +323,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let clock = Clock::standing_at(1_000_000_000_000);
         let sessions = sessions(&dir, clock.clone());
-        let (_, id) = sessions.begin(&principal("a"), Revision::NEWEST).expect("begins");
+        let (_, id) = sessions.begin(&principal("a"), Revision::NEWEST, Features::NONE).expect("begins");
         clock.turn(GOOD_FOR * 1_000_000);
         assert!(sessions.open_id(id.as_bytes(), &principal("a")).is_none());
     }

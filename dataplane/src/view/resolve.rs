@@ -14,9 +14,12 @@ use rustls::ClientConfig;
 use secrecy::{ExposeSecret, SecretString};
 use sentinel_proto::v1;
 
-use crate::backend::{
-    http::{addresses::Allowed, tls},
-    spec::{BackendSpec, Breaker, Health, HttpSpec, Kind, StdioSpec},
+use crate::{
+    backend::{
+        http::{addresses::Allowed, tls},
+        spec::{BackendSpec, Breaker, Health, HttpSpec, Kind, StdioSpec},
+    },
+    upcall::feature::{Feature, Features},
 };
 
 /// What a definition refers to and this machine lacks.
@@ -185,8 +188,16 @@ pub fn backend_spec(
             timeout: secs(health.timeout_secs),
             unhealthy_after: health.unhealthy_after.max(1),
         },
+        may_ask: may_ask(definition),
         fingerprint: resolver.fingerprint(&parts),
     })
+}
+
+/// A plane that finds no list has a file of a control plane that knew none: all may be asked.
+fn may_ask(definition: &v1::Backend) -> Features {
+    Features::all_of(
+        Feature::ALL.into_iter().filter(|feature| !definition.may_not_ask.iter().any(|name| name == feature.name())),
+    )
 }
 
 fn http_spec(

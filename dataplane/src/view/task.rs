@@ -28,6 +28,7 @@ use crate::{
     metrics::Metrics,
     ops::status::Source,
     plane::Plane,
+    upcall,
 };
 
 /// How long a prepared Policy waits for its commit.
@@ -306,12 +307,16 @@ impl ViewTask {
                 known.offers.insert(name, offer);
                 !same
             }
-            Note::Log { level, message } => {
+            Note::Log { level, message, of } => {
                 if let (Some(view), Some(level)) =
                     (self.views.load_full(), crate::listen::session::Level::parse(&level))
                 {
-                    self.plane.feeds.log(&name, level, &message, &view, &self.plane.gate, &self.plane.sessions);
+                    self.plane.feeds.log(&name, &of, level, &message, &view, &self.plane.gate, &self.plane.sessions);
                 }
+                false
+            }
+            Note::Elicited { message, of } => {
+                upcall::elicited(&self.plane, note.backend, &of, message);
                 false
             }
             Note::State => {

@@ -117,13 +117,24 @@ pub fn error(id: Option<&[u8]>, code: i32, message: &str, data_json: Option<&[u8
     out.into()
 }
 
+/// An error answer with an error object as it was given.
+pub fn failed(id: &[u8], error_json: &[u8]) -> Bytes {
+    answered(id, "error", error_json)
+}
+
 /// A result of ours; `id` is the client's token, `result_json` an object.
 pub fn result(id: &[u8], result_json: &[u8]) -> Bytes {
-    let mut out = Vec::with_capacity(40 + id.len() + result_json.len());
+    answered(id, "result", result_json)
+}
+
+fn answered(id: &[u8], member: &str, json: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(40 + id.len() + json.len());
     out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
     out.extend_from_slice(id);
-    out.extend_from_slice(b",\"result\":");
-    out.extend_from_slice(result_json);
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(member.as_bytes());
+    out.extend_from_slice(b"\":");
+    out.extend_from_slice(json);
     out.push(b'}');
     out.into()
 }

@@ -583,6 +583,9 @@ pub struct Backend {
     /// retry.attempts
     #[prost(uint32, tag = "12")]
     pub attempts: u32,
+    /// of clients: elicitation, roots, sampling; what `may_ask` leaves out
+    #[prost(string, repeated, tag = "23")]
+    pub may_not_ask: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(oneof = "backend::Kind", tags = "13, 14")]
     pub kind: ::core::option::Option<backend::Kind>,
 }

@@ -4,6 +4,7 @@
 //! It does not check arguments against its own schemas: that is the gateway's work, and the tests want to see what
 //! came through. It writes each received call to a receive log, before it does anything about it.
 
+mod asking;
 pub mod features;
 pub mod http;
 mod messages;
@@ -15,8 +16,9 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde_json::Value;
 use serde_json::value::RawValue;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 pub use receive_log::ReceiveLog;
@@ -74,6 +76,11 @@ pub struct Session {
     running: Mutex<HashMap<String, CancellationToken>>,
     /// Index into `LEVELS`.
     level: AtomicU8,
+    /// What the client declared in `initialize`.
+    declared: Mutex<Value>,
+    /// What the client was asked and has not answered, by the ids of the questions.
+    questions: Mutex<HashMap<u64, oneshot::Sender<Value>>>,
+    last_question: AtomicU64,
 }
 
 /// A message that was accepted and now wants to be worked on.
@@ -108,7 +115,14 @@ impl Work {
 impl Session {
     #[must_use]
     pub fn new(server: Arc<Server>) -> Arc<Self> {
-        Arc::new(Self { server, running: Mutex::default(), level: AtomicU8::new(1) })
+        Arc::new(Self {
+            server,
+            running: Mutex::default(),
+            level: AtomicU8::new(1),
+            declared: Mutex::default(),
+            questions: Mutex::default(),
+            last_question: AtomicU64::new(0),
+        })
     }
 
     /// Reads one message. A call is in the receive log and can be cancelled when this returns.
@@ -117,6 +131,7 @@ impl Session {
             return Work::Answer(fault("null", -32700, "this is not a JSON-RPC message"));
         };
         let Some(method) = incoming.method.as_deref() else {
+            self.answered(text);
             return Work::Nothing;
         };
         let Some(id) = incoming.id.map(RawValue::get) else {
@@ -166,6 +181,9 @@ impl Session {
     }
 
     fn notified(&self, method: &str, incoming: &Incoming<'_>) {
+        if method == "notifications/roots/list_changed" {
+            self.server.log.write("roots_changed", "", "", None);
+        }
         if method != "notifications/cancelled" {
             return;
         }
@@ -199,6 +217,8 @@ impl Session {
         let asked = incoming.text("protocolVersion").unwrap_or_default();
         let spoken = REVISIONS.into_iter().find(|revision| *revision == asked).unwrap_or(REVISIONS[0]);
         self.server.log.write("initialize", &asked, id, None);
+        let declared = incoming.member("capabilities").and_then(|raw| serde_json::from_str(raw.get()).ok());
+        *self.declared.lock().unwrap_or_else(PoisonError::into_inner) = declared.unwrap_or_default();
         let version = env!("CARGO_PKG_VERSION");
         answer(
             id,

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::messages::{answer, fault, note, text_result};
-use super::{Server, Session, features, send};
+use super::{Server, Session, asking, features, send};
 
 /// One `tools/call`, read.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl Call {
     }
 
     pub(super) fn streams(&self) -> bool {
-        self.tool == "slow" && self.progress.is_some()
+        self.tool == "slow" && self.progress.is_some() || asking::streams(&self.tool)
     }
 }
 
@@ -83,6 +83,7 @@ pub(super) fn list(server: &Server) -> String {
             &[],
         ),
     ];
+    tools.extend(asking::tools());
     if server.misbehaves {
         tools.push(tool(
             "misbehave",
@@ -141,10 +142,13 @@ pub(super) async fn run(session: &Session, call: Call, out: &mpsc::Sender<String
             None => return,
         },
         name if is_grown(name, server) => text_result(name, false),
-        name => {
-            let message = format!("there is no tool {name} here");
-            return send(out, fault(&call.id, -32602, &message)).await;
-        }
+        name => match asking::run(session, name, &arguments, out).await {
+            Some(result) => result,
+            None => {
+                let message = format!("there is no tool {name} here");
+                return send(out, fault(&call.id, -32602, &message)).await;
+            }
+        },
     };
     send(out, answer(&call.id, &result)).await;
 }

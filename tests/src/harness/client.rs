@@ -40,10 +40,22 @@ impl Client {
         client
     }
 
+    /// With a session of a client that can be asked these things.
+    pub async fn able(url: &str, token: &str, capabilities: Value) -> Self {
+        let mut client = Self::new(url, token);
+        client.begin("2025-11-25", capabilities).await;
+        client
+    }
+
     /// Begins a session. Gives the answer to `initialize`.
     pub async fn initialize(&mut self, revision: &str) -> Reply {
+        self.begin(revision, json!({})).await
+    }
+
+    /// Begins a session of a client that declares this.
+    pub async fn begin(&mut self, revision: &str, capabilities: Value) -> Reply {
         let info = json!({ "name": "harness", "version": "1" });
-        let params = json!({ "protocolVersion": revision, "capabilities": {}, "clientInfo": info });
+        let params = json!({ "protocolVersion": revision, "capabilities": capabilities, "clientInfo": info });
         let reply = self.request("initialize", params).await;
         assert_eq!(reply.result()["protocolVersion"], revision);
         self.session = Some(reply.header("mcp-session-id").to_owned()).filter(|id| !id.is_empty());
@@ -85,6 +97,19 @@ impl Client {
 
     pub async fn notify(&self, method: &str, params: Value) -> Reply {
         self.send(&json!({ "jsonrpc": "2.0", "method": method, "params": params }).to_string()).await
+    }
+
+    /// Answers what a server asked.
+    pub async fn respond(&self, id: &Value, result: Value) -> Reply {
+        self.send(&json!({ "jsonrpc": "2.0", "id": id, "result": result }).to_string()).await
+    }
+
+    /// A call of a tool whose server asks something on the way.
+    pub async fn calling(&self, tool: &str, arguments: Value) -> Messages {
+        let (status, _, messages) =
+            self.open(&self.message("tools/call", &json!({ "name": tool, "arguments": arguments }))).await;
+        assert_eq!(status, 200);
+        messages
     }
 
     /// These bytes, and the whole answer.

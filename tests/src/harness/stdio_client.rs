@@ -51,8 +51,13 @@ impl StdioClient {
     }
 
     pub async fn initialize(&mut self) -> Reply {
+        self.begin(json!({})).await
+    }
+
+    /// As a client that declares this.
+    pub async fn begin(&mut self, capabilities: Value) -> Reply {
         let info = json!({ "name": "harness", "version": "1" });
-        let params = json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": info });
+        let params = json!({ "protocolVersion": "2025-11-25", "capabilities": capabilities, "clientInfo": info });
         let reply = self.request("initialize", params).await;
         assert!(reply.result()["protocolVersion"].is_string());
         self.write(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }).to_string()).await;

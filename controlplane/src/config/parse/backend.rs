@@ -29,6 +29,9 @@ const OF_HTTP: [&str; 7] =
     ["url", "headers", "transport", "ca_file", "client_cert_file", "client_key_file", "allowed_addresses"];
 const OF_STDIO: [&str; 7] = ["command", "args", "env", "cwd", "restart_on_exit", "max_restarts", "start_timeout_secs"];
 
+/// As MCP names what a client declares.
+static FEATURES: [(&str, &str); 3] = [("elicitation", "elicitation"), ("roots", "roots"), ("sampling", "sampling")];
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Type {
     Http,
@@ -66,6 +69,7 @@ fn backend(mut section: Section<'_>, notes: &mut Notes<'_>) -> Option<Placed<v1:
     retry.finish(notes);
     let later = &[("per-session", "protocol"), ("per-client", "backends")];
     section.or(notes, "isolation", (), word(&[("shared", ())], later));
+    let may_ask = section.list(notes, "may_ask", word(&FEATURES, &[]));
     let shown = section.section(notes, "tools", &keys::BACKEND_TOOLS);
     let (rename, hide, describe) = tools(shown, notes);
     section.finish(notes);
@@ -101,9 +105,16 @@ fn backend(mut section: Section<'_>, notes: &mut Notes<'_>) -> Option<Placed<v1:
         max_concurrency,
         max_response_bytes,
         attempts,
+        may_not_ask: may_not_ask(may_ask.map(plain)),
         kind: Some(kind?),
     };
     Some(Placed { at: start, value: backend })
+}
+
+/// What a server may ask of a client, and is not in the list; no list leaves nothing out.
+fn may_not_ask(may_ask: Option<Vec<&'static str>>) -> Vec<String> {
+    let left_out = |name: &&str| may_ask.as_ref().is_some_and(|may_ask| !may_ask.contains(name));
+    FEATURES.iter().map(|(name, _)| *name).filter(left_out).map(str::to_owned).collect()
 }
 
 /// `type`, or what `url` or `command` say by standing there.

@@ -55,6 +55,8 @@ fn every_key_reaches_the_snapshot() {
     let n8n = &snapshot.backends[0];
     assert_eq!((n8n.timeout_secs, n8n.max_timeout_secs, n8n.attempts), (30, 900, 3));
     assert_eq!((n8n.prefix.as_str(), n8n.max_concurrency, n8n.max_response_bytes), ("n8n", 3, 2 << 20));
+    assert_eq!(n8n.may_not_ask, ["sampling"]);
+    assert_eq!(snapshot.backends[1].may_not_ask, [""; 0], "without a list all may be asked");
     assert_eq!(n8n.rename, [v1::Pair { key: "n8n_list_workflows".to_owned(), value: "list".to_owned() }]);
     let Some(Kind::Http(http)) = &n8n.kind else { panic!("type = http") };
     assert_eq!(http.headers[0].value, "Bearer ${N8N_MCP_TOKEN}", "named, never resolved");

@@ -118,6 +118,7 @@ fn a_backend_that_cannot_be_is_refused() {
         ),
         (web("allowed_addresses = ['169.254.0.0/99', '10.0.0.1']"), &["no network"]),
         (backend("url = 'http://127.0.0.1/'\ntype = 'stdio'"), &["belongs to an http backend"]),
+        (backend("may_ask = ['sampling', 'prompts']"), &["may_ask", "\"elicitation\""]),
         (backend("max_response_bytes = '4 megs'"), &["write it like \"4MiB\""]),
         (backend("max_timeout_secs = 5"), &["less than the longest timeout", "(60)"]),
         (backend("tools = { rename = { x = 'a', y = 'a' } }"), &["two tools are renamed to \"a\""]),

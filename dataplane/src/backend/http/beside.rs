@@ -7,12 +7,15 @@ use bytes::Bytes;
 use super::{core::Core, reading::Whose, session::Session};
 use crate::{
     answering::Event,
-    backend::{Note, listing},
+    backend::{Note, asking::Request, listing},
+    upcall::feature::Feature,
     wire::{
         incoming::{self, Incoming},
         outgoing,
     },
 };
+
+const REPLY: &str = "an answer to its request";
 
 /// One notification or request; responses are not for here.
 pub(super) fn see(
@@ -23,7 +26,7 @@ pub(super) fn see(
     read: &Incoming,
 ) {
     match read {
-        Incoming::Notification { method, params, progress_token, .. } => {
+        Incoming::Notification { method, params, progress_token, request_id } => {
             if listing::is_change(*method, message) {
                 core.changed.notify_one();
             } else if method.is(message, "notifications/progress") {
@@ -42,17 +45,49 @@ pub(super) fn see(
                     Whose::Call { events, .. } => events.offer(Event::Log(message.clone())),
                     Whose::Own => {
                         let params = params.map_or(&b""[..], |params| params.get(message));
-                        core.note(Note::Log { level: level(params), message: message.clone() });
+                        let of = core.desk.owner.clone();
+                        core.note(Note::Log { level: level(params), message: message.clone(), of });
                     }
                 }
+            } else if method.is(message, "notifications/elicitation/complete") {
+                match whose {
+                    Whose::Call { events, .. } => events.offer(Event::Elicited(message.clone())),
+                    Whose::Own => {
+                        core.note(Note::Elicited { message: message.clone(), of: core.desk.owner.clone() });
+                    }
+                }
+            } else if method.is(message, "notifications/cancelled")
+                && let (Some(session), Some(id)) = (session, request_id)
+            {
+                session.asking.withdraw(id.get(message));
             }
         }
-        Incoming::Request { id, method, .. } => {
-            let id = id.get(message);
-            let reply = if method.is(message, "ping") {
-                outgoing::result(id, b"{}")
-            } else {
-                outgoing::error(Some(id), -32_601, "this client has no such method", None)
+        Incoming::Request { id, method, params } => {
+            let own = id.get(message);
+            let feature = method.text(message).and_then(|method| Feature::asked_by(&method));
+            let reply = match (feature, session) {
+                (Some(feature), Some(session)) => {
+                    let call = match whose {
+                        Whose::Call { flight, .. } => Some(flight.number()),
+                        Whose::Own => None,
+                    };
+                    let params = params.map_or(Bytes::from_static(b"{}"), |params| message.slice(params.range()));
+                    let request = Request { id: message.slice(id.range()), feature, params, call };
+                    match session.asking.begin(&core.desk, request) {
+                        Ok(answered) => {
+                            let (core, session) = (Arc::clone(core), Arc::clone(session));
+                            let owner = Arc::clone(&core);
+                            return owner.spawn(async move {
+                                if let Some(reply) = answered.await {
+                                    core.post(&session, REPLY, reply).await.ok();
+                                }
+                            });
+                        }
+                        Err(refusal) => refusal,
+                    }
+                }
+                _ if method.is(message, "ping") => outgoing::result(own, b"{}"),
+                _ => outgoing::error(Some(own), -32_601, "this client has no such method", None),
             };
             answer(core, session, reply);
         }
@@ -68,7 +103,7 @@ fn answer(core: &Arc<Core>, session: Option<&Arc<Session>>, reply: Bytes) {
     let (core, session) = (Arc::clone(core), Arc::clone(session));
     let owner = Arc::clone(&core);
     owner.spawn(async move {
-        core.post(&session, "an answer to its request", reply).await.ok();
+        core.post(&session, REPLY, reply).await.ok();
         drop(place);
     });
 }

@@ -28,11 +28,13 @@ use super::{
 use crate::{
     backend::{
         BackendNote, LinkParts, Note, State,
+        asking::Desk,
         spec::{BackendSpec, HttpSpec},
     },
     call::BackendId,
     clock::Clock,
     denial::{Failure, Unavailable},
+    upcall::feature::Features,
 };
 
 /// Our own questions are numbered from here: far above any call's number, and exact in a double.
@@ -55,6 +57,9 @@ pub(super) struct Condition {
 pub(super) struct Core {
     pub(super) backend: Arc<str>,
     id: BackendId,
+    pub(super) desk: Desk,
+    /// What is told to the server that may be asked.
+    pub(super) declares: Features,
     uri: Uri,
     /// Headers without a session's.
     pub(super) base: HeaderMap,
@@ -103,6 +108,8 @@ impl Core {
         Arc::new(Self {
             backend: Arc::clone(&spec.name),
             id: parts.id,
+            desk: parts.desk(&spec.name),
+            declares: parts.declares,
             base: client::base_headers(&http.url, &http.headers),
             max_response_bytes: spec.max_response_bytes,
             clients: Clients::new(http, spec.max_concurrency, &parts.tracker, &parts.workers),

@@ -103,6 +103,9 @@ impl HttpLink {
         core.tasks.close();
         core.turn(State::Stopped, "it was stopped", None);
         let session = core.session.swap(None);
+        if let Some(session) = &session {
+            session.asking.close();
+        }
         let farewell = async {
             if let Some(session) = &session {
                 session::delete(core, session).await;

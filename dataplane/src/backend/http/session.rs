@@ -10,7 +10,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use tokio_util::sync::CancellationToken;
 
 use super::{ask::WITHIN, core::Core, fault::Fault};
-use crate::backend::handshake::{self, Agreed};
+use crate::backend::{
+    asking::Asking,
+    handshake::{self, Agreed},
+};
 
 pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
@@ -25,6 +28,8 @@ pub(super) struct Session {
     /// Without an id there is nothing to lose and nothing to delete.
     pub(super) has_id: bool,
     pub(super) agreed: Agreed,
+    /// What the server asks of clients.
+    pub(super) asking: Arc<Asking>,
     lost: AtomicBool,
     /// Lost or replaced: ends its stream.
     pub(super) over: CancellationToken,
@@ -47,13 +52,14 @@ impl Session {
     /// The backend does not know it any more: the supervisor makes another.
     pub(super) fn lose(&self) {
         self.lost.store(true, Relaxed);
+        self.asking.close();
         self.over.cancel();
     }
 }
 
 /// `initialize`, agree, `notifications/initialized`.
 pub(super) async fn open(core: &Arc<Core>, generation: u64) -> Result<Session, Fault> {
-    let params = handshake::initialize_params();
+    let params = handshake::initialize_params(core.declares);
     let asked = core.ask(None, "initialize", Some(&params), WITHIN).await?;
     let agreed = handshake::agree(&asked.result).map_err(|fault| Fault::said(fault.to_string()))?;
     let mut headers = core.base.clone();
@@ -66,8 +72,8 @@ pub(super) async fn open(core: &Arc<Core>, generation: u64) -> Result<Session, F
     {
         headers.insert(VERSION, version);
     }
-    let session =
-        Session { generation, headers, has_id, agreed, lost: AtomicBool::new(false), over: core.halt.child_token() };
+    let (asking, lost, over) = (Asking::new(), AtomicBool::new(false), core.halt.child_token());
+    let session = Session { generation, headers, has_id, agreed, asking, lost, over };
     core.tell(&session, "notifications/initialized", None).await?;
     Ok(session)
 }

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::waiting::{Progress, Reply, Waiting};
 use crate::{
     answering::Events,
-    backend::{Answer, Outgoing, Sent},
+    backend::{Answer, Outgoing, Sent, asking::Asking},
     denial::{Failure, Unavailable},
     in_flight::{Flight, Why},
     wire::{incoming, outgoing},
@@ -64,6 +64,8 @@ impl Queue {
 pub struct Conversation {
     backend: Arc<str>,
     pub(super) waiting: Waiting,
+    /// What the server asks of clients.
+    pub(super) asking: Arc<Asking>,
     outbox: mpsc::Sender<Line>,
     pub(super) queue: Queue,
     next: AtomicU64,
@@ -100,6 +102,7 @@ impl Conversation {
         let conversation = Arc::new(Self {
             backend,
             waiting: Waiting::default(),
+            asking: Asking::new(),
             outbox,
             queue: Queue::default(),
             next: AtomicU64::new(OWN_NUMBERS),
@@ -220,6 +223,7 @@ impl Conversation {
     /// All is over: who waits is told `why`, and nobody enters any more.
     pub fn close(&self, why: impl Into<Cow<'static, str>>) {
         self.end.get_or_init(|| why.into());
+        self.asking.close();
         self.waiting.close();
     }
 

@@ -26,7 +26,7 @@ use crate::backend::{
     handshake::{self, Agreed, HandshakeFault},
     listing::{Listing, ListingFault, Offered, Offering},
 };
-use crate::call::Kind;
+use crate::{call::Kind, upcall::feature::Features};
 
 /// For the last words of a process that is dead: what is in its pipes is read so long, since grandchildren may hold
 /// them open.
@@ -95,6 +95,8 @@ pub(super) async fn run(supervisor: &Supervisor, process: Process, pipes: Pipes,
     let ears = Ears {
         id: supervisor.parts.id,
         conversation: Arc::clone(&conversation),
+        desk: supervisor.parts.desk(&supervisor.spec.name),
+        tracker: supervisor.parts.tracker.clone(),
         notes: supervisor.parts.notes.clone(),
         stderr: Arc::clone(&supervisor.shared.stderr),
         counts: Arc::clone(&supervisor.shared.counts),
@@ -136,7 +138,9 @@ async fn talk(
 ) -> String {
     let within = supervisor.handshake_within();
     // One deadline for the whole: no single question has one of its own.
-    let (agreed, offering) = match timeout(within, greet(conversation, within.saturating_mul(2))).await {
+    let (declares, lists) = (supervisor.parts.declares, supervisor.parts.owner.is_shared());
+    let (agreed, offering) = match timeout(within, greet(conversation, declares, lists, within.saturating_mul(2))).await
+    {
         Ok(Ok(greeted)) => greeted,
         Ok(Err(fault)) => return format!("the handshake failed: {fault}"),
         Err(_elapsed) => return format!("it was not ready within {} s", within.as_secs()),
@@ -144,18 +148,27 @@ async fn talk(
     ready.get_or_init(Instant::now);
     let abilities = agreed.abilities;
     supervisor.became_ready(process, agreed, conversation);
-    say(supervisor, Note::Listed(Box::new(offering))).await;
+    if let Some(offering) = offering {
+        say(supervisor, Note::Listed(Box::new(offering))).await;
+    }
+    let lists = lists && abilities.lists().next().is_some();
     tokio::select! {
-        () = keep_listing(supervisor, conversation, abilities), if abilities.lists().next().is_some() => "the listing ended".to_owned(),
+        () = keep_listing(supervisor, conversation, abilities), if lists => "the listing ended".to_owned(),
         () = keep_suspecting(conversation) => "it answers nothing, not even a ping".to_owned(),
     }
 }
 
-async fn greet(conversation: &Conversation, within: Duration) -> Result<(Agreed, Offering), Fault> {
-    let result = conversation.ask("initialize", Some(&handshake::initialize_params()), within).await?;
+/// `lists`: what it offers is asked for.
+async fn greet(
+    conversation: &Conversation,
+    declares: Features,
+    lists: bool,
+    within: Duration,
+) -> Result<(Agreed, Option<Offering>), Fault> {
+    let result = conversation.ask("initialize", Some(&handshake::initialize_params(declares)), within).await?;
     let agreed = handshake::agree(&result)?;
     conversation.tell("notifications/initialized", None);
-    let offering = list(conversation, agreed.abilities, within).await?;
+    let offering = if lists { Some(list(conversation, agreed.abilities, within).await?) } else { None };
     Ok((agreed, offering))
 }
 

@@ -4,7 +4,6 @@
 //! process ends what outlives a killed plane. The link is the handle on all that; it decides nothing about a call.
 
 pub mod converse;
-mod flood;
 mod forked;
 mod generation;
 mod pre_exec;

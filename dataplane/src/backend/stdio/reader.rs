@@ -16,17 +16,23 @@ use tokio::{
     sync::mpsc,
     time::Instant,
 };
+use tokio_util::task::TaskTracker;
 
 use super::{
     converse::Conversation,
-    flood::Flood,
     stderr::Stderr,
     waiting::{Met, Reply},
 };
 use crate::{
     answering::Event,
-    backend::{BackendNote, Note, listing},
+    backend::{
+        BackendNote, Note,
+        asking::{Desk, Request},
+        flood::Flood,
+        listing,
+    },
     call::BackendId,
+    upcall::feature::Feature,
     wire::{
         Span, Text,
         incoming::{self, Incoming},
@@ -71,6 +77,8 @@ pub struct Counts {
 pub struct Ears {
     pub id: BackendId,
     pub conversation: Arc<Conversation>,
+    pub desk: Desk,
+    pub tracker: TaskTracker,
     pub notes: mpsc::Sender<BackendNote>,
     pub stderr: Arc<Stderr>,
     pub counts: Arc<Counts>,
@@ -138,9 +146,15 @@ impl Reader {
             Ok(Incoming::Response { id, failed, tool_error, result, error }) => {
                 self.response(Reply { line, id, failed, tool_error, result, error })
             }
-            Ok(Incoming::Request { id, method, .. }) => self.request(&line, id, method),
-            Ok(Incoming::Notification { method, params, progress_token, .. }) => {
-                self.notification(line, method, params, progress_token);
+            Ok(Incoming::Request { id, method, params }) => self.request(&line, id, method, params),
+            Ok(Incoming::Notification { method, params, progress_token, request_id }) => {
+                if method.is(&line, "notifications/cancelled") {
+                    if let Some(id) = request_id {
+                        self.ears.conversation.asking.withdraw(id.get(&line));
+                    }
+                } else {
+                    self.notification(line, method, params, progress_token);
+                }
                 Ok(())
             }
             Ok(Incoming::Batch(spans)) if !in_batch => {
@@ -168,13 +182,30 @@ impl Reader {
         }
     }
 
-    /// We declared no features: nothing but a ping can rightly be asked of us.
-    fn request(&mut self, line: &Bytes, id: Span, method: Text) -> Result<(), ReaderEnd> {
-        let id = id.get(line);
-        let answer = if method.is(line, "ping") {
-            outgoing::result(id, b"{}")
-        } else {
-            outgoing::error(Some(id), -32601, "method not found", None)
+    /// A ping is answered here; what a client can be asked is handed up.
+    fn request(&mut self, line: &Bytes, id: Span, method: Text, params: Option<Span>) -> Result<(), ReaderEnd> {
+        let own = id.get(line);
+        let feature = method.text(line).and_then(|method| Feature::asked_by(&method));
+        let answer = match feature {
+            Some(feature) => {
+                let params = params.map_or(Bytes::from_static(b"{}"), |params| line.slice(params.range()));
+                let request = Request { id: line.slice(id.range()), feature, params, call: None };
+                let conversation = &self.ears.conversation;
+                match conversation.asking.begin(&self.ears.desk, request) {
+                    Ok(answered) => {
+                        let conversation = Arc::clone(conversation);
+                        self.ears.tracker.spawn(async move {
+                            if let Some(answer) = answered.await {
+                                conversation.reply(&answer);
+                            }
+                        });
+                        return Ok(());
+                    }
+                    Err(refusal) => refusal,
+                }
+            }
+            None if method.is(line, "ping") => outgoing::result(own, b"{}"),
+            None => outgoing::error(Some(own), -32601, "method not found", None),
         };
         if !self.ears.conversation.reply(&answer) {
             self.ears.counts.unanswered_requests.fetch_add(1, Relaxed);
@@ -201,12 +232,22 @@ impl Reader {
             && let Some(params) = params
             && let Ok(LogParams { level }) = serde_json::from_slice(params.get(&line))
         {
-            let note = BackendNote { backend: self.ears.id, note: Note::Log { level, message: line } };
+            let note = BackendNote {
+                backend: self.ears.id,
+                note: Note::Log { level, message: line, of: self.ears.desk.owner.clone() },
+            };
             if self.ears.notes.try_send(note).is_err() {
                 self.ears.counts.dropped_logs.fetch_add(1, Relaxed);
             }
+        } else if method.is(&line, "notifications/elicitation/complete") {
+            let of = self.ears.desk.owner.clone();
+            // Full: it is a hint, and its loss costs a person a look.
+            self.ears
+                .notes
+                .try_send(BackendNote { backend: self.ears.id, note: Note::Elicited { message: line, of } })
+                .ok();
         }
-        // The rest (cancelled, resources/updated) is about what we never asked for.
+        // The rest (resources/updated) is about what we never asked for.
     }
 
     fn no_message(&mut self, line: &Bytes) -> Result<(), ReaderEnd> {

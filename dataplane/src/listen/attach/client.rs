@@ -19,6 +19,7 @@ use crate::{
     },
     plane::Plane,
     stages::authn::{Peer, Verified},
+    upcall::{self, feature::Features},
     view::View,
     wire::{answer::Pieces, outgoing, scan, scan::Scanned},
 };
@@ -27,7 +28,8 @@ use crate::{
 pub(super) struct Session {
     pub(super) plane: Arc<Plane>,
     pub(super) key: LegKey,
-    pub(super) revision: Option<Revision>,
+    /// What was agreed on in `initialize`; none: it was not sent.
+    pub(super) leg: Option<ClientLeg>,
     pub(super) authorization: Vec<u8>,
     /// Modern subscriptions that are open, by the id of their request: each can be taken back by it.
     pub(super) listening: HashMap<Bytes, CancellationToken>,
@@ -53,7 +55,7 @@ impl Session {
         match scan::body(&body) {
             Ok(scan::Body::One(scanned)) => self.message(&body, scanned, id).await,
             Ok(scan::Body::Batch(messages))
-                if self.revision.is_some_and(Revision::has_batches) && !messages.iter().any(Scanned::is_modern) =>
+                if self.leg.is_some_and(|leg| leg.has_batches()) && !messages.iter().any(Scanned::is_modern) =>
             {
                 for scanned in messages {
                     self.message(&body, scanned, RequestId::fresh()).await;
@@ -152,10 +154,11 @@ impl Session {
         scanned: &Scanned,
         id: RequestId,
     ) -> Result<(), Denial> {
-        let revision = local::negotiate(body, scanned)?;
-        let caller = Caller::new(verified, view, local::connection_leg(self.key, revision));
+        let (revision, features) = local::negotiate(body, scanned)?;
+        let leg = ClientLeg::new(self.key, revision, features);
+        let caller = Caller::new(verified, view, leg);
         self.plane.audit.initialized(&caller, id)?;
-        self.revision = Some(revision);
+        self.leg = Some(leg);
         let (bytes, _) = local::answer(body, scanned, id, Ok(local::initialized(revision, &caller).into()));
         self.say(&bytes).await;
         if let Ok(notes) = self.plane.feeds.open(Arc::clone(caller.principal()), self.key) {
@@ -176,16 +179,18 @@ impl Session {
         if is("notifications/cancelled") {
             self.unlisten(body, &scanned);
         }
-        let revision = match self.revision {
-            Some(revision) => revision,
-            None if is("ping") || scanned.kind != scan::Kind::Request => Revision::NEWEST,
+        let leg = match self.leg {
+            Some(leg) => leg,
+            None if is("ping") || scanned.kind != scan::Kind::Request => {
+                ClientLeg::new(self.key, Revision::NEWEST, Features::NONE)
+            }
             None => {
                 let what = "send initialize first, or say in params._meta what revision 2026-07-28 asks for \
                             (io.modelcontextprotocol/protocolVersion and …/clientCapabilities)";
                 return Err(Denial::InvalidParams { what: what.into() });
             }
         };
-        let caller = Caller::new(verified, view, local::connection_leg(self.key, revision));
+        let caller = Caller::new(verified, view, leg);
         match message::take(&self.plane, caller, body, scanned, id, None) {
             message::Reply::Accepted => {}
             message::Reply::Now(bytes, _) => self.say(&bytes).await,
@@ -266,7 +271,11 @@ async fn take(event: Event, voice: &mut Option<Voice>, answer: &mut Vec<u8>, out
             voice.part(&part, &mut pieces);
             pieces.drain().for_each(|piece| answer.extend_from_slice(&piece));
         }
-        (Event::Progress(message) | Event::Log(message), _) => drop(out.send(outgoing::line(&message)).await),
+        (Event::Elicited(message) | Event::Log(message) | Event::Progress(message), _) => {
+            out.send(outgoing::line(&message)).await.ok();
+        }
+        (Event::Question(upcall), _) => drop(out.send(outgoing::line(&upcall.into_request())).await),
+        (Event::Withdrawn(number), _) => drop(out.send(outgoing::line(&upcall::withdrawn(number))).await),
         (Event::Part(part), None) => answer.extend_from_slice(&part),
         (Event::Quiet, _) => {}
     }

@@ -122,7 +122,7 @@ async fn converse(plane: &Arc<Plane>, stream: UnixStream, orders: &Orders, stop:
     let mut session = Session {
         plane: Arc::clone(plane),
         key: LegKey(key),
-        revision: None,
+        leg: None,
         authorization: bearer(&head.token),
         listening: HashMap::new(),
         out,

@@ -25,6 +25,7 @@ use crate::{
         message::{Answering, Calling},
         modern::voice::Voice,
     },
+    upcall,
     wire::{answer::Pieces, sse},
 };
 
@@ -129,7 +130,12 @@ pub async fn first(answering: Answering, hang_up: HangUp) -> First {
             body.frame(Event::Part(part));
             First::Json(body)
         }
-        Event::Progress(_) | Event::Log(_) | Event::Quiet => {
+        Event::Elicited(_)
+        | Event::Log(_)
+        | Event::Progress(_)
+        | Event::Question(_)
+        | Event::Quiet
+        | Event::Withdrawn(_) => {
             body.framing = Framing::Sse { in_answer: false };
             body.frame(first);
             First::Stream(body)
@@ -196,19 +202,16 @@ impl AnswerBody {
         self.begun |= matches!(event, Event::Part(_));
         match (&mut self.framing, event) {
             (Framing::Json, Event::Part(part)) => self.out.push_back(part),
-            // Once an answer has begun, nothing but the answer fits into its body.
-            (Framing::Json, Event::Progress(_) | Event::Log(_) | Event::Quiet) => {}
             (Framing::Sse { in_answer }, Event::Part(part)) => {
                 if !std::mem::replace(in_answer, true) {
                     self.parts(|out| sse::Framer.begin(out));
                 }
                 self.parts(|out| sse::Framer.piece(part, out));
             }
-            (Framing::Sse { in_answer: false }, Event::Progress(message) | Event::Log(message)) => {
-                self.out.push_back(sse::frame(&message, None));
-            }
-            (Framing::Sse { in_answer: false }, Event::Quiet) => self.out.push_back(sse::comment()),
-            (Framing::Sse { in_answer: true }, Event::Progress(_) | Event::Log(_) | Event::Quiet) => {}
+            (Framing::Sse { in_answer: false }, event) => self.out.push_back(said(event)),
+            // Once an answer has begun, nothing but the answer fits into its body. A question that is dropped is
+            // answered so.
+            (Framing::Json | Framing::Sse { in_answer: true }, _) => {}
         }
     }
 
@@ -271,6 +274,18 @@ impl AnswerBody {
                 return Poll::Ready(Some(Err(torn)));
             }
         }
+    }
+}
+
+/// What a call says beside its answer, as one event.
+fn said(event: Event) -> Bytes {
+    match event {
+        Event::Elicited(message) | Event::Log(message) | Event::Progress(message) | Event::Part(message) => {
+            sse::frame(&message, None)
+        }
+        Event::Question(upcall) => sse::frame(&upcall.into_request(), None),
+        Event::Withdrawn(number) => sse::frame(&upcall::withdrawn(number), None),
+        Event::Quiet => sse::comment(),
     }
 }
 

@@ -127,6 +127,7 @@ async fn one(
         return refused(id, body, &scanned, &denial);
     };
     let traceparent = headers.get("traceparent").and_then(|value| value.to_str().ok());
+    let leg = if accepts.stream { leg } else { leg.unasked() };
     let caller = Caller::new(known.verified, known.view, leg);
     match message::take(plane, caller, body, scanned, id, traceparent) {
         message::Reply::Accepted => bare(StatusCode::ACCEPTED, id),
@@ -173,11 +174,11 @@ fn refused(id: RequestId, body: &[u8], scanned: &Scanned, denial: &Denial) -> Re
 /// A new session; a session id that came along says nothing.
 fn initialize(plane: &Arc<Plane>, known: Known, body: &Bytes, scanned: &Scanned) -> Response<Reply> {
     let id = known.id;
-    let revision = match local::negotiate(body, scanned) {
-        Ok(revision) => revision,
+    let (revision, features) = match local::negotiate(body, scanned) {
+        Ok(agreed) => agreed,
         Err(denial) => return refused(id, body, scanned, &denial),
     };
-    let Some((leg, session)) = plane.sessions.begin(known.verified.principal(), revision) else {
+    let Some((leg, session)) = plane.sessions.begin(known.verified.principal(), revision, features) else {
         return refused(id, body, scanned, &Denial::Internal);
     };
     let caller = Caller::new(known.verified, known.view, leg);
@@ -211,7 +212,8 @@ async fn batch(
     let mut answers = Vec::new();
     for scanned in messages {
         let verified = known.verified.again();
-        let caller = Caller::new(verified, Arc::clone(&known.view), leg);
+        // One array for all: what is asked on the way has no place in it.
+        let caller = Caller::new(verified, Arc::clone(&known.view), leg.unasked());
         match message::take(plane, caller, body, scanned, RequestId::fresh(), None) {
             message::Reply::Accepted => {}
             message::Reply::Now(bytes, _) => {

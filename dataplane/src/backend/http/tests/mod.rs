@@ -26,13 +26,16 @@ use crate::{
     answering::{Event, Events},
     backend::{
         BackendNote, LinkParts, LinkStatus, Note, Outgoing, Sent, State,
+        isolation::Owner,
         listing::Offered,
         spec::{BackendSpec, Breaker, Health, HttpSpec, Kind},
     },
     call::{Ask, BackendId, Principal, RequestId, Routed},
     catalogue::{Target, schema},
     in_flight::{CallKey, Entry, Flight, InFlight, LegKey, Why},
+    listen::ClientLeg,
     metrics::Metrics,
+    upcall::{Asked, feature::Features},
     view::policy::Quota,
     wire::scan::{self, Body},
     workers::Workers,
@@ -55,6 +58,7 @@ async fn until<T>(what: &str, mut is: impl FnMut() -> Option<T>) -> T {
 struct Rig {
     link: Arc<HttpLink>,
     notes: mpsc::Receiver<BackendNote>,
+    asked: mpsc::Receiver<Asked>,
     in_flight: Arc<InFlight>,
     next: AtomicU64,
     tracker: TaskTracker,
@@ -90,9 +94,11 @@ impl Rig {
             attempts: 1,
             breaker: Breaker { failures: 5, open_for: PATIENCE, half_open_calls: 1 },
             health: Health { interval: PATIENCE, timeout: PATIENCE, unhealthy_after: 3 },
+            may_ask: Features::NONE,
             fingerprint: [0; 32],
         };
         let (sender, notes) = mpsc::channel(256);
+        let (asks, asked) = mpsc::channel(256);
         let tracker = TaskTracker::new();
         let parts = LinkParts {
             id: BackendId(7),
@@ -101,10 +107,14 @@ impl Rig {
             notes: sender,
             spawner: spawner(),
             workers: Workers::default(),
+            owner: Owner::Shared,
+            declares: Features::NONE,
+            asks,
         };
         Self {
             link: Arc::new(HttpLink::start(&spec, &http(), parts)),
             notes,
+            asked,
             in_flight: InFlight::new(),
             next: AtomicU64::new(1),
             tracker,
@@ -138,7 +148,7 @@ impl Rig {
     async fn listed(&mut self) -> Vec<Offered> {
         self.noted("a listing", |note| match note {
             Note::Listed(offering) => Some(offering.of(crate::call::Kind::Tool).to_vec()),
-            Note::Log { .. } | Note::State => None,
+            Note::Elicited { .. } | Note::Log { .. } | Note::State => None,
         })
         .await
     }
@@ -169,6 +179,8 @@ impl Rig {
         let principal =
             Principal { issuer: "i".into(), client: "c".into(), roles: Box::default(), jti: None, until: i64::MAX };
         let entry = Entry {
+            request: routed.id,
+            leg: ClientLeg::modern(LegKey([0; 16])),
             principal: Arc::new(principal),
             target: Arc::new(tool()),
             backend: BackendId(7),

@@ -18,7 +18,10 @@ use super::{
     server::{Heard, Reply, Server, event},
     until,
 };
-use crate::backend::{Housekeeping, Note, State};
+use crate::{
+    backend::{Housekeeping, Note, State},
+    upcall::{feature::Feature, refusal::Refusal},
+};
 
 #[tokio::test]
 async fn a_lost_session_is_made_once_for_all_calls_and_costs_none() {
@@ -134,13 +137,16 @@ async fn a_changed_list_told_on_the_stream_is_listed_again_and_logs_are_noted() 
             match note {
                 Note::Listed(_) => listings += 1,
                 Note::Log { level: told, .. } => level = Some(told),
-                Note::State => {}
+                Note::Elicited { .. } | Note::State => {}
             }
             Some(())
         })
         .await;
     }
     assert_eq!(level.as_deref(), Some("warning"));
+    let asked = rig.asked.recv().await.unwrap();
+    assert_eq!((asked.feature, asked.call), (Feature::Sampling, None), "it belongs to no call");
+    asked.reply.send(Err(Refusal::Unrelated)).unwrap();
     let answered = |what: &'static str| {
         let heard = server.heard();
         move || heard.iter().any(|heard| heard.body.get(what).is_some()).then_some(())

@@ -9,7 +9,7 @@ use super::{
     Rig,
     server::{Heard, Reply, Server, event},
 };
-use crate::answering::Event;
+use crate::{answering::Event, upcall::feature::Feature};
 
 fn on_call(
     reply: impl Fn(&Heard) -> Reply + Send + Sync + 'static,
@@ -64,8 +64,11 @@ async fn progress_and_logs_before_an_answer_in_events_reach_the_call() {
         ])
     };
     let server = Server::start(on_call(script)).await;
-    let rig = Rig::ready(server.address).await;
+    let mut rig = Rig::ready(server.address).await;
     let done = rig.call_as(&json!("c"), &json!({}), Some("mine")).send().await;
+    let asked = rig.asked.recv().await.unwrap();
+    assert_eq!(asked.feature, Feature::Roots);
+    assert!(asked.call.is_some(), "its stream says whose it is");
     assert_eq!(done.others.len(), 2, "{:?}", done.others);
     let Event::Progress(progress) = &done.others[0] else { panic!("progress first") };
     let progress: Value = serde_json::from_slice(progress).unwrap();

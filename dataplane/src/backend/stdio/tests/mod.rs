@@ -25,12 +25,15 @@ use crate::{
     answering::{Event, Events},
     backend::{
         BackendNote, LinkParts, LinkStatus, Note, Outgoing, Sent, State,
+        isolation::Owner,
         listing::Offered,
         spec::{BackendSpec, Breaker, Health, Kind, StdioSpec},
     },
     call::{Ask, BackendId, Principal, RequestId, Routed},
     catalogue::Target,
     in_flight::{CallKey, Entry, Flight, InFlight, LegKey, Why},
+    listen::ClientLeg,
+    upcall::{Asked, feature::Features},
     wire::scan::{self, Body},
     workers::Workers,
 };
@@ -62,6 +65,7 @@ fn lives(pid: i32) -> bool {
 struct Rig {
     link: Arc<StdioLink>,
     notes: mpsc::Receiver<BackendNote>,
+    asked: mpsc::Receiver<Asked>,
     in_flight: Arc<InFlight>,
     next: AtomicU64,
     directory: tempfile::TempDir,
@@ -112,9 +116,11 @@ impl Rig {
             attempts: 1,
             breaker: Breaker { failures: 5, open_for: PATIENCE, half_open_calls: 1 },
             health: Health { interval: PATIENCE, timeout: PATIENCE, unhealthy_after: 3 },
+            may_ask: Features::NONE,
             fingerprint: [0; 32],
         };
         let (sender, notes) = mpsc::channel(1024);
+        let (asks, asked) = mpsc::channel(256);
         let parts = LinkParts {
             id: BackendId(7),
             tracker: TaskTracker::new(),
@@ -122,9 +128,12 @@ impl Rig {
             notes: sender,
             spawner: SPAWNER.clone().with_state(directory.path()),
             workers: Workers::default(),
+            owner: Owner::Shared,
+            declares: Features::NONE,
+            asks,
         };
         let link = Arc::new(StdioLink::start(Arc::new(spec), parts));
-        Self { link, notes, in_flight: InFlight::new(), next: AtomicU64::new(1), directory }
+        Self { link, notes, asked, in_flight: InFlight::new(), next: AtomicU64::new(1), directory }
     }
 
     async fn ready(spec: &Spec) -> Self {
@@ -177,6 +186,8 @@ impl Rig {
         };
         let (events, heard) = Events::channel();
         let entry = Entry {
+            request: routed.id,
+            leg: ClientLeg::modern(LegKey([0; 16])),
             principal: Arc::new(principal()),
             target: Arc::new(tool_of(tool)),
             backend: BackendId(7),

@@ -9,8 +9,10 @@ use super::{Rig, Spec, until};
 use crate::{
     answering::Event,
     backend::{Housekeeping, Note, Sent, State},
+    call::BackendId,
     denial::{Failure, Unavailable},
     in_flight::Why,
+    upcall::{feature::Feature, refusal::Refusal},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,9 +98,12 @@ async fn a_cancelled_call_is_told_once_and_its_late_answer_is_swallowed() {
 }
 
 #[tokio::test]
-async fn requests_of_the_server_get_an_answer_and_no_feature() {
-    let rig = Rig::ready(&Spec::default()).await;
+async fn a_question_of_the_server_is_handed_up_and_answered_under_its_own_id() {
+    let mut rig = Rig::ready(&Spec::default()).await;
     rig.says("ask", json!({})).await;
+    let asked = rig.asked.recv().await.unwrap();
+    assert_eq!((asked.feature, asked.call, asked.backend), (Feature::Sampling, None, BackendId(7)));
+    asked.reply.send(Err(Refusal::Unrelated)).unwrap();
     let told = until("both answers", || async {
         Some(rig.says("told", json!({})).await).filter(|told| told.as_array().is_some_and(|told| told.len() == 2))
     })
@@ -116,7 +121,7 @@ async fn several_changes_of_the_list_make_one_listing_and_logs_are_handed_on() {
         match rig.note().await {
             Note::Log { level, .. } => logged = &*level == "info",
             Note::Listed(offering) => break offering.of(crate::call::Kind::Tool).to_vec(),
-            Note::State => {}
+            Note::Elicited { .. } | Note::State => {}
         }
     };
     let names: Vec<_> = tools.iter().map(|tool| &*tool.name).collect();

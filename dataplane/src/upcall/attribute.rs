@@ -1,0 +1,95 @@
+//! Whose question it is: of the running call that it belongs to, or of the session that has its server to itself.
+//! Where that is not plain, there is nobody to ask.
+
+use std::sync::Arc;
+
+use super::{Asked, refusal::Refusal};
+use crate::{
+    backend::isolation::Owner,
+    call::Principal,
+    in_flight::{FlightRef, InFlight},
+    listen::ClientLeg,
+};
+
+/// Proof: this question belongs to that call, or to that session.
+#[derive(Debug)]
+pub(super) struct Attributed {
+    asked: Asked,
+    to: To,
+}
+
+#[derive(Debug)]
+pub(super) enum To {
+    Call(FlightRef),
+    /// No call of it runs on this server now.
+    Session {
+        leg: ClientLeg,
+        principal: Arc<Principal>,
+    },
+}
+
+impl Attributed {
+    pub(super) fn asked(&self) -> &Asked {
+        &self.asked
+    }
+
+    pub(super) fn call(&self) -> Option<&FlightRef> {
+        match &self.to {
+            To::Call(flight) => Some(flight),
+            To::Session { .. } => None,
+        }
+    }
+
+    pub(super) fn leg(&self) -> ClientLeg {
+        match &self.to {
+            To::Call(flight) => flight.leg(),
+            To::Session { leg, .. } => *leg,
+        }
+    }
+
+    pub(super) fn principal(&self) -> &Arc<Principal> {
+        match &self.to {
+            To::Call(flight) => flight.principal(),
+            To::Session { principal, .. } => principal,
+        }
+    }
+
+    pub(super) fn into_parts(self) -> (Asked, To) {
+        (self.asked, self.to)
+    }
+}
+
+/// Errors: `Unrelated`, also where more than one could be meant; `Over`, for a call that has ended.
+pub(super) fn attribute(asked: Asked, table: &Arc<InFlight>) -> Result<Attributed, Refusal> {
+    if let Some(number) = asked.call {
+        // Its stream says whose it is, whoever else uses this server.
+        let flight = table.related(asked.backend, |flight| flight.number() == number).pop().ok_or(Refusal::Over)?;
+        return Ok(Attributed { asked, to: To::Call(flight) });
+    }
+    let to = match &asked.owner {
+        Owner::Shared => return Err(Refusal::Unrelated),
+        Owner::Session { leg, principal } => {
+            let key = leg.key();
+            match newest(table.related(asked.backend, |flight| flight.leg().key() == key)) {
+                Some(flight) => To::Call(flight),
+                None => To::Session { leg: *leg, principal: Arc::clone(principal) },
+            }
+        }
+        Owner::Client(principal) => {
+            let flights = table.related(asked.backend, |flight| flight.principal().is_same_as(principal));
+            let mut legs = flights.iter().map(|flight| flight.leg().key());
+            let first = legs.next();
+            if legs.any(|leg| Some(leg) != first) {
+                return Err(Refusal::Unrelated);
+            }
+            To::Call(newest(flights).ok_or(Refusal::Unrelated)?)
+        }
+    };
+    Ok(Attributed { asked, to })
+}
+
+/// The last one that began of those whose client still listens; of all, where none does.
+pub(super) fn newest(mut flights: Vec<FlightRef>) -> Option<FlightRef> {
+    flights.sort_by_key(|flight| (flight.is_heard(), flight.number()));
+    flights.pop()
+}
