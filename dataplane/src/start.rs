@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use prost::Message as _;
 use sentinel_dataplane::{
     audit::{
-        spool::{Limits, Spool},
+        spool::{Limits, Opened, Spool},
         trail::Trail,
     },
     backend::{registry::Backends, stdio::spawner::Spawner},
@@ -257,12 +257,7 @@ impl Ground {
         let limits = Limits::default();
         let opened =
             Spool::open(&self.home.plane().join("spool"), self.identity.id, self.identity.boot, limits, &clock)?;
-        if opened.recovered > 0 || opened.torn_bytes > 0 {
-            tracing::info!(records = opened.recovered, torn_bytes = opened.torn_bytes, "audit records of earlier runs");
-        }
-        for path in &opened.set_aside {
-            tracing::error!(path = %path.display(), "a damaged part of the audit spool was set aside for a person to look at");
-        }
+        tell_of_earlier(&opened);
         let (views, publisher) = Views::channel();
         let plane = Arc::new(Plane {
             views,
@@ -352,6 +347,16 @@ impl Ground {
             }
         }
         warnings
+    }
+}
+
+/// What was found of earlier runs.
+fn tell_of_earlier(opened: &Opened) {
+    if opened.recovered > 0 || opened.torn_bytes > 0 {
+        tracing::info!(records = opened.recovered, torn_bytes = opened.torn_bytes, "audit records of earlier runs");
+    }
+    for path in &opened.set_aside {
+        tracing::error!(path = %path.display(), "a damaged part of the audit spool was set aside for a person to look at");
     }
 }
 

@@ -142,8 +142,7 @@ impl Feeds {
     /// anything of that backend; of a process that is not shared, for its owner alone.
     pub fn log(
         &self,
-        backend: &str,
-        of: &Owner,
+        (backend, of): (&str, &Owner),
         level: super::session::Level,
         message: &Bytes,
         view: &View,

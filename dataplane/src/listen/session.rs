@@ -170,7 +170,7 @@ impl Sessions {
         let (owner, rest) = rest.split_first_chunk::<16>()?;
         let (revision, rest) = rest.split_first()?;
         let (born, rest) = rest.split_first_chunk::<8>()?;
-        let features = match (*version, &*rest) {
+        let features = match (*version, rest) {
             (VERSION, [features]) => Features::from_bits(*features),
             (WITHOUT_FEATURES, []) => Features::NONE,
             _ => return None,

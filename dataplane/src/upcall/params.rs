@@ -57,7 +57,8 @@ pub(super) fn read(feature: Feature, params: &Bytes, server: &str) -> Result<Que
             let needs = match asked.mode.as_deref() {
                 None | Some("form") => Features::FORM,
                 Some("url") => {
-                    let url = asked.url.as_deref().ok_or(Refusal::Params("a url elicitation has no url".into()))?;
+                    let url =
+                        asked.url.as_deref().ok_or_else(|| Refusal::Params("a url elicitation has no url".into()))?;
                     judge(url)?;
                     Features::URL
                 }

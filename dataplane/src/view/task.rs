@@ -311,7 +311,7 @@ impl ViewTask {
                 if let (Some(view), Some(level)) =
                     (self.views.load_full(), crate::listen::session::Level::parse(&level))
                 {
-                    self.plane.feeds.log(&name, &of, level, &message, &view, &self.plane.gate, &self.plane.sessions);
+                    self.plane.feeds.log((&name, &of), level, &message, &view, &self.plane.gate, &self.plane.sessions);
                 }
                 false
             }

@@ -105,15 +105,15 @@ fn backend(mut section: Section<'_>, notes: &mut Notes<'_>) -> Option<Placed<v1:
         max_concurrency,
         max_response_bytes,
         attempts,
-        may_not_ask: may_not_ask(may_ask.map(plain)),
+        may_not_ask: may_not_ask(may_ask.map(plain).as_deref()),
         kind: Some(kind?),
     };
     Some(Placed { at: start, value: backend })
 }
 
 /// What a server may ask of a client, and is not in the list; no list leaves nothing out.
-fn may_not_ask(may_ask: Option<Vec<&'static str>>) -> Vec<String> {
-    let left_out = |name: &&str| may_ask.as_ref().is_some_and(|may_ask| !may_ask.contains(name));
+fn may_not_ask(may_ask: Option<&[&str]>) -> Vec<String> {
+    let left_out = |name: &&str| may_ask.is_some_and(|may_ask| !may_ask.contains(name));
     FEATURES.iter().map(|(name, _)| *name).filter(left_out).map(str::to_owned).collect()
 }
 
