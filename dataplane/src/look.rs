@@ -100,6 +100,7 @@ impl Eyes {
             audit_backlog: audit.backlog.records,
             audit_written: audit.written,
             audit_dropped: audit.dropped,
+            audit_acked: self.plane.audit.spool.acked_head(),
             audit_stalls: audit.stalls,
             in_flight: u32::try_from(self.plane.in_flight.len()).unwrap_or(u32::MAX),
             warnings,

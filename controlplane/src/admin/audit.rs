@@ -14,7 +14,7 @@ use tonic::Status;
 
 use crate::audit::export::Export;
 use crate::audit::tail::TailError;
-use crate::audit::verify::{self, Said};
+use crate::audit::verify::{self, Hash, Said};
 use crate::audit::{query, stats};
 use crate::core::Core;
 use crate::refusal::Refusal;
@@ -60,7 +60,10 @@ pub(super) fn verify(core: &Core) -> Result<Pieces<AuditVerifyPiece>, Refusal> {
             let report = plane.report.as_ref();
             let stored = report.map_or(0, |report| report.audit_written.saturating_sub(report.audit_backlog));
             let epoch = if report.is_some() { plane.boot } else { 0 };
-            (plane.id.clone(), Said { epoch, stored, first_seen_ms: plane.first_seen_ms })
+            let head = report.and_then(|report| {
+                Hash::try_from(report.audit_acked_hash.as_slice()).ok().map(|head| (report.audit_acked_seq, head))
+            });
+            (plane.id.clone(), Said { epoch, stored, head, first_seen_ms: plane.first_seen_ms })
         });
         each.collect()
     });

@@ -40,6 +40,11 @@ pub(super) async fn status(core: &Core) -> StatusReply {
 /// What is killed now: thrown switches, and what the file lists.
 pub(super) fn in_force(core: &Core) -> Vec<KillEntry> {
     let mut all: Vec<KillEntry> = core.kills.see(|held| held.in_force().cloned().collect());
+    core.fleet.see(|planes| {
+        for entry in all.iter_mut().filter(|entry| !entry.origin.is_empty()) {
+            entry.origin_name = planes.get(&entry.origin).map_or_else(String::new, |plane| plane.name.clone());
+        }
+    });
     if let Some(current) = core.revisions.current() {
         all.extend(current.kills.iter().map(|kill| KillEntry {
             scope: kill.scope.into(),

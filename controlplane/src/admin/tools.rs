@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use sentinel_proto::v1::command::What;
 use sentinel_proto::v1::{
-    CatalogueTool, KillEntry, PlaneTool, Quota, RateLimit, Role, Scope, ShowTool, ToolListReply, ToolShowReply,
+    AuditListRequest, AuditStat, AuditStatsRequest, CatalogueTool, KillEntry, PlaneTool, Quota, RateLimit, Role, Scope,
+    ShowTool, ToolListReply, ToolShowReply,
 };
 use tokio::time::Instant;
 use wildmatch::WildMatch;
@@ -16,6 +17,8 @@ use crate::refusal::Refusal;
 
 /// How long a plane may take to say what a tool's definition is.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How far back the calls of a tool are counted where it is shown.
+const RECENT_MS: i64 = 3_600_000;
 
 /// All tools, or those that a role shows. Errors: no such role.
 pub(super) fn list(core: &Core, role: &str) -> Result<ToolListReply, Refusal> {
@@ -65,7 +68,15 @@ pub(super) async fn show(core: &Core, name: &str) -> Result<ToolShowReply, Refus
     let (definition, problem) = definition(core, name).await;
     let limits = core.revisions.current().and_then(|current| current.snapshot.rate_limit.clone()).unwrap_or_default();
     let (limit, limit_from) = limit(&limits, name);
+    let since = core.clock.unix_ms().saturating_sub(RECENT_MS);
+    let (recent, recent_problem) = match recent(core, name, since).await {
+        Ok(recent) => (Some(recent), String::new()),
+        Err(why) => (None, why.to_string()),
+    };
     Ok(ToolShowReply {
+        recent,
+        recent_since_unix_ms: since,
+        recent_problem,
         definition,
         problem,
         limit,
@@ -74,6 +85,15 @@ pub(super) async fn show(core: &Core, name: &str) -> Result<ToolShowReply, Refus
         kills: in_force(core).into_iter().filter(|entry| holds(entry, &tool)).collect(),
         tool: Some(found),
     })
+}
+
+/// Its calls since then, as `audit stats` counts them. Errors: the store is away.
+async fn recent(core: &Core, name: &str, since_unix_ms: i64) -> Result<AuditStat, Refusal> {
+    let filter = AuditListRequest { tool: name.to_owned(), since_unix_ms, ..AuditListRequest::default() };
+    let asked = AuditStatsRequest { filter: Some(filter), by: "tool".to_owned() };
+    let counted = super::audit::stats(core, asked).await?;
+    let none = || AuditStat { key: name.to_owned(), ..AuditStat::default() };
+    Ok(counted.rows.into_iter().next().unwrap_or_else(none))
 }
 
 /// The definition from the first plane that can give it; else why not.

@@ -18,6 +18,9 @@ pub const MAX_RECORDS: usize = 500;
 /// Bytes of events in one batch of more than one record: a lone record may be as large as a message.
 pub const MAX_BYTES: usize = 1024 * 1024;
 
+/// What the note of a row begins with whose arguments the database refused.
+pub(super) const UNHELD: &str = "not held by the database";
+
 /// What became of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ingested {
@@ -156,7 +159,7 @@ async fn insert<'a>(
 /// The row again, with a note in the place of arguments that the database refused; or that same refusal.
 async fn without_arguments(store: &Store, row: &mut AuditInsert<'_>, error: &StoreError) -> Result<u64, StoreError> {
     if row.arguments.take().is_some() {
-        row.arguments_note = format!("not held by the database ({}), see event", error.code().unwrap_or("no code"));
+        row.arguments_note = format!("{UNHELD} ({}), see event", error.code().unwrap_or("no code"));
     }
     store.insert_audit(std::slice::from_ref(row)).await
 }

@@ -7,7 +7,7 @@ use sqlx::AssertSqlSafe;
 
 use super::Store;
 use super::engine::{Arg, Row, Statement};
-use super::error::StoreError;
+use super::error::{Fault, StoreError};
 
 /// Records of one page: at most 64 KiB each.
 pub const PAGE: usize = 200;
@@ -43,6 +43,9 @@ pub struct Columns {
     pub tool: String,
     pub backend: String,
     pub method: String,
+    /// As the database writes them: JSON of the same value, not always the same text.
+    pub arguments: Option<String>,
+    pub arguments_note: String,
     pub status: String,
     pub kind: String,
     pub parent: Option<String>,
@@ -94,8 +97,8 @@ impl Store {
         let page = Statement::new(
             AssertSqlSafe(format!(
                 "SELECT seq, {ts_as_us} AS ts_unix_us, prev_hash, event, request_id{as_text} AS request_id, client, \
-                 roles, session, tool, backend, method, status, kind, parent{as_text} AS parent, count, latency_us, \
-                 backend_latency_us, revision FROM audit_logs WHERE plane_id = $1{as_uuid} AND epoch = $2 \
+                 roles, session, tool, backend, method, arguments{as_text} AS arguments, arguments_note, status, kind, \
+                 parent{as_text} AS parent, count, latency_us, backend_latency_us, revision FROM audit_logs WHERE plane_id = $1{as_uuid} AND epoch = $2 \
                  AND (seq, ts) > ($3, {before}$4{after}) ORDER BY seq, ts LIMIT $5"
             )),
             [
@@ -107,6 +110,21 @@ impl Store {
             ],
         );
         self.engine.read("walk a chain", page).await?.iter().map(link).collect()
+    }
+
+    /// Whether the column `arguments` can hold this text. Costs a statement: only for rows that say it could not.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn holds_arguments(&self, arguments: &str) -> Result<bool, StoreError> {
+        let as_json = self.engine.words().as_json;
+        let ask =
+            Statement::new(AssertSqlSafe(format!("SELECT $1{as_json} IS NOT NULL AS held")), [Arg::from(arguments)]);
+        match self.engine.read("try arguments", ask).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.fault() == Fault::Poison => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// The first record of a chain in quarantine after `seq`.
@@ -200,6 +218,8 @@ fn link(row: &Row) -> Result<Link, StoreError> {
             tool: row.value("tool")?,
             backend: row.value("backend")?,
             method: row.value("method")?,
+            arguments: row.value("arguments")?,
+            arguments_note: row.value("arguments_note")?,
             status: row.value("status")?,
             kind: row.value("kind")?,
             parent: row.value("parent")?,

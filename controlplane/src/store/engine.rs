@@ -52,6 +52,8 @@ pub(crate) struct Words {
     pub(crate) us_as_ts: (&'static str, &'static str),
     /// What follows a text parameter or column to compare it with a UUID column.
     pub(crate) as_uuid: &'static str,
+    /// What follows a text parameter to make it what the column `arguments` holds.
+    pub(crate) as_json: &'static str,
     /// About how many rows audit_logs has, at once, as `kept`.
     pub(crate) about_kept: &'static str,
     /// What follows a UUID column to read it as text.

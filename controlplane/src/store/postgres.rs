@@ -219,6 +219,7 @@ impl Engine for PostgresEngine {
             ts_as_us: "(EXTRACT(EPOCH FROM ts) * 1000000)::bigint",
             us_as_ts: ("timestamptz 'epoch' + ", " * interval '1 microsecond'"),
             as_uuid: "::uuid",
+            as_json: "::jsonb",
             about_kept: "SELECT COALESCE(SUM(GREATEST(c.reltuples, 0)), 0)::bigint AS kept \
                          FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid \
                          WHERE i.inhparent = 'audit_logs'::regclass",

@@ -173,6 +173,7 @@ impl Engine for SqliteEngine {
             us_as_ts: ("", ""),
             as_uuid: "",
             // rows come in the order of their rowid and go by age
+            as_json: "",
             about_kept: "SELECT COALESCE(MAX(rowid) - MIN(rowid) + 1, 0) AS kept FROM audit_logs",
             uuid_as_text: "",
         }

@@ -189,6 +189,7 @@ fn kill(row: &Row) -> Result<KillEntry, StoreError> {
         by: row.value("made_by")?,
         since_unix_ms: row.value("since_unix_ms")?,
         origin: row.value("origin")?,
+        origin_name: String::new(),
     })
 }
 

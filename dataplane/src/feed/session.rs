@@ -208,7 +208,11 @@ impl<'f> Session<'f> {
         let feed = self.feed;
         let status = feed.look.status();
         let is_new = self.told.as_ref() != Some(&status.catalogue_digest);
+        let (audit_acked_seq, audit_acked_hash) =
+            status.audit_acked.map_or_else(Default::default, |(seq, head)| (seq, head.to_vec()));
         let report = Report {
+            audit_acked_seq,
+            audit_acked_hash,
             backends: status.backends,
             catalogue_digest: status.catalogue_digest.clone(),
             catalogue: is_new.then(|| feed.look.catalogue()),

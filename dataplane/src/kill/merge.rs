@@ -128,7 +128,9 @@ impl Set {
 }
 
 fn rank(entry: &KillEntry) -> (u64, bool, &str, &str, &str, &str, i64) {
-    let KillEntry { epoch, on, backend, own, reason, by, since_unix_ms, scope: _, name: _, origin: _ } = entry;
+    // What is the key, and a name that is for operators alone, say nothing of the order.
+    let KillEntry { epoch, on, backend, own, reason, by, since_unix_ms, scope: _, name: _, origin: _, origin_name: _ } =
+        entry;
     (*epoch, *on, backend, own, reason, by, *since_unix_ms)
 }
 
@@ -159,6 +161,7 @@ mod tests {
                 by: String::new(),
                 since_unix_ms,
                 origin,
+                origin_name: String::new(),
             },
         )
     }

@@ -49,6 +49,8 @@ pub struct PlaneStatus {
     pub audit_backlog: u64,
     pub audit_written: u64,
     pub audit_dropped: u64,
+    /// The last record of this run that is stored, and the chain's head after it.
+    pub audit_acked: Option<(u64, [u8; 32])>,
     /// Appends to the spool that waited more than 10 ms.
     pub audit_stalls: u64,
     pub in_flight: u32,

@@ -154,6 +154,12 @@ pub struct Report {
     /// the plane's wall clock when it made this
     #[prost(int64, tag = "11")]
     pub clock_unix_ms: i64,
+    /// the last record of this run that is stored; 0: none yet
+    #[prost(uint64, tag = "12")]
+    pub audit_acked_seq: u64,
+    /// the chain's head after it
+    #[prost(bytes = "vec", tag = "13")]
+    pub audit_acked_hash: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct BackendHealth {
@@ -335,6 +341,9 @@ pub struct KillEntry {
     /// empty: the centre; else a plane's id (break-glass)
     #[prost(string, tag = "10")]
     pub origin: ::prost::alloc::string::String,
+    /// of that plane, in answers to operators alone; empty: not known
+    #[prost(string, tag = "11")]
+    pub origin_name: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Revocation {
@@ -2067,6 +2076,13 @@ pub struct ToolShowReply {
     /// in force for it, its backend or everything
     #[prost(message, repeated, tag = "7")]
     pub kills: ::prost::alloc::vec::Vec<KillEntry>,
+    /// its calls of the last hour, as the audit has them; none: see recent_problem
+    #[prost(message, optional, tag = "8")]
+    pub recent: ::core::option::Option<AuditStat>,
+    #[prost(int64, tag = "9")]
+    pub recent_since_unix_ms: i64,
+    #[prost(string, tag = "10")]
+    pub recent_problem: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AuditStatsRequest {

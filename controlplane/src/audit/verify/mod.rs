@@ -1,20 +1,23 @@
 //! `audit verify`: walks each chain from the stored `event` bytes and names the first bad place of each.
 //!
 //! A chain proves its own order and content. That nothing is missing at its end is proved by the run that came after
-//! it, or by what the plane last said of itself; that nothing is missing at its beginning, by record 1, unless
+//! it, or by what the plane last said of itself, and so is the content of its last record; that nothing is missing at its beginning, by record 1, unless
 //! retention took it: then the proof begins where the rows begin, and that is said.
 
 mod place;
 mod runs;
+mod same_json;
 
 use std::collections::BTreeMap;
 
 use sentinel_proto::v1::{AuditVerifyPiece, ChainVerdict};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use tonic::Status;
 
 use self::place::{Around, judge};
+use super::ingest::UNHELD;
 use crate::refusal::Refusal;
 use crate::secrets::{hex, sha256, unhex};
 use crate::store::Store;
@@ -33,8 +36,17 @@ pub type Hash = [u8; 32];
 pub struct Said {
     pub epoch: u64,
     pub stored: u64,
+    /// The last record of it that was stored, and the chain's head after it; none: not told.
+    pub head: Option<(u64, Hash)>,
     /// Since when the plane is known (ms): what is younger than the retention's edge was never forgotten.
     pub first_seen_ms: i64,
+}
+
+impl Said {
+    /// So many records of the run were stored for certain.
+    fn known(&self) -> u64 {
+        self.stored.max(self.head.map_or(0, |(seq, _)| seq))
+    }
 }
 
 /// `hash[n]` of docs/audit.md.
@@ -62,6 +74,8 @@ struct Walked {
     to: u64,
     rows: u64,
     head: Hash,
+    /// The head after the record of which the plane has told it.
+    told: Option<Hash>,
     /// Epoch and last hash of the run before, as record 1 names them.
     previous: Option<(u64, Vec<u8>)>,
     bad: Option<Bad>,
@@ -100,7 +114,8 @@ async fn all(
     for chain in store.chains().await? {
         let may_forget =
             said.get(&chain.plane_id).is_none_or(|said| said.first_seen_ms.saturating_mul(1000) < kept_from);
-        let mut walk = Walk::new(&chain, if may_forget { kept_from } else { 0 });
+        let told = said.get(&chain.plane_id).filter(|said| said.epoch == chain.epoch).and_then(|said| said.head);
+        let mut walk = Walk::new(&chain, if may_forget { kept_from } else { 0 }, told.map(|(seq, _)| seq));
         let mut pages = Pages::new(store, &chain).await?;
         while let Some(link) = pages.next().await? {
             rows += 1;
@@ -137,6 +152,8 @@ fn verdict(chain: Chain, walked: Walked) -> ChainVerdict {
 struct Walk<'a> {
     chain: &'a Chain,
     kept_from: i64,
+    /// The record of which the plane has told the head.
+    told: Option<u64>,
     walked: Walked,
     /// The hash before `last`, the last record, and its hash.
     before: Hash,
@@ -146,8 +163,8 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(chain: &'a Chain, kept_from: i64) -> Self {
-        Self { chain, kept_from, walked: Walked::default(), before: [0; 32], last: None, odd: None }
+    fn new(chain: &'a Chain, kept_from: i64, told: Option<u64>) -> Self {
+        Self { chain, kept_from, told, walked: Walked::default(), before: [0; 32], last: None, odd: None }
     }
 
     /// False: a bad place was found, and nothing after it can be judged.
@@ -224,6 +241,9 @@ impl<'a> Walk<'a> {
         self.before = before;
         self.walked.to = link.seq;
         self.walked.head = head;
+        if self.told == Some(link.seq) {
+            self.walked.told = Some(head);
+        }
         self.last = Some((link, head));
     }
 
@@ -306,13 +326,38 @@ impl<'a> Pages<'a> {
         if self.is_last {
             return Ok(None);
         }
-        let page = self.store.chain_page(self.chain, self.at.0, self.at.1).await?;
+        let mut page = self.store.chain_page(self.chain, self.at.0, self.at.1).await?;
+        for link in &mut page {
+            self.doubt(link).await?;
+        }
         self.is_last = page.len() < PAGE;
         if let Some(last) = page.last() {
             self.at = (last.seq, last.ts_unix_us);
         }
         self.page = page.into_iter();
         Ok(self.page.next())
+    }
+}
+
+impl Pages<'_> {
+    /// A row that says that the database could not hold its arguments, where it can, loses that excuse.
+    async fn doubt(&self, link: &mut Link) -> Result<(), StoreError> {
+        #[derive(Deserialize)]
+        struct Sent<'a> {
+            #[serde(borrow, default)]
+            arguments: Option<&'a RawValue>,
+        }
+        let Some(columns) = link.columns.as_mut() else { return Ok(()) };
+        if columns.arguments.is_some() || !columns.arguments_note.starts_with(UNHELD) {
+            return Ok(());
+        }
+        let sent = serde_json::from_slice::<Sent<'_>>(&link.event).ok().and_then(|sent| sent.arguments);
+        if let Some(sent) = sent
+            && self.store.holds_arguments(sent.get()).await?
+        {
+            columns.arguments_note.clear();
+        }
+        Ok(())
     }
 }
 

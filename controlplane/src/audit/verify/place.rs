@@ -2,9 +2,12 @@
 
 use serde::Deserialize;
 
+use super::same_json::same;
 use super::{Bad, Hash, hash};
+use crate::audit::ingest::UNHELD;
 use crate::audit::record;
-use crate::store::chains::{Chain, Link};
+use crate::store::audit::AuditInsert;
+use crate::store::chains::{Chain, Columns, Link};
 
 /// The records around one that does not follow the one before it.
 pub(super) struct Around<'a> {
@@ -50,12 +53,17 @@ pub(super) fn says_the_same(chain: &Chain, link: &Link) -> Result<(), Bad> {
     let bad = |what: &str| Bad {
         problem: "changed",
         at: link.seq,
-        message: format!("the row of record {} says another {what} than the record itself", link.seq),
+        message: format!(
+            "in the row of record {} the column {what} does not say what the record itself says",
+            link.seq
+        ),
     };
-    let (Ok(epoch), Ok(seq)) = (i64::try_from(chain.epoch), i64::try_from(link.seq)) else { return Err(bad("place")) };
+    let unreadable =
+        || Bad { problem: "changed", at: link.seq, message: format!("record {} can't be read any more", link.seq) };
+    let (Ok(epoch), Ok(seq)) = (i64::try_from(chain.epoch), i64::try_from(link.seq)) else { return Err(unreadable()) };
     let record =
         sentinel_proto::v1::AuditRecord { seq: link.seq, prev_hash: link.prev_hash.clone(), event: link.event.clone() };
-    let read = record::read(&chain.plane_id, epoch, seq, &record).map_err(|_| bad("format"))?;
+    let read = record::read(&chain.plane_id, epoch, seq, &record).map_err(|_| unreadable())?;
     let same = [
         ("request_id", read.request_id == columns.request_id),
         ("ts", read.ts_unix_us == link.ts_unix_us),
@@ -65,6 +73,7 @@ pub(super) fn says_the_same(chain: &Chain, link: &Link) -> Result<(), Bad> {
         ("tool", read.tool == columns.tool),
         ("backend", read.backend == columns.backend),
         ("method", read.method == columns.method),
+        ("arguments", same_arguments(&read, columns)),
         ("status", read.status == columns.status),
         ("kind", read.kind == columns.kind),
         ("parent", read.parent == columns.parent),
@@ -74,6 +83,15 @@ pub(super) fn says_the_same(chain: &Chain, link: &Link) -> Result<(), Bad> {
         ("revision", read.revision == columns.numbers[3]),
     ];
     same.into_iter().find(|(_, same)| !same).map_or(Ok(()), |(what, _)| Err(bad(what)))
+}
+
+/// `Pages` has asked the database about a column that is empty because it could not hold them.
+fn same_arguments(read: &AuditInsert<'_>, columns: &Columns) -> bool {
+    match (read.arguments, &columns.arguments) {
+        (Some(read_as), Some(held)) => read.arguments_note == columns.arguments_note && same(read_as, held),
+        (Some(_), None) => columns.arguments_note.starts_with(UNHELD),
+        (None, held) => held.is_none() && read.arguments_note == columns.arguments_note,
+    }
 }
 
 fn same_names(a: &str, b: &str) -> bool {

@@ -40,22 +40,40 @@ pub(super) fn join(walked: &mut BTreeMap<Chain, Walked>, said: &BTreeMap<String,
         let said = said.get(&chain.plane_id).filter(|said| said.epoch == chain.epoch);
         let is_last = !followers.contains_key(&chain);
         match said {
-            Some(said) if said.stored > to => {
+            Some(said) if said.known() > to => {
                 let message =
-                    format!("the end is missing: the plane knows of {} stored records of this run", said.stored);
+                    format!("the end is missing: the plane knows of {} stored records of this run", said.known());
                 spoil(walked, &chain, Bad { problem: "truncated", at: to.saturating_add(1), message });
             }
+            Some(said) => unlike(walked, &chain, said),
             None if is_last => note(walked, &chain, "its end is not proven: the plane has not spoken since this start"),
             _ => {}
         }
     }
     // A run of which no row is left.
-    for (plane_id, said) in said.iter().filter(|(_, said)| said.stored > 0) {
+    for (plane_id, said) in said.iter().filter(|(_, said)| said.known() > 0) {
         let chain = Chain { plane_id: plane_id.clone(), epoch: said.epoch };
         walked.entry(chain).or_insert_with(|| {
-            let message = format!("the whole run is missing: the plane knows of {} stored records", said.stored);
+            let message = format!("the whole run is missing: the plane knows of {} stored records", said.known());
             Walked { bad: Some(Bad { problem: "truncated", at: 1, message }), ..Walked::default() }
         });
+    }
+}
+
+/// The content of the last record, by the head that the plane itself has after it.
+fn unlike(walked: &mut BTreeMap<Chain, Walked>, chain: &Chain, said: &Said) {
+    let Some(one) = walked.get(chain) else { return };
+    match (said.head, one.told) {
+        (Some((seq, head)), Some(told)) if head != told => {
+            let message = format!("record {seq} is not what the plane sent: there its hash is {}", short(&head));
+            spoil(walked, chain, Bad { problem: "changed", at: seq, message });
+        }
+        (Some((seq, _)), Some(_)) if seq == one.to => {}
+        // It tells how far it is with each report.
+        _ => {
+            let text = format!("the content of record {} is not proven: the plane has not told of it yet", one.to);
+            note(walked, chain, &text);
+        }
     }
 }
 

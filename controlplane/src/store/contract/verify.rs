@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use sentinel_proto::v1::{AuditBatch, AuditRecord, AuditVerifyPiece, ChainVerdict};
+use sqlx::AssertSqlSafe;
 use tokio::sync::mpsc;
 
 use super::promises;
@@ -13,6 +14,7 @@ use crate::audit::verify::{self, Hash, Said, hash};
 use crate::secrets::{hex, sha256};
 use crate::store::Store;
 use crate::store::chains::Chain;
+use crate::store::engine::Statement;
 use crate::store::fixtures::{Ground, NOW_MS, NOW_US};
 
 const DAY_US: i64 = 24 * 60 * 60 * 1_000_000;
@@ -23,6 +25,8 @@ promises!(
     a_poisoned_record_in_quarantine_is_part_of_its_chain,
     an_end_that_the_plane_or_the_next_run_knows_is_missed,
     a_run_that_is_gone_is_missed,
+    the_last_record_is_proven_by_the_head_that_the_plane_tells,
+    arguments_that_say_something_else_than_the_record_are_named,
 );
 
 /// A run of a plane: its records, chained as planes do it.
@@ -76,7 +80,7 @@ async fn verified(store: &Store, said: &[(&str, Said)]) -> Vec<ChainVerdict> {
 }
 
 fn said(epoch: u64, stored: u64) -> Said {
-    Said { epoch, stored, first_seen_ms: NOW_MS }
+    Said { epoch, stored, head: None, first_seen_ms: NOW_MS }
 }
 
 async fn chains_of_three_planes_with_restarts_are_whole(ground: Ground) {
@@ -106,7 +110,7 @@ async fn what_retention_took_is_no_damage_and_said(ground: Ground) {
     keep(&store, PLANE, 5, &records).await;
     let (more, _) = run(PLANE, 4, (5, end), 10, NOW_US, 10);
     keep(&store, PLANE, 4, &more).await;
-    let old = Said { epoch: 4, stored: 10, first_seen_ms: NOW_MS - 41 * DAY_US / 1000 };
+    let old = Said { first_seen_ms: NOW_MS - 41 * DAY_US / 1000, ..said(4, 10) };
     assert!(verified(&store, &[(PLANE, old)]).await.iter().all(|chain| chain.problem.is_empty()));
     retention::tend(&store, NOW_US, 30).await.unwrap();
     let chains = verified(&store, &[(PLANE, old)]).await;
@@ -154,4 +158,69 @@ async fn a_run_that_is_gone_is_missed(ground: Ground) {
     let chains = verified(&store, &[(PLANE, said(2, 20)), (other, said(6, 3))]).await;
     let places: Vec<_> = chains.iter().map(|chain| (chain.epoch, chain.problem.as_str(), chain.at_seq)).collect();
     assert_eq!(places, [(2, "hole", 1), (6, "truncated", 1)]);
+}
+
+async fn the_last_record_is_proven_by_the_head_that_the_plane_tells(ground: Ground) {
+    let store = ground.open().await.unwrap();
+    let (mut records, end) = run(PLANE, 3, (0, [0; 32]), 12, NOW_US, 10);
+    records[11].event = String::from_utf8(records[11].event.clone()).unwrap().replace("\"ok\"", "\"no\"").into_bytes();
+    keep(&store, PLANE, 3, &records).await;
+    let of = |head| verified_one(&store, Said { head, ..said(3, 12) });
+
+    let unproven = of(None).await;
+    assert_eq!((unproven.problem.as_str(), unproven.message.contains("record 12 is not proven")), ("", true));
+    let told = of(Some((12, end))).await;
+    assert_eq!((told.problem.as_str(), told.at_seq), ("changed", 12), "{told:?}");
+    // What came after it is not judged by it.
+    let before: Hash = records[11].prev_hash.clone().try_into().unwrap();
+    let earlier = of(Some((11, before))).await;
+    assert_eq!((earlier.problem.as_str(), earlier.message.contains("record 12 is not proven")), ("", true));
+}
+
+async fn verified_one(store: &Store, said: Said) -> ChainVerdict {
+    verified(store, &[(PLANE, said)]).await.remove(0)
+}
+
+async fn arguments_that_say_something_else_than_the_record_are_named(ground: Ground) {
+    let store = ground.open().await.unwrap();
+    let (mut records, _) = run(PLANE, 3, (0, [0; 32]), 7, NOW_US, 10);
+    let chain = Chain { plane_id: PLANE.to_owned(), epoch: 3 };
+    let arguments = [
+        r#"{"b":1,"a":[1.10,1e2,{"x":null,"x":"\u00e4"}]}"#,
+        r#"{"a":"\u0000"}"#,
+        "1e400000",
+        r#"{"text":"mine"}"#,
+        "null",
+        "[]",
+    ];
+    for (at, arguments) in (1..).zip(arguments) {
+        let text = String::from_utf8(records[at].event.clone()).unwrap();
+        records[at].event = text.replace(r#","status""#, &format!(r#","arguments":{arguments},"status""#)).into_bytes();
+        let before = &records[at - 1];
+        records[at].prev_hash = hash(&before.prev_hash, &chain, before.seq, &before.event).to_vec();
+    }
+    keep(&store, PLANE, 3, &records).await;
+    let said = said(3, 7);
+    let whole = verified_one(&store, said).await;
+    assert_eq!((whole.problem.as_str(), whole.to_seq), ("", 7), "{whole:?}");
+
+    let excuse = "not held by the database (22P05), see event";
+    for (seq, column) in [
+        (5, r#"arguments = '{"text":"theirs"}'"#.to_owned()),
+        (5, "arguments = NULL".to_owned()),
+        (5, format!("arguments = NULL, arguments_note = '{excuse}'")),
+        (6, "arguments = '{}'".to_owned()),
+        (7, "arguments_note = 'too long'".to_owned()),
+    ] {
+        let asked = format!("UPDATE audit_logs SET {column} WHERE seq = {seq}");
+        store.engine.write("forge", vec![Statement::new(AssertSqlSafe(asked), [])]).await.unwrap();
+        let found = verified_one(&store, said).await;
+        assert_eq!((found.problem.as_str(), found.at_seq), ("changed", seq), "{column}: {found:?}");
+        assert!(found.message.contains("column arguments"), "{found:?}");
+        let back = r#"UPDATE audit_logs SET arguments = CASE seq WHEN 5 THEN TEXT WHEN 7 THEN '[]' END, arguments_note = '' WHERE seq > 4"#
+            .replace("TEXT", r#"'{"text":"mine"}'"#);
+        let back = if store.kind() == "postgres" { back.replace("END,", "END::jsonb,") } else { back };
+        store.engine.write("mend", vec![Statement::new(AssertSqlSafe(back), [])]).await.unwrap();
+    }
+    assert_eq!(verified_one(&store, said).await.problem, "");
 }

@@ -152,6 +152,13 @@ impl Spool {
         }
     }
 
+    /// The last record of this run that is stored, and the chain's head after it; none: nothing of it is stored yet.
+    #[must_use]
+    pub fn acked_head(&self) -> Option<(u64, Hash)> {
+        let acked = lock(&self.shared.log).acked;
+        (acked.epoch == self.shared.epoch && acked.seq > 0).then_some((acked.seq, acked.hash))
+    }
+
     /// The chain's head: the last record of this run.
     #[must_use]
     pub fn head(&self) -> (u64, Hash) {
