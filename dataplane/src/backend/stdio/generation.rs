@@ -234,14 +234,18 @@ async fn say(supervisor: &Supervisor, note: Note) {
 
 /// Its end is told by `wait`; a process that closes its pipes and lives on is of no use.
 async fn reader_ended(process: &Process, end: ReaderEnd) -> End {
-    let (why, hopeless) = match end {
-        ReaderEnd::Closed if timeout(LAST_WORDS, process.exited()).await.is_ok() => (String::new(), false),
-        ReaderEnd::Closed => ("it closed its stdout".to_owned(), false),
-        ReaderEnd::TooLong => ("it sent a line above max_response_bytes".to_owned(), false),
-        ReaderEnd::Garbage => ("it sends too much that is no message of MCP".to_owned(), true),
-        ReaderEnd::Unasked => ("it sends too much that nobody asked for".to_owned(), true),
+    let noise = match end {
+        ReaderEnd::Closed if timeout(LAST_WORDS, process.exited()).await.is_ok() => return End::fault(String::new()),
+        ReaderEnd::Closed => return End::fault("it closed its stdout"),
+        ReaderEnd::TooLong => return End::fault("it sent a line above max_response_bytes"),
+        ReaderEnd::Garbage => "too much that is no message of MCP",
+        ReaderEnd::Unasked => "too much that nobody asked for",
     };
-    End::Itself { why, hopeless }
+    // Words before an end (a usage text, a stack trace) are an end like any other: it may do better at the next start.
+    if timeout(LAST_WORDS, process.exited()).await.is_ok() && process.has_left() {
+        return End::fault(format!("it ended after it had sent {noise}"));
+    }
+    End::Itself { why: format!("it sends {noise}"), hopeless: true }
 }
 
 async fn writer_ended(process: &Process, end: WriterEnd) -> End {

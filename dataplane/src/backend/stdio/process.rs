@@ -71,6 +71,12 @@ impl Process {
         }
     }
 
+    /// Whether it ended by its own will, with a status, and by no signal.
+    pub fn has_left(&self) -> bool {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        matches!(waitid(Id::Pid(self.pid), flags), Ok(WaitStatus::Exited(..)))
+    }
+
     pub fn signal_group(&self, signal: Signal) {
         killpg(self.pid, signal).ok();
     }

@@ -135,6 +135,11 @@ def serve():
 if MODE == "exit":
     sys.stderr.write("no, thank you\n")
     sys.exit(1)
+if MODE in ("usage", "noise"):
+    print("usage: child [-h]\n" * 2000, flush=True)
+    if MODE == "usage":
+        sys.exit(1)
+    time.sleep(600)
 if MODE == "silent" or os.path.exists(os.path.join(DIRECTORY, "silent")):
     for _ in sys.stdin:
         pass

@@ -34,6 +34,17 @@ async fn a_crash_loop_spends_its_budget_and_is_given_up_until_the_operator_says_
 }
 
 #[tokio::test]
+async fn a_program_that_writes_much_and_exits_has_its_restarts_and_one_that_only_writes_has_none() {
+    let rig = Rig::start(&Spec { mode: "usage", max_restarts: 2, ..Spec::default() });
+    let status = rig.is(State::GaveUp).await;
+    assert!(status.reason.contains("it ended after it had sent too much") && status.restarts == 2, "{status:?}");
+
+    let rig = Rig::start(&Spec { mode: "noise", max_restarts: 2, ..Spec::default() });
+    let status = rig.is(State::GaveUp).await;
+    assert!(status.reason.contains("it sends too much that is no message") && status.restarts == 0, "{status:?}");
+}
+
+#[tokio::test]
 async fn a_command_that_is_not_there_is_named_with_advice() {
     let rig = Rig::start(&Spec { command: "no-such-program", max_restarts: 0, ..Spec::default() });
     let status = rig.is(State::GaveUp).await;
