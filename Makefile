@@ -4,7 +4,7 @@ CARGO ?= cargo
 CONFIG ?= deploy/examples/sentinel.toml
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: run test test-peers conformance dashboards-test units-test compose-test deb proof bench check
+.PHONY: run test test-peers conformance dashboards-test units-test compose-test deb proof session bench check
 
 run: ## both daemons and the example server; prints what to do next
 	$(CARGO) build --workspace
@@ -36,9 +36,15 @@ deb: ## the Debian package, in target/debian
 	$(CARGO) build --release -p sentinel-controlplane -p sentinel-dataplane -p sentinelctl
 	sh deploy/debian/build.sh $(TARGET)/release $(TARGET)/debian
 
-proof: ## the long version of the audit promise: 20 000 calls, daemons killed, Postgres away for 30 s
+proof: ## the long version of the audit promises: daemons killed under 20 000 calls; 100 000 rows verified, and damaged
 	$(CARGO) build --workspace
 	SENTINEL_PROOF=1 $(CARGO) test -p sentinel-tests --test audit p03_p06 -- --nocapture
+	SENTINEL_PROOF=1 $(CARGO) test -p sentinel-tests --test operator three_planes -- --nocapture --test-threads 1
+
+session: ## every command of sentinelctl on terminals of 60 and 160 columns, as table and JSON: target/session/
+	$(CARGO) build --workspace
+	SENTINEL_SESSION="$(abspath $(TARGET))/session" $(CARGO) test -p sentinel-tests --test operator session::
+	@echo "see $(TARGET)/session/"
 
 bench: ## the table of what a call costs beside a bare proxy
 	$(MAKE) -C tests/bench

@@ -71,7 +71,7 @@ pub async fn run(client: &mut Client, world: &World, ask: Ask, output: &mut Outp
                     plane.problem
                 ));
                 for line in &plane.lines {
-                    output.line(line);
+                    output.verbatim(line);
                 }
             }
             Ok(())

@@ -35,6 +35,6 @@ pub fn run(args: &Args, output: &mut Output) -> Result<(), Fault> {
     let script =
         String::from_utf8(script).map_err(|why| Fault::Failed(format!("the script for {name} is no text: {why}")))?;
     output.json(&json!({ "shell": name, "script": script }));
-    output.line(script.trim_end());
+    output.verbatim(script.trim_end());
     Ok(())
 }

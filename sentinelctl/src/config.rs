@@ -129,7 +129,7 @@ pub async fn run(client: &mut Client, world: &World, ask: Ask, output: &mut Outp
                 clock::rfc3339_ms(shown.at_unix_ms),
                 shown.by
             ));
-            output.line(reply.text.trim_end());
+            output.verbatim(reply.text.trim_end());
             Ok(())
         }
         Ask::History(limit) => {

@@ -216,24 +216,32 @@ pub(crate) fn rows(entries: &[KillEntry], now_ms: i64) -> Rows {
         } else {
             format!("{} ({} of {})", entry.name, entry.own, entry.backend)
         };
-        let origin = if entry.origin.is_empty() { "centre" } else { entry.origin.as_str() };
         rows.push([
             plain(scope_name(entry.scope)),
             (name, Tone::Bad),
             plain(&entry.by),
             plain(clock::ago(entry.since_unix_ms, now_ms)),
-            plain(origin),
+            plain(origin(entry)),
             plain(&entry.reason),
         ]);
     }
     rows
 }
 
+/// Who threw it: the control plane, or a plane on its own (break-glass).
+fn origin(entry: &KillEntry) -> String {
+    match (entry.origin.as_str(), entry.origin_name.as_str()) {
+        ("", _) => "centre".to_owned(),
+        (id, "") => format!("local: {id}"),
+        (_, name) => format!("local: {name}"),
+    }
+}
+
 pub(crate) fn entry_json(entry: &KillEntry) -> Value {
     json!({
         "scope": scope_name(entry.scope), "name": entry.name, "backend": entry.backend, "own": entry.own,
         "epoch": entry.epoch, "on": entry.on, "reason": entry.reason, "by": entry.by,
-        "since": clock::rfc3339_ms(entry.since_unix_ms), "origin": entry.origin,
+        "since": clock::rfc3339_ms(entry.since_unix_ms), "origin": entry.origin, "origin_name": entry.origin_name,
     })
 }
 

@@ -23,6 +23,7 @@ pub mod fault;
 pub mod import;
 pub mod jsonc;
 pub mod kill;
+mod layout;
 pub mod locate;
 pub mod mcp;
 pub mod output;
@@ -35,6 +36,7 @@ pub mod token;
 pub mod tool;
 pub mod tool_show;
 pub mod up;
+mod wrap;
 
 use cli::{Cli, Command};
 use fault::Fault;

@@ -1,21 +1,18 @@
 //! The one place that prints: tables and lines for people, JSON for scripts, notes and problems on stderr.
 //!
-//! Every text in a table or a line passes `Printable` here, so that no command has to think of it. What is printed,
-//! the command decides; where and how, this file.
+//! Every text in a table (`layout.rs`) or a line passes `Printable`, so that no command has to think of it. What is
+//! printed, the command decides; where and how, these two files.
 
 use std::io::{self, IsTerminal as _, Write};
 
 use clap::ValueEnum;
-use comfy_table::{Attribute, Cell, Color, ColumnConstraint, ContentArrangement, Table, presets};
+use comfy_table::Table;
 use serde_json::Value;
 
+use crate::layout;
 use crate::locate::World;
-use crate::printable::{self, printable, printable_text};
-
-/// Columns that people copy from: not broken over lines where the terminal has room.
-const WHOLE: [&str; 3] = ["REQUEST ID", "ID", "TOKEN"];
-/// A terminal of so many columns has room.
-const ROOMY: u16 = 100;
+use crate::printable::{self, printable_text};
+use crate::wrap;
 
 /// `--output`: tables are for people and may change, JSON is stable and documented.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -57,6 +54,18 @@ impl Rows {
     /// Adds one row; cells without a tone are plain.
     pub fn push<const N: usize>(&mut self, cells: [(String, Tone); N]) {
         self.rows.push(cells.into());
+    }
+
+    pub(crate) fn header(&self) -> &[&'static str] {
+        &self.header
+    }
+
+    pub(crate) fn cells(&self) -> impl Iterator<Item = &[(String, Tone)]> {
+        self.rows.iter().map(Vec::as_slice)
+    }
+
+    pub(crate) fn into_cells(self) -> impl Iterator<Item = Vec<(String, Tone)>> {
+        self.rows.into_iter()
     }
 
     /// Leaves a column out.
@@ -105,7 +114,9 @@ pub struct Output {
     colour: bool,
     /// stdout is a terminal, which can be cleared.
     clears: bool,
+    /// Columns of the terminal that results go to, and of that of notes; none where there is none.
     width: Option<u16>,
+    notes_width: Option<u16>,
     out: Box<dyn Write>,
     err: Box<dyn Write>,
     broken: Option<io::Error>,
@@ -124,14 +135,22 @@ impl Output {
         let terminal = io::stdout().is_terminal();
         let colour = terminal && world.var("NO_COLOR").is_none();
         let width = if terminal { Table::new().width() } else { None };
+        let notes_width = if !io::stderr().is_terminal() {
+            None
+        } else if terminal {
+            width
+        } else {
+            Table::new().use_stderr().width()
+        };
         let (out, err) = (Box::new(io::stdout()), Box::new(io::stderr()));
-        Self { format, quiet, colour, clears: terminal, width, out, err, broken: None }
+        Self { format, quiet, colour, clears: terminal, width, notes_width, out, err, broken: None }
     }
 
     /// Any two writers, a fixed width, no colour: for tests.
     #[must_use]
     pub fn to_writers(format: Format, width: u16, out: Box<dyn Write>, err: Box<dyn Write>) -> Self {
-        Self { format, quiet: false, colour: false, clears: false, width: Some(width), out, err, broken: None }
+        let width = Some(width);
+        Self { format, quiet: false, colour: false, clears: false, width, notes_width: width, out, err, broken: None }
     }
 
     /// Whether `--output json` was asked for.
@@ -167,8 +186,16 @@ impl Output {
         self.write_out(&format!("{line}\n"));
     }
 
-    /// A line of the result, in table mode alone.
+    /// Lines of the result, in table mode alone; broken at spaces where the terminal is narrower.
     pub fn line(&mut self, text: &str) {
+        if !self.is_json() {
+            let text = wrap::to_width(&printable_text(text), self.width);
+            self.write_out(&format!("{text}\n"));
+        }
+    }
+
+    /// Text that people copy, or that has lines of its own (a command, a token, a file), in table mode alone: as it is.
+    pub fn verbatim(&mut self, text: &str) {
         if !self.is_json() {
             let text = printable_text(text);
             self.write_out(&format!("{text}\n"));
@@ -184,41 +211,7 @@ impl Output {
             self.line(none);
             return;
         }
-        let rows = rows.without_empty();
-        let whole: Vec<usize> =
-            rows.header.iter().enumerate().filter(|(_, title)| WHOLE.contains(title)).map(|(at, _)| at).collect();
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING);
-        // Without a terminal nothing is wrapped: a line stays a line for grep.
-        match self.width {
-            Some(width) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width),
-            None => table.set_content_arrangement(ContentArrangement::Disabled),
-        };
-        if self.colour {
-            table.enforce_styling();
-        } else {
-            table.force_no_tty();
-        }
-        table.set_header(rows.header.into_iter().map(|title| Cell::new(title).add_attribute(Attribute::Bold)));
-        for row in rows.rows {
-            table.add_row(row.into_iter().map(|(text, tone)| {
-                let cell = Cell::new(printable(&text));
-                match tone {
-                    Tone::Good => cell.fg(Color::Green),
-                    Tone::Doubtful => cell.fg(Color::Yellow),
-                    Tone::Bad => cell.fg(Color::Red),
-                    Tone::Plain => cell,
-                }
-            }));
-        }
-        if self.width.is_some_and(|width| width >= ROOMY) {
-            for at in whole {
-                if let Some(column) = table.column_mut(at) {
-                    column.set_constraint(ColumnConstraint::ContentWidth);
-                }
-            }
-        }
-        let shown: String = table.lines().map(|line| format!("{}\n", line.trim_end())).collect();
+        let shown = layout::shown(rows.without_empty(), self.width, self.colour);
         self.write_out(&shown);
     }
 
@@ -248,7 +241,7 @@ impl Output {
 
     /// What went wrong, on stderr, always.
     pub fn problem(&mut self, text: &str) {
-        let text = printable_text(text);
+        let text = wrap::to_width(&printable_text(text), self.notes_width);
         let wrote = writeln!(self.err, "{text}").and_then(|()| self.err.flush());
         self.keep(wrote);
     }

@@ -75,7 +75,7 @@ pub async fn run(client: &mut Client, world: &World, ask: Ask, output: &mut Outp
             if !reply.warning.is_empty() {
                 output.note(&reply.warning);
             }
-            output.line(&reply.token);
+            output.verbatim(&reply.token);
             Ok(())
         }
         Ask::Revoke(request) => {

@@ -117,7 +117,7 @@ pub async fn call(args: CallArgs, connection: &Connection, world: &World, output
     output.json_text(answered.result.get());
     let told = Told::of(answered.result.get());
     for line in &told.lines {
-        output.line(line);
+        output.verbatim(line);
     }
     if told.is_error {
         return Err(Fault::Failed(format!(

@@ -1,8 +1,9 @@
 //! `sentinelctl tool show`: all that is known of one tool, and its definition as clients get it.
 
-use sentinel_proto::v1::{Quota, ToolShowReply, ToolShowRequest};
+use sentinel_proto::v1::{AuditStat, Quota, ToolShowReply, ToolShowRequest};
 use serde_json::{Value, json};
 
+use crate::audit::{millis, stats};
 use crate::client::Client;
 use crate::fault::Fault;
 use crate::output::{Output, Rows, plain};
@@ -22,7 +23,7 @@ pub async fn run(client: &mut Client, name: String, output: &mut Output) -> Resu
         if let Some(value) = definition.get(member) {
             output.line("");
             output.line(title);
-            output.line(&serde_json::to_string_pretty(value).unwrap_or_default());
+            output.verbatim(&serde_json::to_string_pretty(value).unwrap_or_default());
         }
     }
     if !reply.kills.is_empty() {
@@ -53,11 +54,30 @@ fn facts(reply: &ToolShowReply) -> Rows {
             reply.limit.as_ref().map(|limit| format!("{} ({})", quota(limit), reply.limit_from)).unwrap_or_default(),
         ),
         ("limit of a client", reply.client_limit.as_ref().map(quota).unwrap_or_default()),
+        ("last hour", reply.recent.as_ref().map_or_else(|| format!("not known: {}", reply.recent_problem), recent)),
     ];
     for (what, value) in facts.into_iter().filter(|(_, value)| !value.is_empty()) {
         rows.push([plain(what), plain(value)]);
     }
     rows
+}
+
+fn recent(stat: &AuditStat) -> String {
+    if stat.count == 0 {
+        return "no calls".to_owned();
+    }
+    let (errors, denied) = (stats::errors(stat), stats::denied(stat));
+    let shares = |count: u64, share: f64| {
+        if count == 0 { "0".to_owned() } else { format!("{count} ({})", stats::percent(share)) }
+    };
+    format!(
+        "{} calls, errors {}, denied {}, p50 {} ms, p95 {} ms",
+        stat.count,
+        shares(errors.0, errors.1),
+        shares(denied.0, denied.1),
+        millis(stat.p50_us),
+        millis(stat.p95_us)
+    )
 }
 
 fn quota(quota: &Quota) -> String {
@@ -76,6 +96,12 @@ fn to_json(reply: &ToolShowReply) -> Value {
         members.insert("limit".to_owned(), json!(quota(&reply.limit)));
         members.insert("limit_from".to_owned(), json!(reply.limit_from));
         members.insert("client_limit".to_owned(), json!(quota(&reply.client_limit)));
+        let mut recent = reply.recent.as_ref().map(stats::to_json).unwrap_or_default();
+        if let Value::Object(recent) = &mut recent {
+            recent.insert("since".to_owned(), json!(clock::rfc3339_ms(reply.recent_since_unix_ms)));
+        }
+        members.insert("recent".to_owned(), recent);
+        members.insert("recent_problem".to_owned(), json!(reply.recent_problem));
         members.insert("kills".to_owned(), reply.kills.iter().map(kill::entry_json).collect());
     }
     shown

@@ -1,7 +1,7 @@
 //! `sentinelctl audit`: what was called, by whom, and how it ended. Listing is here; the other verbs have a file each.
 
 pub mod export;
-mod stats;
+pub(crate) mod stats;
 mod tail;
 mod verify;
 
@@ -199,7 +199,7 @@ fn rows(rows: &[AuditRow]) -> Rows {
     shown
 }
 
-fn millis(us: u64) -> String {
+pub(crate) fn millis(us: u64) -> String {
     format!("{}.{:03}", us / 1000, us % 1000)
 }
 

@@ -28,7 +28,7 @@ pub(super) async fn run(client: &mut Client, request: AuditStatsRequest, output:
     let mut rows = Rows::new(&["KEY", "CALLS", "ERRORS", "DENIED", "P50 MS", "P95 MS", "SHARE"]);
     let has_room = output.width().is_some_and(|width| width >= ROOM);
     for row in &reply.rows {
-        let (errors, denied) = (share(row, &ERRORS), share(row, &["denied"]));
+        let ((_, errors), (_, denied)) = (errors(row), denied(row));
         let tone = if errors > 0.05 { Tone::Bad } else { Tone::Plain };
         rows.push([
             plain(if row.key.is_empty() { "(none)" } else { &row.key }),
@@ -44,16 +44,23 @@ pub(super) async fn run(client: &mut Client, request: AuditStatsRequest, output:
     Ok(())
 }
 
-fn of(row: &AuditStat, status: &str) -> u64 {
-    row.statuses.iter().filter(|one| one.status == status).map(|one| one.count).sum()
+/// How many calls went wrong behind us, and their share of all.
+pub(crate) fn errors(row: &AuditStat) -> (u64, f64) {
+    part(row, &ERRORS)
 }
 
-fn share(row: &AuditStat, statuses: &[&str]) -> f64 {
-    let part: u64 = statuses.iter().map(|status| of(row, status)).sum();
-    if row.count == 0 { 0.0 } else { part as f64 / row.count as f64 }
+/// How many calls Sentinel refused, and their share of all.
+pub(crate) fn denied(row: &AuditStat) -> (u64, f64) {
+    part(row, &["denied"])
 }
 
-fn percent(share: f64) -> String {
+fn part(row: &AuditStat, statuses: &[&str]) -> (u64, f64) {
+    let ended = row.statuses.iter().filter(|one| statuses.contains(&one.status.as_str()));
+    let part: u64 = ended.map(|one| one.count).sum();
+    (part, if row.count == 0 { 0.0 } else { part as f64 / row.count as f64 })
+}
+
+pub(crate) fn percent(share: f64) -> String {
     if share == 0.0 { "-".to_owned() } else { format!("{:.1} %", share * 100.0) }
 }
 
@@ -66,11 +73,11 @@ fn bar(count: u64, most: u64) -> String {
     format!("{}{part}", "█".repeat(eighths / 8))
 }
 
-fn to_json(row: &AuditStat) -> Value {
+pub(crate) fn to_json(row: &AuditStat) -> Value {
     let statuses: Map<String, Value> = row.statuses.iter().map(|one| (one.status.clone(), json!(one.count))).collect();
     json!({
-        "key": row.key, "count": row.count, "statuses": statuses, "error_share": share(row, &ERRORS),
-        "denied_share": share(row, &["denied"]), "p50_us": row.p50_us, "p95_us": row.p95_us,
+        "key": row.key, "count": row.count, "statuses": statuses, "error_share": errors(row).1,
+        "denied_share": denied(row).1, "p50_us": row.p50_us, "p95_us": row.p95_us,
     })
 }
 

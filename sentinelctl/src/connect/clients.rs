@@ -42,6 +42,8 @@ pub(super) struct Entry {
     /// The file, if it held nothing else.
     pub(super) whole: Value,
     pub(super) steps: Vec<String>,
+    /// The client's own command that does the same, with the token in it: for who does not write.
+    pub(super) by_command: Option<String>,
 }
 
 impl Kind {
@@ -130,8 +132,9 @@ impl Kind {
             Self::N8n => value.clone(),
             _ => path.iter().rev().fold(value.clone(), |inner, key| json!({ (key.as_str()): inner })),
         };
-        let steps = self.steps(name, transport, &value, token);
-        Entry { named: path.join("."), value, whole, steps }
+        let steps = self.steps(name, token);
+        let by_command = self.own_command(name, &value);
+        Entry { named: path.join("."), value, whole, steps, by_command }
     }
 
     fn over_http(self, url: &str, token: Option<&str>) -> Value {
@@ -179,17 +182,15 @@ impl Kind {
         Value::Object(server)
     }
 
-    fn steps(self, name: &str, transport: &Transport, value: &Value, token: Option<&str>) -> Vec<String> {
-        let name = quoted(name);
-        match (self, transport) {
-            (Self::ClaudeCode, _) => vec![
-                "Claude Code reads it at its next start; `claude mcp list` shows it, and so does /mcp.".to_owned(),
-                format!("By its own command: claude mcp add-json -s user {name} {}", quoted(&value.to_string())),
-            ],
-            (Self::ClaudeDesktop, _) => vec!["Quit Claude Desktop wholly and start it again.".to_owned()],
-            (Self::Cursor, _) => vec!["Cursor: Settings, MCP: switch it on there.".to_owned()],
-            (Self::Vscode, _) => vec!["VS Code: `MCP: List Servers`, start it there.".to_owned()],
-            (Self::N8n, Transport::Http { .. } | Transport::Stdio { .. }) => {
+    fn steps(self, name: &str, token: Option<&str>) -> Vec<String> {
+        match self {
+            Self::ClaudeCode => {
+                vec!["Claude Code reads it at its next start; `claude mcp list` shows it, and so does /mcp.".to_owned()]
+            }
+            Self::ClaudeDesktop => vec!["Quit Claude Desktop wholly and start it again.".to_owned()],
+            Self::Cursor => vec!["Cursor: Settings, MCP: switch it on there.".to_owned()],
+            Self::Vscode => vec!["VS Code: `MCP: List Servers`, start it there.".to_owned()],
+            Self::N8n => {
                 let mut steps = vec![
                     "Copy the JSON, click on n8n's canvas, paste, and connect the node to an AI Agent.".to_owned(),
                 ];
@@ -202,9 +203,16 @@ impl Kind {
                 );
                 steps
             }
-            (Self::Openclaw, _) => {
-                vec![format!("By its own command: openclaw mcp set {name} {}", quoted(&value.to_string()))]
-            }
+            Self::Openclaw => vec![format!("`openclaw mcp probe {}` shows whether it gets in.", quoted(name))],
+        }
+    }
+
+    fn own_command(self, name: &str, value: &Value) -> Option<String> {
+        let (name, value) = (quoted(name), quoted(&value.to_string()));
+        match self {
+            Self::ClaudeCode => Some(format!("claude mcp add-json -s user {name} {value}")),
+            Self::Openclaw => Some(format!("openclaw mcp set {name} {value}")),
+            Self::ClaudeDesktop | Self::Cursor | Self::Vscode | Self::N8n => None,
         }
     }
 }

@@ -121,14 +121,29 @@ pub async fn run(args: Args, connection: &Connection, world: &World, output: &mu
         Some(file) if args.write => Some(place::put(file, &args.kind.path(&args.name), &entry.value)?),
         _ => None,
     };
+    let mut steps = entry.steps.clone();
+    // What was written holds the token; there is no need to show it as well.
+    let config = if written.is_some() {
+        Value::Null
+    } else {
+        steps.extend(entry.by_command.iter().map(|command| format!("By its own command: {command}")));
+        entry.whole.clone()
+    };
     output.json(&json!({
         "client": args.kind.word(), "name": args.name, "transport": if over_stdio { "stdio" } else { "http" },
         "file": file, "written": written.is_some(), "replaced": written.as_ref().is_some_and(|written| written.replaced),
-        "backup": written.as_ref().and_then(|written| written.backup.clone()), "config": entry.whole, "steps": entry.steps,
+        "backup": written.as_ref().and_then(|written| written.backup.clone()), "config": config, "steps": steps,
         "token_client": minted.as_ref().map(|_| &client_name), "role": role,
         "jti": minted.as_ref().map(|minted| &minted.jti), "expires": minted.as_ref().map(|minted| &minted.expires),
     }));
     say(&entry, file.as_deref(), written.as_ref(), output);
+    for step in &entry.steps {
+        output.line(step);
+    }
+    if let Some(command) = entry.by_command.as_ref().filter(|_| written.is_none()) {
+        output.line("By its own command:");
+        output.verbatim(&format!("  {command}"));
+    }
     if let (Some(minted), Some(role)) = (&minted, &role) {
         output.note(&format!(
             "the token is for client `{client_name}`, role `{role}`, until {}; end it sooner with \
@@ -145,8 +160,8 @@ fn say(entry: &Entry, file: Option<&std::path::Path>, written: Option<&place::Wr
             let verb = if written.replaced { "replaced in" } else { "written to" };
             output.line(&format!("{} {verb} {}", entry.named, file.display()));
             if let Some(backup) = &written.backup {
-                output.line(&format!("  as it was: {}", backup.display()));
-                output.line(&format!("  undo:      cp '{}' '{}'", backup.display(), file.display()));
+                output.verbatim(&format!("  as it was: {}", backup.display()));
+                output.verbatim(&format!("  undo:      cp '{}' '{}'", backup.display(), file.display()));
             }
             if written.readable_by_others {
                 output
@@ -157,11 +172,8 @@ fn say(entry: &Entry, file: Option<&std::path::Path>, written: Option<&place::Wr
             if let Some(file) = file {
                 output.note(&format!("for {} (--write puts it there and keeps what else is in it):", file.display()));
             }
-            output.line(&serde_json::to_string_pretty(&entry.whole).unwrap_or_default());
+            output.verbatim(&serde_json::to_string_pretty(&entry.whole).unwrap_or_default());
         }
-    }
-    for step in &entry.steps {
-        output.line(step);
     }
 }
 

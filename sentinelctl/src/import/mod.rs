@@ -46,7 +46,7 @@ pub async fn run(args: Args, world: &World, output: &mut Output) -> Result<(), F
     let problems = if args.dry_run { Vec::new() } else { check(&args.config, world, output).await };
     output.json(&to_json(&args, &put, &problems));
     if args.dry_run {
-        output.line(put.toml.trim_end());
+        output.verbatim(put.toml.trim_end());
     }
     say(&args.file, &put, output);
     if args.dry_run {
@@ -54,9 +54,8 @@ pub async fn run(args: Args, world: &World, output: &mut Output) -> Result<(), F
     }
     if problems.is_empty() {
         let config = args.config.display();
-        output.line(&format!(
-            "start:  sentinelctl up --config {config}   (or `sentinelctl reload` where it runs already)"
-        ));
+        output.verbatim(&format!("start:  sentinelctl up --config {config}"));
+        output.line("        (or `sentinelctl reload` where it runs already)");
         return Ok(());
     }
     for problem in &problems {
@@ -137,7 +136,7 @@ fn say(file: &Path, put: &Put, output: &mut Output) {
         output.note(&format!("to be set before the start: {name} ({why}); write it into {}", put.env_file.display()));
     }
     for undo in &put.undo {
-        output.line(&format!("undo:   {undo}"));
+        output.verbatim(&format!("undo:   {undo}"));
     }
 }
 

@@ -48,8 +48,15 @@ pub struct Running {
 /// The message, ready to print.
 #[derive(Debug)]
 pub struct Steps {
-    lines: Vec<String>,
+    lines: Vec<Line>,
     json: Value,
+}
+
+#[derive(Debug)]
+enum Line {
+    Said(String),
+    /// To be copied: as it is.
+    Command(String),
 }
 
 impl Running {
@@ -164,34 +171,31 @@ impl Running {
         let mut lines = vec![
             "Sentinel is up.".to_owned(),
             format!("  MCP            {gateway}"),
-            format!(
-                "  ops            http://{}/ready (data plane), http://{}/ready (control plane)",
-                self.ops_listen, self.controlplane_ops_listen
-            ),
+            format!("  ops            http://{}/ready (data plane)", self.ops_listen),
+            format!("                 http://{}/ready (control plane)", self.controlplane_ops_listen),
             format!("  state          {}", self.data_dir.display()),
         ];
         lines.extend(missing.iter().map(|why| format!("  ! {why}")));
+        let mut lines: Vec<Line> = lines.into_iter().map(Line::Said).collect();
+        let said = |text: &str| Line::Said(text.to_owned());
         let bearer = token.map(|_| r#" -H "Authorization: Bearer $SENTINEL_TOKEN""#).unwrap_or_default();
         if let Some(token) = token {
-            lines.push(String::new());
-            lines.push(format!("A token for client `{CLIENT}`, role `{role}`, 90 days (the lines below use it):"));
-            lines.push(format!("  export SENTINEL_TOKEN={token}"));
+            let whose = format!("A token for client `{CLIENT}`, role `{role}`, 90 days (the lines below use it):");
+            lines.extend([said(""), Line::Said(whose), Line::Command(format!("  export SENTINEL_TOKEN={token}"))]);
         }
         if token.is_some() || self.anonymous {
             let header = token.map(|_| r#" --header "Authorization: Bearer $SENTINEL_TOKEN""#).unwrap_or_default();
             let env = token.map(|_| r#" -e SENTINEL_TOKEN="$SENTINEL_TOKEN""#).unwrap_or_default();
             let plane = quoted(&self.plane_program.display().to_string());
             let socket = quoted(&self.data_dir.join("plane/plane.sock").display().to_string());
-            lines.extend([
-                String::new(),
-                "Claude Code, over HTTP or over stdio:".to_owned(),
-                format!("  claude mcp add -s user --transport http sentinel {gateway}{header}"),
-                format!("  claude mcp add -s user sentinel{env} -- {plane} stdio --attach {socket}"),
-                String::new(),
-                "By hand, with curl:".to_owned(),
-            ]);
-            lines.extend(curl(gateway, bearer, sample));
+            let http = format!("  claude mcp add -s user --transport http sentinel {gateway}{header}");
+            let stdio = format!("  claude mcp add -s user sentinel{env} -- {plane} stdio --attach {socket}");
+            lines.extend([said(""), said("Claude Code, over HTTP or over stdio:")]);
+            lines.extend([http, stdio].map(Line::Command));
+            lines.extend([said(""), said("By hand, with curl:")]);
+            lines.extend(curl(gateway, bearer, sample).map(Line::Command));
         }
+        lines.push(said(""));
         if let Some(Sample { name, arguments }) = sample {
             let to =
                 if gateway == "http://127.0.0.1:9200/mcp" { String::new() } else { format!(" --gateway {gateway}") };
@@ -199,17 +203,18 @@ impl Running {
                 Some(role) if !self.anonymous => format!(" --role {}", quoted(role)),
                 _ => String::new(),
             };
-            lines.extend([
-                String::new(),
-                "From the operator's side: call a tool, stop it, let it go on, find the calls again:".to_owned(),
-                format!("  {ctl} tool call {} {}{role}{to}", quoted(name), quoted(arguments)),
-                format!("  {ctl} kill-switch tool {} --reason 'trying it out'", quoted(name)),
-                format!("  {ctl} kill-switch tool {} --lift", quoted(name)),
-            ]);
+            let (name, arguments) = (quoted(name), quoted(arguments));
+            lines.push(said("From the operator's side: call a tool, stop it, let it go on, find the calls again:"));
+            let commands = [
+                format!("  {ctl} tool call {name} {arguments}{role}{to}"),
+                format!("  {ctl} kill-switch tool {name} --reason 'trying it out'"),
+                format!("  {ctl} kill-switch tool {name} --lift"),
+            ];
+            lines.extend(commands.map(Line::Command));
         } else {
-            lines.extend([String::new(), "From the operator's side:".to_owned(), format!("  {ctl} tool list")]);
+            lines.extend([said("From the operator's side:"), Line::Command(format!("  {ctl} tool list"))]);
         }
-        lines.extend([format!("  {ctl} audit list"), String::new(), "Ctrl-C ends everything.".to_owned()]);
+        lines.extend([Line::Command(format!("  {ctl} audit list")), said(""), said("Ctrl-C ends everything.")]);
         let json = json!({
             "gateway": gateway, "endpoint": self.endpoint, "data_dir": self.data_dir, "ops": self.ops_listen,
             "controlplane_ops": self.controlplane_ops_listen, "client": CLIENT, "role": self.role, "token": token,
@@ -241,7 +246,10 @@ impl Steps {
     pub fn print(&self, output: &mut Output) {
         output.json(&self.json);
         for line in &self.lines {
-            output.line(line);
+            match line {
+                Line::Said(text) => output.line(text),
+                Line::Command(text) => output.verbatim(text),
+            }
         }
     }
 }
