@@ -90,16 +90,14 @@ async fn another_name_in_the_file_does_not_undo_it() {
 async fn f34_a_control_plane_restored_from_before_the_kill_learns_it_from_the_plane() {
     let mut fleet = started(Setup::example()).await;
     let client = fleet.client("claude", "operator").await;
-    let store = fleet.folder().join("control/controlplane");
-    let backup = fleet.folder().join("backup");
     fleet.control_plane.kill().await;
-    copy_store(&store, &backup);
+    fleet.back_up_store();
     fleet.control_plane.restart().await;
     fleet.until_ready().await;
     let killed = fleet.ctl("kill-switch tool example__echo --reason stop --output json").await.json();
 
     fleet.control_plane.kill().await;
-    copy_store(&backup, &store);
+    fleet.restore_store();
     fleet.control_plane.restart().await;
     fleet.until_ready().await;
 
@@ -114,16 +112,14 @@ async fn f34_a_control_plane_restored_from_before_the_kill_learns_it_from_the_pl
 #[tokio::test]
 async fn an_older_kill_that_comes_back_does_not_undo_a_lift() {
     let (mut fleet, client) = killed().await;
-    let store = fleet.folder().join("control/controlplane");
-    let backup = fleet.folder().join("backup");
     fleet.control_plane.kill().await;
-    copy_store(&store, &backup);
+    fleet.back_up_store();
     fleet.control_plane.restart().await;
     fleet.until_ready().await;
     let _ran = fleet.ctl("kill-switch tool example__echo --lift").await.exits(0);
 
     fleet.control_plane.kill().await;
-    copy_store(&backup, &store);
+    fleet.restore_store();
     fleet.control_plane.restart().await;
     fleet.until_ready().await;
 
@@ -157,20 +153,4 @@ fn kill_files(state: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
     let entries = std::fs::read_dir(state).unwrap().flatten();
     let files = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("kill."));
     files.map(|entry| (entry.path(), std::fs::read(entry.path()).unwrap())).collect()
-}
-
-/// The database with its log, in place of what is there.
-fn copy_store(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    let is_store = |name: &str| name.starts_with("sentinel.db");
-    for entry in std::fs::read_dir(to).unwrap().flatten() {
-        if is_store(&entry.file_name().to_string_lossy()) {
-            std::fs::remove_file(entry.path()).unwrap();
-        }
-    }
-    for entry in std::fs::read_dir(from).unwrap().flatten() {
-        if is_store(&entry.file_name().to_string_lossy()) {
-            std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-        }
-    }
 }

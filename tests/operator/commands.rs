@@ -33,6 +33,30 @@ async fn tool_show_tells_definition_limits_roles_and_what_stops_it() {
 }
 
 #[tokio::test]
+async fn tool_show_tells_how_its_calls_of_the_last_hour_ended() {
+    let fleet = Fleet::start(Setup::example()).await;
+    let fresh = fleet.ctl("tool show example__add").await.exits(0).says("no calls");
+    assert!(fresh.stdout.contains("last hour"), "{fresh:?}");
+    let (operator, analyst) = (fleet.client("op", "operator").await, fleet.client("ana", "analyst").await);
+    let calls = [
+        operator.call("example__add", json!({ "a": 1, "b": 2 })).await,
+        operator.call("example__add", json!({ "a": 3, "b": 4 })).await,
+        analyst.call("example__add", json!({ "a": 5000, "b": 4 })).await,
+    ];
+    for call in &calls {
+        let _rows = fleet.audit_rows(&call.request_id()).await;
+    }
+
+    let shown = fleet.ctl("tool show example__add --output json").await.json();
+
+    let recent = &shown["recent"];
+    assert_eq!((&recent["count"], &recent["statuses"]), (&json!(3), &json!({ "denied": 1, "ok": 2 })), "{shown}");
+    assert!(recent["p50_us"].as_u64() > Some(0) && recent["p95_us"].as_u64() >= recent["p50_us"].as_u64(), "{shown}");
+    let told = fleet.ctl("tool show example__add").await.exits(0);
+    let _told = told.says("3 calls, errors 0, denied 1 (33.3 %), p50 ");
+}
+
+#[tokio::test]
 async fn a_plane_is_forgotten_only_when_it_is_away_and_then_it_is_new() {
     let mut fleet = Fleet::start(Setup::one_plane().planes(2)).await;
     let _here = fleet.ctl("plane forget plane-1").await.exits(4).says("is connected");

@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests are tests")]
 #![allow(clippy::large_futures, reason = "a connection to Postgres; a test makes few of them")]
 
+mod chains;
 mod commands;
 mod damage;
+mod session;
+mod tamper;
 mod trail;

@@ -1,10 +1,11 @@
 //! `sentinel-dataplane kill`: stops on the plane itself, whatever became of the control plane.
 
+use sentinel_tests::harness::client::Client;
 use sentinel_tests::harness::ctl::Ran;
 use sentinel_tests::harness::fleet::Fleet;
 use sentinel_tests::harness::process::{Start, program};
 use sentinel_tests::harness::setup::Setup;
-use sentinel_tests::harness::until::until;
+use sentinel_tests::harness::until::{holds, until};
 use serde_json::{Value, json};
 
 /// `sentinel-dataplane kill` with these words, on the first plane.
@@ -51,10 +52,48 @@ async fn with_the_control_plane_dead_it_holds_through_a_restart_and_a_reconnect_
         if known { Ok(()) } else { Err(format!("{entries:?}")) }
     })
     .await;
+    let shown = fleet.ctl("kill-switch list").await.exits(0).says("local: plane-0");
+    assert!(!shown.stdout.contains(told["origin"].as_str().unwrap()), "{shown:?}");
     let _held = fleet.ctl("kill-switch all --lift").await.exits(4).says("--origin plane-0");
     let _id = client.call("example__echo", json!({ "text": "x" })).await.is_refused("disabled", -31423);
     let _lifted = fleet.ctl("kill-switch all --lift --origin plane-0").await.exits(0);
     assert_eq!(client.call("example__echo", json!({ "text": "again" })).await.content(), "again");
+}
+
+#[tokio::test]
+async fn a_centre_that_is_restored_from_before_it_does_not_undo_it_and_the_whole_fleet_keeps_to_it() {
+    let mut fleet = Fleet::start(Setup::example().planes(2)).await;
+    let here = fleet.client("alice", "operator").await;
+    let token = fleet.token("bob", "operator").await;
+    let there = Client::connected(&fleet.planes[1].url(), &token).await;
+    fleet.control_plane.kill().await;
+    fleet.back_up_store();
+    let _killed = kill(&fleet, "backend example --reason leak").await.exits(0);
+    // Without a centre it is this plane's own; the other has not heard of it.
+    let _id = here.call("example__echo", json!({ "text": "x" })).await.is_refused("disabled", -31423);
+    assert_eq!(there.call("example__echo", json!({ "text": "y" })).await.content(), "y");
+    fleet.control_plane.restart().await;
+    until("the centre has it from the plane", async || holds(!listed(&fleet).await.is_empty())).await;
+
+    fleet.control_plane.kill().await;
+    fleet.restore_store();
+    fleet.planes[0].process.kill().await;
+    fleet.planes[0].process.restart().await;
+    fleet.control_plane.restart().await;
+    fleet.until_connected().await;
+
+    until("the restored centre has it again", async || holds(!listed(&fleet).await.is_empty())).await;
+    let _shown = fleet.ctl("kill-switch list").await.exits(0).says("local: plane-0").says("leak");
+    let _shown = fleet.ctl("status").await.exits(0).says("local: plane-0");
+    for client in [&here, &there] {
+        let refused = client.call("example__echo", json!({ "text": "x" })).await;
+        assert_eq!(refused.data()["reason"], "leak", "{refused:?}");
+    }
+    let lifted = fleet.ctl("kill-switch backend example --lift --origin plane-0 --output json").await.json();
+    assert_eq!(lifted["acks"].as_array().unwrap().iter().filter(|ack| ack["acked"] == true).count(), 2, "{lifted}");
+    for client in [&here, &there] {
+        assert_eq!(client.call("example__echo", json!({ "text": "on" })).await.content(), "on");
+    }
 }
 
 #[tokio::test]
@@ -69,7 +108,7 @@ async fn a_connected_centre_hears_of_it_at_once_and_other_planes_too() {
     })
     .await;
     let token = fleet.token("bob", "operator").await;
-    let other = sentinel_tests::harness::client::Client::connected(&fleet.planes[1].url(), &token).await;
+    let other = Client::connected(&fleet.planes[1].url(), &token).await;
     until("the other plane refuses it as well", async || {
         let reply = other.call("example__echo", json!({ "text": "x" })).await;
         if reply.message["error"]["code"] == -31423 { Ok(()) } else { Err(format!("{reply:?}")) }

@@ -34,6 +34,23 @@ async fn a_client_gets_in_with_what_was_written_and_nothing_else_of_its_file_cha
 }
 
 #[tokio::test]
+async fn a_token_that_was_written_is_not_printed_as_well() {
+    let fleet = Fleet::start(Setup::one_plane()).await;
+    for (client, own) in [("claude-code", "claude mcp add-json"), ("openclaw", "openclaw mcp set")] {
+        let file = format!("{client}.json");
+        for output in ["table", "json"] {
+            let ran = fleet.ctl(&format!("connect {client} --write --file {file} --output {output}")).await.exits(0);
+
+            let text = std::fs::read_to_string(fleet.folder().join(&file)).unwrap();
+            let token = text.split("Bearer ").nth(1).unwrap().split('"').next().unwrap();
+            assert!(token.len() > 100, "{text}");
+            assert!(!ran.stdout.contains(token) && !ran.stderr.contains(token) && !ran.stdout.contains(own), "{ran:?}");
+        }
+        let _printed = fleet.ctl(&format!("connect {client}")).await.exits(0).says(own);
+    }
+}
+
+#[tokio::test]
 async fn a_client_attaches_by_what_was_written_for_stdio() {
     let fleet = Fleet::start(Setup::example()).await;
     let socket = fleet.planes[0].data_dir().join("plane/plane.sock");

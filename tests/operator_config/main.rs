@@ -7,5 +7,6 @@ mod diff;
 mod doctor;
 mod import;
 mod plan;
+mod replay;
 mod staleness;
 mod watching;

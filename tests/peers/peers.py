@@ -8,6 +8,7 @@ import tempfile
 
 import clients
 import compare
+import importing
 import orphans
 from report import Report
 
@@ -21,6 +22,7 @@ def main():
         with contextlib.ExitStack() as stack:
             report.part("real servers", compare.run, report, programs, peers, os.path.join(folder, "a"), stack)
         report.part("real clients", clients.run, report, programs, peers, os.path.join(folder, "c"))
+        report.part("import", importing.run, report, programs, peers, os.path.join(folder, "i"))
         if os.path.exists(os.path.join(peers, "npm", "installed")):
             report.part("orphans", orphans.run, report, programs, peers, os.path.join(folder, "o"))
     finally:

@@ -44,9 +44,9 @@ def toml(value):
 
 class Sentinel:
     """`sentinelctl up` with `backends` (dicts of keys of [[backends]]); `auth` are the file's first lines, in which
-    PORT stands for MCP's."""
+    PORT stands for MCP's. `client_file`: instead of them what `--import` makes of this file."""
 
-    def __init__(self, programs, folder, backends, env, auth=("[auth]",), flags=()):
+    def __init__(self, programs, folder, backends, env, auth=("[auth]",), flags=(), client_file=None):
         self.programs, self.folder, self.token = programs, folder, None
         self.is_open = 'mode = "none"' in auth
         os.makedirs(folder, exist_ok=True)
@@ -57,8 +57,11 @@ class Sentinel:
                  "per_client = { requests = 100000, per_secs = 60 }"]
         for backend in backends:
             lines += ["[[backends]]"] + [f"{key} = {toml(value)}" for key, value in backend.items()]
-        with open(file, "w", encoding="utf-8") as out:
-            out.write("\n".join(lines) + "\n")
+        if client_file:
+            flags = ("--import", client_file, *flags)
+        else:
+            with open(file, "w", encoding="utf-8") as out:
+                out.write("\n".join(lines) + "\n")
         self.env = dict(env, XDG_RUNTIME_DIR=folder, SENTINEL_DATA_DIR=self.data)
         self.log = open(os.path.join(folder, "sentinel.log"), "wb")
         self.process = subprocess.Popen(

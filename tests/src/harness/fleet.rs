@@ -155,6 +155,16 @@ impl Fleet {
         self.control_plane.restart().await;
     }
 
+    /// Keeps a copy of the SQLite store, while the control plane is stopped.
+    pub fn back_up_store(&self) {
+        copy_store(&self.folder().join("control/controlplane"), &self.folder().join("backup"));
+    }
+
+    /// The copy in place of the store, while the control plane is stopped.
+    pub fn restore_store(&self) {
+        copy_store(&self.folder().join("backup"), &self.folder().join("control/controlplane"));
+    }
+
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
@@ -284,6 +294,21 @@ fn wait_for_file(path: &Path) {
     while !path.is_file() {
         assert!(tokio::time::Instant::now() < end, "{} does not appear", path.display());
         std::thread::park_timeout(std::time::Duration::from_millis(20));
+    }
+}
+
+/// The database with its log, in place of what is there.
+fn copy_store(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    let files = |folder: &Path| {
+        let entries = std::fs::read_dir(folder).unwrap().flatten();
+        entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("sentinel.db")).collect::<Vec<_>>()
+    };
+    for entry in files(to) {
+        std::fs::remove_file(entry.path()).unwrap();
+    }
+    for entry in files(from) {
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
     }
 }
 

@@ -23,5 +23,6 @@ pub mod reply;
 pub mod setup;
 pub mod sse;
 pub mod stdio_client;
+pub mod terminal;
 pub mod token;
 pub mod until;
