@@ -38,7 +38,7 @@ pub(crate) struct Logs {
 pub(crate) enum Command {
     /// Serves MCP until SIGTERM.
     Serve(Serve),
-    /// Connects one client's stdin and stdout to the running plane.
+    /// Connects one client's stdin and stdout to the running plane, or is a plane for it (--alone).
     Stdio(Stdio),
     /// Says by its exit code whether the plane on this machine is well: 0 it is, 1 it is not.
     Health(Health),
@@ -97,13 +97,35 @@ impl Kill {
     }
 }
 
+/// What belongs to a plane, however its clients come in.
 #[derive(Args, Debug)]
-pub(crate) struct Serve {
+pub(crate) struct PlaneFlags {
     /// unix:PATH or http(s)://HOST:PORT [default: the socket in the data directory]
     #[arg(long, value_name = "URL", env = "SENTINEL_CONTROL_PLANE", hide_env_values = true)]
     pub(crate) control_plane: Option<ControlPlane>,
+    /// A configuration with mode = "none" is taken: every caller on this machine is let in.
+    #[arg(long, env = "SENTINEL_ALLOW_ANONYMOUS", hide_env_values = true, value_parser = BoolishValueParser::new())]
+    pub(crate) allow_anonymous: bool,
+    /// The control plane may be reached in the clear beyond this machine.
+    #[arg(long, env = "SENTINEL_INSECURE_GRPC", hide_env_values = true, value_parser = BoolishValueParser::new())]
+    pub(crate) insecure_grpc: bool,
+    /// How people call this plane [default: the host's name]
+    #[arg(long, value_name = "NAME", env = "SENTINEL_PLANE_NAME", hide_env_values = true)]
+    pub(crate) plane_name: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Serve {
+    #[command(flatten)]
+    pub(crate) plane: PlaneFlags,
     #[command(flatten)]
     pub(crate) home: DataDir,
+    #[command(flatten)]
+    pub(crate) ports: PortFlags,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PortFlags {
     /// Where MCP is served [default: what the configuration says, else 127.0.0.1:9200]
     #[arg(long, value_name = "ADDR", env = "SENTINEL_LISTEN", hide_env_values = true)]
     pub(crate) listen: Option<SocketAddr>,
@@ -119,15 +141,6 @@ pub(crate) struct Serve {
     /// Listeners may be reachable from other machines.
     #[arg(long, env = "SENTINEL_ALLOW_REMOTE", hide_env_values = true, value_parser = BoolishValueParser::new())]
     pub(crate) allow_remote: bool,
-    /// A configuration with mode = "none" is taken: every caller on this machine is let in.
-    #[arg(long, env = "SENTINEL_ALLOW_ANONYMOUS", hide_env_values = true, value_parser = BoolishValueParser::new())]
-    pub(crate) allow_anonymous: bool,
-    /// The control plane may be reached in the clear beyond this machine.
-    #[arg(long, env = "SENTINEL_INSECURE_GRPC", hide_env_values = true, value_parser = BoolishValueParser::new())]
-    pub(crate) insecure_grpc: bool,
-    /// How people call this plane [default: the host's name]
-    #[arg(long, value_name = "NAME", env = "SENTINEL_PLANE_NAME", hide_env_values = true)]
-    pub(crate) plane_name: Option<String>,
 }
 
 #[derive(Args, Debug)]
@@ -135,11 +148,13 @@ pub(crate) struct Stdio {
     #[command(flatten)]
     pub(crate) home: DataDir,
     /// The plane's socket [default: plane/plane.sock in the data directory]
-    #[arg(long, value_name = "SOCKET", env = "SENTINEL_ATTACH", hide_env_values = true)]
+    #[arg(long, value_name = "SOCKET", env = "SENTINEL_ATTACH", hide_env_values = true, conflicts_with = "alone")]
     pub(crate) attach: Option<PathBuf>,
-    /// Runs a whole plane for this client (comes with a later version).
-    #[arg(long, hide = true)]
+    /// Runs a whole plane for this client, in this process: it needs no plane beside it, and opens no port.
+    #[arg(long, env = "SENTINEL_ALONE", hide_env_values = true, value_parser = BoolishValueParser::new())]
     pub(crate) alone: bool,
+    #[command(flatten, next_help_heading = "As a plane of its own")]
+    pub(crate) plane: PlaneFlags,
 }
 
 #[derive(Args, Debug)]

@@ -2,6 +2,7 @@
 //!
 //! `reap` must run before any thread is there, and knows no flags: it is what the plane starts for its children.
 
+mod alone;
 mod cli;
 #[cfg(feature = "count-allocations")]
 mod counting;
@@ -10,6 +11,7 @@ mod health;
 mod listeners;
 mod logging;
 mod look;
+mod ports;
 mod running;
 mod spine;
 mod start;
@@ -47,7 +49,7 @@ fn main() -> ExitCode {
     }
     match cli.command {
         Command::Serve(flags) => start::serve(flags),
-        Command::Stdio(flags) if flags.alone => refuse("stdio --alone comes later, with the operator's tools"),
+        Command::Stdio(flags) if flags.alone => alone::run(flags),
         Command::Stdio(flags) => start::stdio(flags),
         Command::Kill(flags) => start::kill(flags),
         Command::Health(flags) => well(&flags),

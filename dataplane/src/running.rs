@@ -1,11 +1,6 @@
 //! The plane with all its parts: who is started when, when it begins to serve, and its end.
 
-use std::{
-    net::{SocketAddr, TcpListener},
-    process::ExitCode,
-    sync::Arc,
-    time::Duration,
-};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use secrecy::ExposeSecret as _;
@@ -15,10 +10,7 @@ use sentinel_dataplane::{
     call,
     feed::{Feed, Operate},
     kill::{Kills, Memory},
-    listen::{
-        attach::{self, order::Orders},
-        http::server,
-    },
+    listen::attach::{self, order::Orders},
     ops::status::Look,
     plane::{Life, Plane},
     view::{
@@ -28,19 +20,22 @@ use sentinel_dataplane::{
 };
 use sentinel_proto::v1::{Command, CommandDone, command::What as Asked};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::task::TaskTracker;
 use tonic::transport::Channel;
 
 use crate::{
+    alone::{Client, Room},
     drain::{Signals, Stops, drain},
-    listeners::{What, bind},
     look::SAME_USER,
+    ports::Door,
     spine::Spines,
     start::Ground,
 };
 
 /// How long a plane that said goodbye waits to hear the control plane before it serves what it knows.
 const UNHEARD: Duration = Duration::from_secs(10);
+/// The same for a plane of one client, that waits for its first answer.
+const UNHEARD_ALONE: Duration = Duration::from_secs(4);
 /// Descriptors that are not for clients' connections.
 const RESERVED_FILES: u64 = 256;
 const BUG: u8 = 255;
@@ -65,11 +60,13 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Until a signal, or until a spine breaks; then drains. Errors: a listener can't be made.
+    /// Until a signal, or until a spine breaks, or until its one client has left; then drains. Errors: a listener can't
+    /// be made.
     pub(crate) async fn serve(
         mut self,
         channel: Channel,
         memory: Memory,
+        client: Option<Client>,
         signals: &mut Signals,
     ) -> anyhow::Result<ExitCode> {
         let stop = self.stops.all.clone();
@@ -78,8 +75,15 @@ impl Running {
         let heard = self.spawn_feed(channel.clone())?;
         self.spawn_ship(channel, heard.clone());
         self.revive();
-        self.begin_serving(memory, heard);
-        self.spawn_listeners()?;
+        let is_alone = client.is_some();
+        self.begin_serving(memory, heard, is_alone);
+        let left = match client {
+            Some(client) => Some(self.attend(client)),
+            None => {
+                self.open_doors()?;
+                None
+            }
+        };
         self.watch_for_children();
         let code = tokio::select! {
             name = signals.asked() => {
@@ -87,6 +91,10 @@ impl Running {
                 ExitCode::SUCCESS
             }
             () = self.spines.broken().cancelled() => ExitCode::from(BUG),
+            code = left_by(left) => {
+                tracing::info!("the client has left: ending in order");
+                code
+            }
         };
         drain(&self.plane, &self.stops, &self.listeners, &self.news, signals).await;
         self.tracker.close();
@@ -114,7 +122,7 @@ impl Running {
             home: Arc::clone(&ground.home),
             identity: Arc::clone(&ground.identity),
             name: ground.flags.plane_name.clone().unwrap_or_else(host_name),
-            listen: ground.mcp_at.to_string(),
+            listen: ground.ports.as_ref().map_or_else(String::new, |ports| ports.mcp_at.to_string()),
             kills: Arc::clone(&self.kills),
             view: self.inbox.clone(),
             look: self.look.clone(),
@@ -197,7 +205,7 @@ impl Running {
     }
 
     /// At once; or, where kills may stand that this disk does not know, when the control plane was heard.
-    fn begin_serving(&self, memory: Memory, mut heard: watch::Receiver<bool>) {
+    fn begin_serving(&self, memory: Memory, mut heard: watch::Receiver<bool>, is_alone: bool) {
         let life = self.plane.life.clone();
         let begin = move || {
             life.send_if_modified(|life| {
@@ -213,7 +221,12 @@ impl Running {
                 tracing::error!(why, "serving waits for the control plane's kill set");
                 None
             }
-            Memory::Whole if self.ground.home.said_goodbye() => Some(UNHEARD),
+            // A client waits for the first answer of a plane of its own: not for a control plane that does not run.
+            Memory::Whole if is_alone && !self.ground.control_plane.may_answer() => {
+                begin();
+                return;
+            }
+            Memory::Whole if self.ground.home.said_goodbye() => Some(if is_alone { UNHEARD_ALONE } else { UNHEARD }),
             Memory::Whole => {
                 begin();
                 return;
@@ -230,36 +243,51 @@ impl Running {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = heard.wait_for(|heard| *heard) => {}
-                () = unheard => tracing::warn!(
-                    seconds = UNHEARD.as_secs(), "the control plane is not heard; serving what is known here"),
+                () = unheard => tracing::warn!("the control plane is not heard; serving what is known here"),
             }
             begin();
         });
     }
 
-    fn spawn_listeners(&mut self) -> anyhow::Result<()> {
+    /// The one client, on a task that the drain waits for: what it has asked is answered before the end.
+    fn attend(&self, client: Client) -> oneshot::Receiver<ExitCode> {
+        let room = Room {
+            plane: Arc::clone(&self.plane),
+            look: self.look.clone(),
+            applied: self.applied.clone(),
+            orders: self.orders(),
+            places: format!(
+                "{} holds none, and the control plane is looked for at {}",
+                self.ground.home.plane().display(),
+                self.ground.control_plane
+            ),
+            stop: self.stops.listen.clone(),
+        };
+        let (tell, left) = oneshot::channel();
+        self.plane.workers.spawn(&self.listeners, async move { tell.send(Box::pin(client.served(room)).await) });
+        left
+    }
+
+    fn open_doors(&mut self) -> anyhow::Result<()> {
+        let (stop, spines) = (self.stops.listen.clone(), self.spines.clone().on(self.listeners.clone()));
         let socket = self.ground.home.plane().join("plane.sock");
         let attached = attach::bind(&socket).with_context(|| format!("the plane's socket {}", socket.display()))?;
-        let (stop, spines) = (self.stops.listen.clone(), self.spines.clone().on(self.listeners.clone()));
         let spawner = self.ground.spawner.clone();
-        let orders = Orders {
+        let serving = attach::serve(Arc::clone(&self.plane), attached, spawner, self.orders(), stop.clone());
+        spines.spawn("attach", stop.clone(), serving);
+        let most = usize::try_from(self.ground.files.saturating_sub(RESERVED_FILES).clamp(64, 65_536)).unwrap_or(1024);
+        let ports = self.ground.ports.as_mut().context("no port was taken")?;
+        tracing::info!(at = %ports.mcp_at, plane = %self.ground.identity.id, "serving MCP on /mcp");
+        let door = Door { plane: Arc::clone(&self.plane), most, spines, stop };
+        door.open(ports, self.applied.clone(), &self.tracker)
+    }
+
+    fn orders(&self) -> Orders {
+        Orders {
             kills: Arc::clone(&self.kills),
             origin: self.ground.identity.id.to_string(),
             changed: Arc::clone(&self.changed),
-        };
-        let serving = attach::serve(Arc::clone(&self.plane), attached, spawner, orders, stop.clone());
-        spines.spawn("attach", stop.clone(), serving);
-        let most = usize::try_from(self.ground.files.saturating_sub(RESERVED_FILES).clamp(64, 65_536)).unwrap_or(1024);
-        let mcp = self.ground.mcp.take().context("the MCP listener is taken")?;
-        tracing::info!(at = %self.ground.mcp_at, plane = %self.ground.identity.id, "serving MCP on /mcp");
-        let door =
-            Door { plane: Arc::clone(&self.plane), most, allow_remote: self.ground.flags.allow_remote, spines, stop };
-        let first = door.open(mcp)?;
-        if self.ground.may_move {
-            let applied = self.applied.clone();
-            self.tracker.spawn(door.move_once(self.ground.mcp_at, first, applied));
         }
-        Ok(())
     }
 
     /// Said once: what a child that runs as our user could read.
@@ -278,50 +306,11 @@ impl Running {
     }
 }
 
-/// The MCP port, which the first snapshot of a new plane may move once.
-struct Door {
-    plane: Arc<Plane>,
-    most: usize,
-    allow_remote: bool,
-    spines: Spines,
-    stop: CancellationToken,
-}
-
-impl Door {
-    /// The token closes this port alone.
-    fn open(&self, listener: TcpListener) -> anyhow::Result<CancellationToken> {
-        let listener = tokio::net::TcpListener::from_std(listener).context("the MCP listener")?;
-        let close = self.stop.child_token();
-        let task = server::serve(Arc::clone(&self.plane), listener, self.most, close.clone());
-        self.spines.spawn("listen", close.clone(), task);
-        Ok(close)
-    }
-
-    async fn move_once(self, at: SocketAddr, first: CancellationToken, mut applied: watch::Receiver<InForce>) {
-        tokio::select! {
-            () = self.stop.cancelled() => return,
-            change = applied.wait_for(|in_force| in_force.revision > 0) => if change.is_err() { return },
-        }
-        let Some(view) = self.plane.views.load_full() else { return };
-        let wanted = &view.policy.gateway.listen;
-        let Ok(to) = wanted.parse::<SocketAddr>() else {
-            tracing::warn!(wanted = &**wanted, "gateway.listen is no address; MCP stays where it is");
-            return;
-        };
-        if to == at {
-            return;
-        }
-        if view.policy.auth.anonymous().is_some() && !to.ip().is_loopback() {
-            tracing::error!(%to, "auth.mode \"none\" is for loopback alone; MCP stays on {at}");
-            return;
-        }
-        match bind(What::Mcp, to, self.allow_remote).map_err(Into::into).and_then(|listener| self.open(listener)) {
-            Ok(_) => {
-                tracing::info!(%to, "MCP moved to where the configuration says");
-                first.cancel();
-            }
-            Err(fault) => tracing::error!("{fault:#}; MCP stays on {at}"),
-        }
+/// How the one client left; never where there is none.
+async fn left_by(left: Option<oneshot::Receiver<ExitCode>>) -> ExitCode {
+    match left {
+        Some(left) => left.await.unwrap_or(ExitCode::FAILURE),
+        None => std::future::pending().await,
     }
 }
 

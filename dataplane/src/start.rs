@@ -1,14 +1,7 @@
 //! Builds the parts once, in the order of `architecture.md` 4, and hands them down: disk, ports, spawner, runtime,
 //! plane, listeners, news. Ends them by `drain.rs`.
 
-use std::{
-    net::{SocketAddr, TcpListener},
-    num::NonZero,
-    process::ExitCode,
-    sync::Arc,
-    thread,
-    time::Duration,
-};
+use std::{net::SocketAddr, num::NonZero, process::ExitCode, sync::Arc, thread, time::Duration};
 
 use anyhow::Context as _;
 use prost::Message as _;
@@ -31,7 +24,6 @@ use sentinel_dataplane::{
         stdio::{StdioArgs, Token},
     },
     metrics::Metrics,
-    ops::{self, Ops},
     plane::{Life, Plane},
     stages::authn::Tokens,
     upcall,
@@ -51,16 +43,18 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    USAGE, cli,
+    USAGE,
+    alone::Client,
+    cli,
     drain::{Signals, Stops},
-    listeners::{What, bind, raise_file_limit},
+    listeners::raise_file_limit,
     look::Eyes,
+    ports::Ports,
     refuse,
     running::Running,
     spine::Spines,
 };
 
-const DEFAULT_LISTEN: &str = "127.0.0.1:9200";
 /// Notes of backends that wait for the view.
 const NOTES: usize = 256;
 /// For all that is no call: news, views, shipping.
@@ -68,12 +62,9 @@ const CONTROL_THREADS: usize = 2;
 
 /// `sentinel-dataplane stdio`.
 pub(crate) fn stdio(flags: cli::Stdio) -> ExitCode {
-    let variable = |name: &str| std::env::var(name).ok();
-    let token = match (variable("SENTINEL_TOKEN"), variable("SENTINEL_TOKEN_FILE")) {
-        (Some(_), Some(_)) => return refuse("SENTINEL_TOKEN and SENTINEL_TOKEN_FILE are both set; unset one of them"),
-        (Some(token), None) => Token::Given(token.into()),
-        (None, Some(path)) => Token::File(path.into()),
-        (None, None) => Token::None,
+    let token = match client_token() {
+        Ok(token) => token,
+        Err(why) => return refuse(why),
     };
     let socket = flags.attach.unwrap_or_else(|| flags.home.path().join("plane/plane.sock"));
     match Builder::new_current_thread().enable_all().build() {
@@ -84,6 +75,17 @@ pub(crate) fn stdio(flags: cli::Stdio) -> ExitCode {
             code
         }
         Err(fault) => refuse(&format!("no runtime: {fault}")),
+    }
+}
+
+/// Where a stdio client's JWT comes from. Errors: from two places.
+pub(crate) fn client_token() -> Result<Token, &'static str> {
+    let variable = |name: &str| std::env::var(name).ok();
+    match (variable("SENTINEL_TOKEN"), variable("SENTINEL_TOKEN_FILE")) {
+        (Some(_), Some(_)) => Err("SENTINEL_TOKEN and SENTINEL_TOKEN_FILE are both set; unset one of them"),
+        (Some(token), None) => Ok(Token::Given(token.into())),
+        (None, Some(path)) => Ok(Token::File(path.into())),
+        (None, None) => Ok(Token::None),
     }
 }
 
@@ -139,24 +141,29 @@ fn tell(outcome: &Outcome, json: bool) -> ExitCode {
 
 /// `sentinel-dataplane serve`.
 pub(crate) fn serve(flags: cli::Serve) -> ExitCode {
-    let ground = match Ground::prepare(flags) {
-        Ok(ground) => ground,
+    let cli::Serve { plane, home, ports } = flags;
+    match Ground::prepare(plane, home, Some(&ports)) {
+        Ok(ground) => run(ground, None),
         Err(fault) => {
             tracing::error!("{fault:#}");
-            return ExitCode::from(USAGE);
+            ExitCode::from(USAGE)
         }
-    };
+    }
+}
+
+/// The plane on this ground, until its end. `client`: the one that it is for.
+pub(crate) fn run(ground: Ground, client: Option<Client>) -> ExitCode {
     let runtime = match Builder::new_multi_thread().worker_threads(CONTROL_THREADS).enable_all().build() {
         Ok(runtime) => runtime,
         Err(fault) => return refuse(&format!("no runtime: {fault}")),
     };
-    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let cores = if client.is_some() { 1 } else { thread::available_parallelism().map_or(1, NonZero::get) };
     let (workers, threads) = match Workers::start(cores) {
         Ok(started) => started,
         Err(fault) => return refuse(&format!("no threads for calls: {fault}")),
     };
     let code = runtime.block_on(async {
-        Box::pin(ground.run(workers)).await.unwrap_or_else(|fault| {
+        Box::pin(ground.run(workers, client)).await.unwrap_or_else(|fault| {
             tracing::error!("{fault:#}");
             ExitCode::FAILURE
         })
@@ -169,32 +176,31 @@ pub(crate) fn serve(flags: cli::Serve) -> ExitCode {
 
 /// What is there before any runtime: the directory, the ports, the spawner.
 pub(crate) struct Ground {
-    pub(crate) flags: cli::Serve,
+    pub(crate) flags: cli::PlaneFlags,
     pub(crate) home: Arc<Home>,
     pub(crate) identity: Arc<Identity>,
     pub(crate) disk: LastKnownGood,
     pub(crate) kept: Vec<Kept>,
     pub(crate) control_plane: ControlPlane,
     pub(crate) token: TokenSource,
-    pub(crate) ops_token: Option<secrecy::SecretString>,
-    /// Taken by whoever accepts on it: while another holds it, a closed port would still take connections.
-    pub(crate) mcp: Option<TcpListener>,
-    pub(crate) mcp_at: SocketAddr,
-    pub(crate) ops: TcpListener,
+    /// None: it is for one client alone, in this process.
+    pub(crate) ports: Option<Ports>,
     pub(crate) spawner: Spawner,
     pub(crate) files: u64,
-    /// Neither a flag nor a snapshot has said where to listen: the first snapshot may move it, once.
-    pub(crate) may_move: bool,
 }
 
 impl Ground {
     /// Errors: what a person has to mend before this can start.
-    fn prepare(mut flags: cli::Serve) -> anyhow::Result<Self> {
+    pub(crate) fn prepare(
+        mut flags: cli::PlaneFlags,
+        home: cli::DataDir,
+        ports: Option<&cli::PortFlags>,
+    ) -> anyhow::Result<Self> {
         // Before any child is there: same user, but no /proc/<pid> and no ptrace.
         nix::sys::prctl::set_dumpable(false).context("PR_SET_DUMPABLE")?;
         let files = raise_file_limit();
         let variable = |name: &str| std::env::var(name).ok();
-        let data_dir = std::mem::replace(&mut flags.home, cli::DataDir { data_dir: None }).path();
+        let data_dir = home.path();
         let control_plane = flags.control_plane.take();
         let control_plane =
             control_plane.unwrap_or_else(|| ControlPlane::Unix(data_dir.join("controlplane/grpc.sock")));
@@ -203,9 +209,6 @@ impl Ground {
             tracing::warn!(%control_plane, "the plane's token crosses the network in the clear (--insecure-grpc)");
         }
         let ops_token = cli::secret("SENTINEL_OPS_TOKEN", variable)?;
-        if !flags.ops_listen.ip().is_loopback() && ops_token.is_none() {
-            return Err(crate::listeners::BindError::OpsWithoutToken(flags.ops_listen).into());
-        }
         let given = cli::secret("SENTINEL_PLANE_TOKEN", variable)?;
         let home = Home::open(&data_dir)?;
         let identity = home.identity()?;
@@ -215,10 +218,7 @@ impl Ground {
             tracing::warn!("{fault}");
         }
         let known = kept.first().and_then(listen_of);
-        let may_move = flags.listen.is_none() && known.is_none();
-        let at = flags.listen.or(known).map_or_else(|| DEFAULT_LISTEN.parse().context("the default address"), Ok)?;
-        let mcp = bind(What::Mcp, at, flags.allow_remote)?;
-        let ops = bind(What::Ops, flags.ops_listen, flags.allow_remote)?;
+        let ports = ports.map(|flags| Ports::take(flags, ops_token, known)).transpose()?;
         let spawner = Spawner::start(identity.id, identity.boot)
             .context("the process that ends backends can't be started")?
             .with_state(&home.plane().join("backends"));
@@ -230,18 +230,14 @@ impl Ground {
             disk,
             kept,
             control_plane,
-            ops_token,
-            mcp_at: mcp.local_addr()?,
-            mcp: Some(mcp),
-            ops,
+            ports,
             spawner,
             files,
-            may_move,
         })
     }
 
     /// Serves until a signal. Errors: a part can't be built.
-    async fn run(self, workers: Workers) -> anyhow::Result<ExitCode> {
+    async fn run(self, workers: Workers, client: Option<Client>) -> anyhow::Result<ExitCode> {
         let mut signals = Signals::new().context("signals")?;
         let trust = std::env::var("SSL_CERT_FILE").ok();
         let channel = self.control_plane.channel(trust.as_deref())?;
@@ -295,7 +291,7 @@ impl Ground {
             plane: Arc::clone(&plane),
             kills: Arc::clone(&kills),
             in_force: applied.clone(),
-            warnings: self.warnings(),
+            warnings: self.ports.as_ref().map_or_else(Vec::new, Ports::warnings),
         }
         .look();
         let (inbox, messages) = mpsc::channel(1);
@@ -311,12 +307,15 @@ impl Ground {
             disk: self.disk.clone(),
             clock: clock.clone(),
             in_force,
-            may_be_anonymous: self.flags.allow_anonymous && self.mcp_at.ip().is_loopback(),
+            may_be_anonymous: self.flags.allow_anonymous
+                && self.ports.as_ref().is_none_or(|ports| ports.mcp_at.ip().is_loopback()),
         };
         spines.spawn("view", stops.all.clone(), task.run(messages, told, stops.all.clone()));
         spines.spawn("upcalls", stops.all.clone(), upcall::listen(Arc::clone(&plane), asked, stops.all.clone()));
-        let ops = Ops { look: look.clone(), metrics, clock, token: self.ops_token.clone() };
-        let ops_thread = ops::start(ops, self.ops.try_clone()?, stops.all.clone()).context("the ops thread")?;
+        let ops_thread = match &self.ports {
+            Some(ports) => Some(ports.serve_ops(look.clone(), metrics, clock, stops.all.clone())?),
+            None => None,
+        };
         let running = Running {
             ground: self,
             plane,
@@ -331,22 +330,11 @@ impl Ground {
             news: TaskTracker::new(),
             tracker,
         };
-        let code = running.serve(channel, memory, &mut signals).await?;
-        if ops_thread.is_finished() && ops_thread.join().is_err() {
+        let code = running.serve(channel, memory, client, &mut signals).await?;
+        if ops_thread.is_some_and(|thread| thread.is_finished() && thread.join().is_err()) {
             tracing::error!("the ops thread panicked");
         }
         Ok(code)
-    }
-
-    /// What is said at the start and stands in `status`.
-    fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
-        for at in [self.mcp_at, self.flags.ops_listen] {
-            if !at.ip().is_loopback() {
-                warnings.push(format!("{at} is reachable from other machines (--allow-remote)"));
-            }
-        }
-        warnings
     }
 }
 

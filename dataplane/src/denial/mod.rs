@@ -204,7 +204,7 @@ impl Denial {
             | Self::Parse { what, .. } => what.clone(),
             Self::MethodNotFound => "method not found".into(),
             Self::NotReady { reason: NotReady::NoPlane } => {
-                "no gateway runs here; start it with `sentinelctl up`".into()
+                "no gateway is reached from here: see stderr, or start one with `sentinelctl up`".into()
             }
             Self::NotReady { .. } => "the gateway is not ready; try again in a moment".into(),
             Self::Overloaded => "the gateway is at its limit; try again in a moment".into(),

@@ -42,6 +42,16 @@ pub enum EndpointError {
     Transport { uri: Uri, source: tonic::transport::Error },
 }
 
+impl ControlPlane {
+    /// False where nothing listens on its socket of this machine; another machine may always answer.
+    pub fn may_answer(&self) -> bool {
+        match self {
+            Self::Unix(path) => std::os::unix::net::UnixStream::connect(path).is_ok(),
+            Self::Clear(_) | Self::Tls(_) => true,
+        }
+    }
+}
+
 impl FromStr for ControlPlane {
     type Err = EndpointError;
 

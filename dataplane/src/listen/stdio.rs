@@ -1,6 +1,6 @@
 //! `sentinel-dataplane stdio`: a thin pipe between one client's stdin/stdout and the running plane's socket.
 //!
-//! stdout carries the protocol alone. It parses nothing but the expiry of its own token, to read the file again.
+//! With `--alone` the plane is in the same process, at the other end of a pair of sockets. stdout carries the protocol alone. It parses nothing but the expiry of its own token, to read the file again.
 
 use std::{
     io::{self, Write as _},
@@ -50,25 +50,31 @@ impl Token {
             Self::File(path) => std::fs::read_to_string(path).map(|text| text.trim().to_owned()),
         }
     }
+
+    /// The token to begin with; empty where none is given. Errors: it can't be read or has expired, which the client
+    /// was told; how to exit.
+    pub async fn first(&self) -> Result<String, ExitCode> {
+        match self.read() {
+            Ok(token) if expires(&token).is_some_and(|at| at <= Clock::system().now_secs()) => {
+                let denial = Denial::Unauthenticated { reason: TokenFault::Expired };
+                let why = "SENTINEL_TOKEN has expired; make a new one with `sentinelctl token mint`";
+                Err(refuse(&denial, why).await)
+            }
+            Ok(token) => Ok(token),
+            Err(fault) => {
+                let denial = Denial::Unauthenticated { reason: TokenFault::Missing };
+                Err(refuse(&denial, &format!("the token's file can't be read: {fault}")).await)
+            }
+        }
+    }
 }
 
 /// Pipes until either side ends. Exit code 2: no plane, or a token that is bad at the start.
 pub async fn run(args: StdioArgs) -> ExitCode {
-    let token = match args.token.read() {
+    let token = match args.token.first().await {
         Ok(token) => token,
-        Err(fault) => {
-            return refuse(
-                &Denial::Unauthenticated { reason: TokenFault::Missing },
-                &format!("the token's file can't be read: {fault}"),
-            )
-            .await;
-        }
+        Err(code) => return code,
     };
-    let clock = Clock::system();
-    if !token.is_empty() && expires(&token).is_some_and(|at| at <= clock.now_secs()) {
-        let denial = Denial::Unauthenticated { reason: TokenFault::Expired };
-        return refuse(&denial, "SENTINEL_TOKEN has expired; make a new one with `sentinelctl token mint`").await;
-    }
     let stream = match UnixStream::connect(&args.socket).await {
         Ok(stream) => stream,
         Err(fault) => {
@@ -79,7 +85,13 @@ pub async fn run(args: StdioArgs) -> ExitCode {
             return refuse(&Denial::NotReady { reason: NotReady::NoPlane }, &why).await;
         }
     };
-    match pipe(stream, token, &args.token, &clock).await {
+    talk(stream, token, &args.token).await
+}
+
+/// The client's lines to the plane at the other end of `stream`, and the plane's to the client, until either side ends.
+/// `token` is what `source` said first. Exit code 2: the plane does not take it.
+pub async fn talk(stream: UnixStream, token: String, source: &Token) -> ExitCode {
+    match pipe(stream, token, source, &Clock::system()).await {
         Ok(Ended::InOrder) => ExitCode::SUCCESS,
         Ok(Ended::TokenRefused(why)) => {
             warn(&format!("the data plane does not take the token in SENTINEL_TOKEN: {why}"));
@@ -177,7 +189,7 @@ fn expires(token: &str) -> Option<u64> {
 }
 
 /// One JSON-RPC error to the first request, a plain line on stderr, exit code 2.
-async fn refuse(denial: &Denial, why: &str) -> ExitCode {
+pub async fn refuse(denial: &Denial, why: &str) -> ExitCode {
     warn(why);
     let mut input = BufReader::new(tokio::io::stdin());
     let mut line = Vec::new();

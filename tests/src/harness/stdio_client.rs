@@ -5,12 +5,13 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 
 use super::fleet::Plane;
-use super::process::{Start, program};
+use super::process::{Start, pid_of, program};
 use super::reply::Reply;
 use super::until::DEADLINE;
 
@@ -48,6 +49,15 @@ impl StdioClient {
         let mut child = command.spawn().unwrap();
         let (input, output) = (child.stdin.take(), child.stdout.take().unwrap());
         Self { child, input, output: BufReader::new(output).lines(), next_id: 1 }
+    }
+
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("it has ended")
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(pid_of(self.pid()), signal).unwrap();
     }
 
     pub async fn initialize(&mut self) -> Reply {

@@ -84,15 +84,20 @@ pub async fn serve(
         plane.workers.spawn(&connections, async move {
             let plane = here;
             let Ok(stream) = UnixStream::from_std(stream) else { return };
-            let gauge = plane.metrics.connection(Connection::Attached);
-            if let Err(fault) = converse(&plane, stream, &orders, &stop).await {
-                tracing::debug!(%fault, "an attached client left");
-            }
-            drop(gauge);
+            one(&plane, stream, &orders, &stop).await;
         });
     }
     connections.close();
     connections.wait().await;
+}
+
+/// Serves the client at the other end of `stream`, until it leaves or `stop`.
+pub async fn one(plane: &Arc<Plane>, stream: UnixStream, orders: &Orders, stop: &CancellationToken) {
+    let gauge = plane.metrics.connection(Connection::Attached);
+    if let Err(fault) = converse(plane, stream, orders, stop).await {
+        tracing::debug!(%fault, "the client left");
+    }
+    drop(gauge);
 }
 
 fn is_ours(stream: &UnixStream, spawner: &Spawner) -> bool {

@@ -1,6 +1,8 @@
 //! Clients that start `sentinel-dataplane stdio`: the same gateway over a pipe; and backends as children: none is left.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests are tests")]
 
+mod alone;
+
 use std::time::Duration;
 
 use sentinel_tests::harness::fleet::Fleet;
