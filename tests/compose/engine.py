@@ -25,10 +25,15 @@ def run(*words, code=0, **more):
     return done
 
 
-def compose(*words, files=(), **more):
+def compose(*words, files=(), profiles=("two",), **more):
     """`docker compose` with both planes; `files` are laid over deploy/compose.yaml."""
     over = [word for file in files for word in ("-f", str(file))]
-    return run(*COMPOSE, *over, "--profile", "two", *words, **more)
+    over += [word for profile in profiles for word in ("--profile", profile)]
+    return run(*COMPOSE, *over, *words, **more)
+
+
+def gone():
+    compose("down", "-v", profiles=("two", "metrics"), code=None)
 
 
 def ctl(*words, **more):

@@ -80,8 +80,9 @@ stand_in() {
         tar -C "$work/base" --exclude='./var/cache/apt/*' --exclude='./var/lib/apt/lists/*' -c . | docker import - sentinel-stand-in:debian >/dev/null
     fi
     docker build -q --network host -f tests/compose/postgres.Dockerfile -t sentinel-stand-in:postgres tests/compose >/dev/null
+    docker build -q --network host -f tests/compose/prometheus.Dockerfile -t sentinel-stand-in:prometheus tests/compose >/dev/null
     export SENTINEL_BUILDER=sentinel-stand-in:debian SENTINEL_RUNTIME=sentinel-stand-in:debian
-    export SENTINEL_POSTGRES=sentinel-stand-in:postgres
+    export SENTINEL_POSTGRES=sentinel-stand-in:postgres SENTINEL_PROMETHEUS=sentinel-stand-in:prometheus
     if [ "${COMPOSE_TEST_COMPILE:-}" = 1 ]; then
         docker build -q --network host -f tests/compose/rust.Dockerfile -t sentinel-stand-in:rust "$(rustc --print sysroot)" >/dev/null
         export SENTINEL_BUILDER=sentinel-stand-in:rust

@@ -5,12 +5,15 @@ import os
 import re
 import subprocess
 import time
+import urllib.request
 from pathlib import Path
 
 import engine
-from engine import COMPOSE, PORTS, PROJECT, ROOT, SERVICES, WORK, compose, ctl, healthy, name, ok, rows, run, state, until
+from engine import COMPOSE, PORTS, PROJECT, ROOT, SERVICES, WORK, compose, ctl, gone, healthy, name, ok, rows, run, state, until
 from load import Client, Load
 from mistakes import mistakes
+
+PROMETHEUS = 19090
 
 
 def size_of(image):
@@ -30,24 +33,44 @@ def main():
     without_secrets()
     run("sh", "deploy/make-secrets.sh", str(WORK))
     env = WORK / ".env"
-    wanted = {key: value for key, value in os.environ.items() if re.match(r"SENTINEL_(BUILDER|RUNTIME|POSTGRES|PROGRAMS)$", key)}
+    wanted = {key: value for key, value in os.environ.items() if re.match(r"SENTINEL_(BUILDER|RUNTIME|POSTGRES|PROGRAMS|PROMETHEUS)$", key)}
     # The example, and limits that the load does not reach.
     config = WORK / "config"
     config.mkdir(exist_ok=True)
     config.chmod(0o755)
     limits = "[rate_limit]\ndefault = { requests = 1000000, per_secs = 1 }\nper_client = { requests = 1000000, per_secs = 1 }\n"
     (config / "sentinel.toml").write_text((ROOT / "deploy/config/sentinel.toml").read_text() + limits)
-    wanted |= {"SENTINEL_CONFIG_DIR": config, "SENTINEL_PORT": 19200, "SENTINEL_OPS_PORT": 19201, "SENTINEL_PORT_2": 19210, "SENTINEL_OPS_PORT_2": 19211}
+    wanted |= {"SENTINEL_CONFIG_DIR": config, "SENTINEL_PORT": 19200, "SENTINEL_OPS_PORT": 19201, "SENTINEL_PORT_2": 19210, "SENTINEL_OPS_PORT_2": 19211, "SENTINEL_PROMETHEUS_PORT": PROMETHEUS}
     text = env.read_text().replace("COMPOSE_PROJECT_NAME=sentinel\n", f"COMPOSE_PROJECT_NAME={PROJECT}\n")
     env.write_text(text + "".join(f"{key}={value}\n" for key, value in wanted.items()))
     os.environ["COMPOSE_PROJECT_NAME"] = PROJECT
-    compose("down", "-v", code=None)
+    gone()
     for part in (stack, mistakes):
         try:
             part()
         finally:
-            compose("down", "-v", code=None)
+            gone()
     print(f"{engine.passed} passed, 0 failed")
+
+
+def watched():
+    """The profile `metrics`: Prometheus reaches all daemons with the ops token, and has the alert rules."""
+    compose("up", "-d", "--no-build", profiles=("two", "metrics"))
+
+    def asked(path):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{PROMETHEUS}/api/v1/{path}", timeout=10) as answer:
+                return json.load(answer)["data"]
+        except (OSError, ValueError) as fault:
+            return {"fault": str(fault)}
+
+    def all_up():
+        targets = [(t["labels"]["job"], t["health"], t["lastError"]) for t in asked("targets").get("activeTargets", [])]
+        return sorted(t[:2] for t in targets) == [("sentinel-controlplane", "up"), ("sentinel-dataplane", "up"), ("sentinel-dataplane", "up")] or targets
+
+    until("Prometheus scrapes all three daemons", all_up)
+    rules = sum(len(group["rules"]) for group in asked("rules")["groups"])
+    ok(f"Prometheus scrapes all three daemons and has {rules} alert rules", rules > 10)
 
 
 def stack():
@@ -139,6 +162,7 @@ def stack():
     answer = Client(PORTS["dataplane"], token).initialize().call("example__add", {"a": 1, "b": 2})[1]
     ok("a restore of the older dump brings the rows and does not undo the kill", answer.get("error", {}).get("data", {}).get("kind") == "disabled" and answered <= rows(), answer)
 
+    watched()
     told = ""
     for service in SERVICES:
         logs = run("docker", "logs", name(service))
