@@ -98,13 +98,27 @@ impl Breaker {
             state.trials_running = 0;
             state.trials_good = 0;
         }
+        let is_trial = self.may_try(&state, now)?;
+        state.trials_running += u32::from(is_trial);
+        Ok(permit(is_trial))
+    }
+
+    /// What `permit` would say now; no trial begins.
+    pub fn look(&self) -> Result<(), Duration> {
+        let state = self.state();
+        let now = Instant::now();
+        if state.phase == Phase::Open && now >= state.open_until {
+            return Ok(());
+        }
+        self.may_try(&state, now).map(drop)
+    }
+
+    /// Whether it would be a trial.
+    fn may_try(&self, state: &State, now: Instant) -> Result<bool, Duration> {
         match state.phase {
-            Phase::Closed => Ok(permit(false)),
+            Phase::Closed => Ok(false),
             Phase::Open => Err(state.open_until.saturating_duration_since(now)),
-            Phase::HalfOpen if state.trials_running < self.settings.half_open_calls => {
-                state.trials_running += 1;
-                Ok(permit(true))
-            }
+            Phase::HalfOpen if state.trials_running < self.settings.half_open_calls => Ok(true),
             Phase::HalfOpen => Err(Duration::from_millis(250)),
         }
     }

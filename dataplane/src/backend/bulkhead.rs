@@ -30,6 +30,10 @@ impl Bulkhead {
         self.size.saturating_sub(self.places.available_permits())
     }
 
+    pub fn has_room(&self) -> bool {
+        self.places.available_permits() > 0
+    }
+
     /// `None`: full. Dropping the permit gives the place back.
     pub async fn enter(&self) -> Option<OwnedSemaphorePermit> {
         if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {

@@ -3,7 +3,7 @@
 //! It borrows the permission and can't outlive it; a retry is a new lease under the same permission. Dropping it
 //! gives everything back.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     answering::Events,
+    catalogue::Target,
     denial::{Failure, Unavailable},
     in_flight::Flight,
     stages::rules::Ruled,
@@ -36,15 +37,26 @@ pub async fn lease<'call>(
     flight: &'call Flight,
 ) -> Result<Lease<'call>, Failure> {
     let target = call.target();
-    let unavailable = |state, retry_after| Failure::BackendUnavailable {
-        backend: Arc::clone(&target.backend_name),
-        state,
-        retry_after,
-    };
-    let backend = backends.find(target.backend).ok_or_else(|| unavailable(Unavailable::Removed, None))?;
-    let permit = backend.breaker.permit().map_err(|wait| unavailable(Unavailable::Open, Some(wait)))?;
-    let place = backend.bulkhead.enter().await.ok_or_else(|| unavailable(Unavailable::Full, None))?;
+    let backend = backends.find(target.backend).ok_or_else(|| unavailable(target, Unavailable::Removed, None))?;
+    let permit = backend.breaker.permit().map_err(|wait| unavailable(target, Unavailable::Open, Some(wait)))?;
+    let place = backend.bulkhead.enter().await.ok_or_else(|| unavailable(target, Unavailable::Full, None))?;
     Ok(Lease { call, flight, backend, permit, _place: place })
+}
+
+/// Whether a call could be sent there now, as far as it can be told without sending one; nothing is taken.
+///
+/// Errors: `BackendUnavailable`, with the state that is in the way.
+pub fn look(backends: &Backends, target: &Target) -> Result<(), Failure> {
+    let backend = backends.find(target.backend).ok_or_else(|| unavailable(target, Unavailable::Removed, None))?;
+    backend.breaker.look().map_err(|wait| unavailable(target, Unavailable::Open, Some(wait)))?;
+    if !backend.bulkhead.has_room() {
+        return Err(unavailable(target, Unavailable::Full, None));
+    }
+    backend.link.look()
+}
+
+fn unavailable(target: &Target, state: Unavailable, retry_after: Option<Duration>) -> Failure {
+    Failure::BackendUnavailable { backend: Arc::clone(&target.backend_name), state, retry_after }
 }
 
 impl Lease<'_> {

@@ -200,6 +200,14 @@ impl Link {
         }
     }
 
+    /// Whether a call could be sent now, as far as it can be told without one. Errors: `BackendUnavailable`.
+    pub fn look(&self) -> Result<(), Failure> {
+        match self {
+            Self::Http(link) => link.look(),
+            Self::Stdio(link) => link.look(),
+        }
+    }
+
     /// One sending of one call, to its end. Never waits for a process to start. Cancel safe: dropped, the call is
     /// abandoned and the backend is told.
     pub async fn call(

@@ -15,7 +15,7 @@ pub use self::{
     reason::{Limit, NotReady, Scope, TokenFault},
 };
 use crate::{
-    call::{Kind, Routed},
+    call::{Ask, Kind},
     wire,
 };
 
@@ -121,11 +121,11 @@ pub struct ArgumentProblem {
 
 impl Denial {
     /// What is not there for the caller, whether it exists or not.
-    pub fn unknown(asked: &Routed, hidden: bool) -> Self {
-        match asked.ask.kind() {
+    pub fn unknown(ask: Ask, name: &Arc<str>, hidden: bool) -> Self {
+        match ask.kind() {
             Kind::Tool => Self::UnknownTool { hidden },
             Kind::Prompt => Self::UnknownPrompt { hidden },
-            Kind::Resource | Kind::Template => Self::UnknownResource { hidden, uri: Arc::clone(&asked.name) },
+            Kind::Resource | Kind::Template => Self::UnknownResource { hidden, uri: Arc::clone(name) },
         }
     }
 

@@ -92,7 +92,7 @@ impl Killed {
         self.clients.get(&principal.client).or_else(|| principal.roles.iter().find_map(|role| self.roles.get(role)))
     }
 
-    fn target(&self, target: &Target) -> Option<&Disabled> {
+    pub fn target(&self, target: &Target) -> Option<&Disabled> {
         self.named(target.kind, &target.exposed, &target.backend_name, &target.own)
     }
 

@@ -7,6 +7,7 @@ use crate::{
     denial::{ArgumentProblem, Denial},
     stages::limits::target::Admitted,
     view::policy::Access,
+    wire::scan::ArgumentsFault,
 };
 
 /// Proof that the arguments fit the tool's schema, or that the policy does not ask.
@@ -44,26 +45,50 @@ pub fn validate(admitted: Admitted) -> Result<Valid, Denial> {
     let visible = admitted.visible();
     let charged = visible.resolved().charged();
     let (caller, call) = (charged.caller(), charged.call());
-    if let Some(fault) = &call.scanned.arguments_fault {
+    let access = caller.view().policy.access(caller.principal(), call.ask.kind(), &call.name);
+    let sent = Sent { bytes: call.arguments(), fault: call.scanned.arguments_fault.as_ref() };
+    let Read { arguments, misfit } = read(sent, &access, &visible.target().check)?;
+    Ok(Valid { admitted, arguments, misfit })
+}
+
+/// Arguments as they came. They are never printed, nor are those that were read.
+#[derive(Clone, Copy)]
+#[expect(missing_debug_implementations, reason = "arguments may be anybody's secrets")]
+pub struct Sent<'a> {
+    pub bytes: Option<&'a [u8]>,
+    /// The first key in them that stands twice.
+    pub fault: Option<&'a ArgumentsFault>,
+}
+
+/// Arguments that were judged.
+#[expect(missing_debug_implementations, reason = "arguments may be anybody's secrets")]
+pub struct Read {
+    /// What a rule will read; none where nothing reads it.
+    pub arguments: Option<Value>,
+    pub misfit: bool,
+}
+
+/// The decision alone. Errors: as `validate`.
+pub fn read(sent: Sent<'_>, access: &Access<'_>, check: &Check) -> Result<Read, Denial> {
+    if let Some(fault) = sent.fault {
         let problem = ArgumentProblem {
             path: fault.pointer.to_string(),
             message: format!("the name {:?} stands twice", fault.key),
         };
         return Err(Denial::InvalidArguments { problems: vec![problem] });
     }
-    let is_ruled =
-        matches!(caller.view().policy.access(caller.principal(), call.ask.kind(), &call.name), Access::Ruled(_));
-    let (schema, enforced) = match &visible.target().check {
+    let is_ruled = matches!(access, Access::Ruled(_));
+    let (schema, enforced) = match check {
         Check::Enforced(schema) => (Some(schema), true),
         Check::Warned(schema) => (Some(schema), false),
         Check::Open | Check::Unchecked(_) | Check::Refused(_) => (None, true),
     };
     if schema.is_none() && !is_ruled {
-        return Ok(Valid { admitted, arguments: None, misfit: false });
+        return Ok(Read { arguments: None, misfit: false });
     }
-    let parsed = match parse(call.arguments()) {
+    let parsed = match parse(sent.bytes) {
         Ok(parsed) => parsed,
-        Err(_) if !enforced && !is_ruled => return Ok(Valid { admitted, arguments: None, misfit: true }),
+        Err(_) if !enforced && !is_ruled => return Ok(Read { arguments: None, misfit: true }),
         Err(problem) => return Err(Denial::InvalidArguments { problems: vec![problem] }),
     };
     let misfit = match schema {
@@ -75,7 +100,7 @@ pub fn validate(admitted: Admitted) -> Result<Valid, Denial> {
         }
         Some(_) | None => false,
     };
-    Ok(Valid { admitted, arguments: is_ruled.then_some(parsed), misfit })
+    Ok(Read { arguments: is_ruled.then_some(parsed), misfit })
 }
 
 fn refusal(schema: &Schema, parsed: &Value) -> Denial {

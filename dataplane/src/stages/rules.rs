@@ -5,11 +5,11 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::{
-    call::{Caller, Routed},
+    call::{Ask, Caller, Principal, Routed},
     catalogue::Target,
     denial::Denial,
     stages::arguments::Valid,
-    view::policy::Access,
+    view::policy::{Access, Policy},
 };
 
 /// The last proof: this call may be sent. `backend::lease` asks for it.
@@ -40,17 +40,24 @@ pub fn permit(call: Valid) -> Result<Ruled, Denial> {
     let visible = call.admitted().visible();
     let caller = visible.resolved().charged().caller();
     let asked = visible.resolved().charged().call();
-    let broken = match caller.view().policy.access(caller.principal(), asked.ask.kind(), &asked.name) {
-        Access::Hidden => return Err(Denial::unknown(asked, true)),
+    hold(&caller.view().policy, caller.principal(), (asked.ask, &asked.name), call.arguments())?;
+    Ok(Ruled(call))
+}
+
+/// The decision alone; no arguments are `{}`.
+pub fn hold(
+    policy: &Policy,
+    principal: &Principal,
+    (ask, name): (Ask, &Arc<str>),
+    arguments: Option<&Value>,
+) -> Result<(), Denial> {
+    let broken = match policy.access(principal, ask.kind(), name) {
+        Access::Hidden => return Err(Denial::unknown(ask, name, true)),
         Access::Open => None,
         Access::Ruled(rules) => {
             let none = Value::Object(Map::new());
-            let arguments = call.arguments().unwrap_or(&none);
-            rules.broken(arguments)
+            rules.broken(arguments.unwrap_or(&none))
         }
     };
-    match broken {
-        None => Ok(Ruled(call)),
-        Some(rule) => Err(Denial::Forbidden { rule }),
-    }
+    broken.map_or(Ok(()), |rule| Err(Denial::Forbidden { rule }))
 }

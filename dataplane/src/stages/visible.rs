@@ -3,7 +3,13 @@
 
 use std::sync::Arc;
 
-use crate::{call::Routed, catalogue::Target, denial::Denial, stages::resolve::Resolved, view::policy::Access};
+use crate::{
+    call::{Ask, Principal, Routed},
+    catalogue::Target,
+    denial::Denial,
+    stages::resolve::Resolved,
+    view::policy::{Access, Policy},
+};
 
 /// Proof that one of the caller's roles shows this target.
 #[derive(Debug)]
@@ -27,11 +33,19 @@ pub fn check(call: Resolved) -> Result<Visible, Denial> {
     let charged = call.charged();
     let caller = charged.caller();
     let Routed { ask, name, .. } = charged.call();
-    let access = caller.view().policy.access(caller.principal(), ask.kind(), name);
-    match (access, call.target().cloned()) {
-        (Access::Open | Access::Ruled(_), Some(target)) => Ok(Visible { resolved: call, target }),
-        (Access::Hidden | Access::Open | Access::Ruled(_), target) => {
-            Err(Denial::unknown(charged.call(), target.is_some()))
-        }
+    let target = shown(&caller.view().policy, caller.principal(), (*ask, name), call.target().cloned())?;
+    Ok(Visible { resolved: call, target })
+}
+
+/// The decision alone, of what a name was resolved to.
+pub fn shown<T>(
+    policy: &Policy,
+    principal: &Principal,
+    (ask, name): (Ask, &Arc<str>),
+    target: Option<T>,
+) -> Result<T, Denial> {
+    match (policy.access(principal, ask.kind(), name), target) {
+        (Access::Open | Access::Ruled(_), Some(target)) => Ok(target),
+        (Access::Hidden | Access::Open | Access::Ruled(_), target) => Err(Denial::unknown(ask, name, target.is_some())),
     }
 }

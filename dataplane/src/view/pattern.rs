@@ -76,6 +76,8 @@ pub struct Selection {
     tools: Vec<Pattern>,
     prompts: Vec<Pattern>,
     resources: Vec<Pattern>,
+    /// All, in the file's order: to say which of them it was.
+    written: Vec<Selector>,
 }
 
 impl Selection {
@@ -84,7 +86,12 @@ impl Selection {
         let of = |kind| -> Vec<Pattern> {
             selectors.iter().filter(|selector| selector.is_for(kind)).map(|selector| selector.pattern.clone()).collect()
         };
-        Self { tools: of(Kind::Tool), prompts: of(Kind::Prompt), resources: of(Kind::Resource) }
+        Self { tools: of(Kind::Tool), prompts: of(Kind::Prompt), resources: of(Kind::Resource), written: selectors }
+    }
+
+    /// Which pattern of the file's list selects this name, counted from 0.
+    pub fn first(&self, kind: Kind, name: &str) -> Option<usize> {
+        self.written.iter().position(|selector| selector.selects(kind, name))
     }
 
     pub fn selects(&self, kind: Kind, name: &str) -> bool {
@@ -138,5 +145,14 @@ mod tests {
         assert!(selection(&["prompt:*"]).selects_all(Kind::Prompt));
         assert!(!both.selects(Kind::Tool, "git__review") && !both.selects(Kind::Tool, "prompt:git__review"));
         assert!(!both.selects(Kind::Prompt, "file:///docs/a"), "a resource's pattern shows no prompt");
+    }
+
+    #[test]
+    fn the_pattern_that_selects_is_named_by_its_place_in_the_file() {
+        let several = selection(&["prompt:*", "a__*", "resource:a*", "*"]);
+        assert_eq!(several.first(Kind::Tool, "a__x"), Some(1));
+        assert_eq!(several.first(Kind::Tool, "b__x"), Some(3));
+        assert_eq!(several.first(Kind::Template, "abc"), Some(2));
+        assert_eq!(selection(&["prompt:*"]).first(Kind::Tool, "a__x"), None);
     }
 }

@@ -7,8 +7,9 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use sentinel_proto::v1::{self, ArgumentMode};
 
+use self::quotas::Quotas;
 use super::{
-    pattern::{Pattern, Selection, Selector},
+    pattern::{Pattern, Selection},
     resolve::{Resolver, Unresolved},
 };
 use crate::{
@@ -18,6 +19,9 @@ use crate::{
     catalogue::schema::Schema,
     stages::authn::{AuthPolicy, KeyProblem},
 };
+
+pub mod grounds;
+mod quotas;
 
 pub type Revision = u64;
 
@@ -40,8 +44,7 @@ pub struct Policy {
     pub per_client: Quota,
     roles: HashMap<Box<str>, Role>,
     default_role: Option<Box<str>>,
-    default_quota: Quota,
-    quotas: Vec<(Selector, Quota)>,
+    quotas: Quotas,
 }
 
 #[derive(Clone, Debug)]
@@ -196,22 +199,8 @@ impl Policy {
         allowed
     }
 
-    /// Which rule hid a name, for the operator's log.
-    pub fn why_hidden(&self, principal: &Principal, kind: Kind, name: &str) -> String {
-        let names = self.deciding_roles(principal);
-        for role in &names {
-            if self.roles.get(*role).is_some_and(|role| role.deny.selects(kind, name)) {
-                return format!("roles.{role}.deny");
-            }
-        }
-        if names.is_empty() { "no known role".to_owned() } else { format!("no allow of roles {}", names.join(", ")) }
-    }
-
     pub fn quota_of(&self, kind: Kind, exposed: &str) -> Quota {
-        self.quotas
-            .iter()
-            .find(|(selector, _)| selector.selects(kind, exposed))
-            .map_or(self.default_quota, |(_, quota)| *quota)
+        self.quotas.of(kind, exposed)
     }
 
     pub fn backend(&self, name: &str) -> Option<&PolicyBackend> {
@@ -311,17 +300,11 @@ impl Policy {
             kills: snapshot.kill_switch.unwrap_or_default(),
             backends,
             degraded,
-            per_client: quota(limits.per_client),
+            per_client: Quota::read(limits.per_client),
             roles,
-            default_quota: quota(limits.default),
-            quotas: limits.tools.into_iter().map(|tool| (Selector::new(&tool.tool), quota(tool.quota))).collect(),
+            quotas: Quotas::new(limits.default, limits.tools),
         })
     }
-}
-
-fn quota(quota: Option<v1::Quota>) -> Quota {
-    let quota = quota.unwrap_or(v1::Quota { requests: 100, per_secs: 60, burst: 20 });
-    Quota { requests: quota.requests.max(1), per_secs: quota.per_secs.max(1), burst: quota.burst.max(1) }
 }
 
 struct Auth {

@@ -62,6 +62,15 @@ impl HttpLink {
         self.core.call(call, flight, events).await
     }
 
+    pub fn look(&self) -> Result<(), Failure> {
+        let held = self.core.session.load_full();
+        let is_down = || matches!(self.core.condition.borrow().state, State::Down | State::Stopped);
+        match held {
+            Some(session) if !session.is_lost() || !is_down() => Ok(()),
+            Some(_) | None => Err(self.core.unavailable()),
+        }
+    }
+
     /// A ping or a listing. A session that is lost is made anew and says so by its next answer.
     ///
     /// Errors: no session, no answer `within`, an answer that is none.

@@ -128,6 +128,10 @@ impl StdioLink {
         tokio::time::timeout(RESTARTING, status.wait_for(is_settled)).await.ok();
     }
 
+    pub fn look(&self) -> Result<(), Failure> {
+        if self.shared.current.load().is_some() { Ok(()) } else { Err(self.unavailable()) }
+    }
+
     fn unavailable(&self) -> Failure {
         let status = self.status();
         let state = match status.state {

@@ -3,6 +3,7 @@
 //! Buckets are kept by their measure, so that a reload leaves them as they are; names are bounded.
 
 pub mod client;
+mod drawn;
 pub mod target;
 
 use std::{
@@ -19,10 +20,11 @@ use std::{
 
 use arc_swap::ArcSwap;
 use governor::{
-    DefaultKeyedRateLimiter, RateLimiter,
+    RateLimiter,
     clock::{Clock as _, DefaultClock},
 };
 
+use self::drawn::{Draw, Drawn, Key};
 use crate::{call::Principal, view::policy::Quota};
 
 /// Keys of one measure; past it, new ones share a bucket per target.
@@ -37,8 +39,17 @@ enum Over {
     ClientAndTarget,
 }
 
+/// One bucket: of which measure, whose, and whose it is when there are too many.
+#[derive(Clone, Copy)]
+struct Bucket {
+    over: Over,
+    quota: Quota,
+    key: u64,
+    shared: u64,
+}
+
 struct Measure {
-    limiter: DefaultKeyedRateLimiter<u64>,
+    limiter: RateLimiter<Key, Drawn, DefaultClock>,
     checks: AtomicU32,
     is_full: AtomicBool,
 }
@@ -92,17 +103,18 @@ impl Buckets {
     }
 
     /// Errors: how long until there is a token again.
-    fn take(&self, over: Over, quota: Quota, key: u64, shared: u64) -> Result<(), Duration> {
+    fn draw(&self, draw: Draw, bucket: Bucket) -> Result<(), Duration> {
+        let Bucket { over, quota, .. } = bucket;
         let held = self.measures.load();
         if let Some(measure) = held.get(&(over, quota)) {
-            return measure.take(key, shared, &self.clock);
+            return measure.draw(draw, bucket, &self.clock);
         }
         self.measures.rcu(|held| {
             let mut next = HashMap::clone(held);
             next.entry((over, quota)).or_insert_with(|| Arc::new(Measure::new(quota)));
             next
         });
-        self.measures.load().get(&(over, quota)).map_or(Ok(()), |measure| measure.take(key, shared, &self.clock))
+        self.measures.load().get(&(over, quota)).map_or(Ok(()), |measure| measure.draw(draw, bucket, &self.clock))
     }
 
     /// One more running call of a client, if it has fewer than `most`.
@@ -130,18 +142,22 @@ impl Measure {
         let governed = governor::Quota::with_period(period.max(Duration::from_nanos(1)))
             .unwrap_or_else(|| governor::Quota::per_second(some(quota.requests)))
             .allow_burst(some(quota.burst));
-        Self { limiter: RateLimiter::keyed(governed), checks: AtomicU32::new(0), is_full: AtomicBool::new(false) }
+        Self {
+            limiter: RateLimiter::new(governed, Drawn::default(), DefaultClock::default()),
+            checks: AtomicU32::new(0),
+            is_full: AtomicBool::new(false),
+        }
     }
 
-    fn take(&self, key: u64, shared: u64, clock: &DefaultClock) -> Result<(), Duration> {
+    fn draw(&self, draw: Draw, bucket: Bucket, clock: &DefaultClock) -> Result<(), Duration> {
         if self.checks.fetch_add(1, Relaxed).is_multiple_of(LOOK_EVERY) {
             if self.limiter.len() >= MOST_KEYS {
                 self.limiter.retain_recent();
             }
             self.look();
         }
-        let key = if self.is_full.load(Relaxed) { shared } else { key };
-        self.limiter.check_key(&key).map_err(|refusal| refusal.wait_time_from(clock.now()))
+        let of = if self.is_full.load(Relaxed) { bucket.shared } else { bucket.key };
+        self.limiter.check_key(&Key { of, draw }).map_err(|refusal| refusal.wait_time_from(clock.now()))
     }
 
     fn look(&self) {

@@ -1,7 +1,11 @@
 //! The bucket of (client, target).
 
-use super::{Buckets, Over};
+use std::hash::BuildHasher as _;
+
+use super::{Bucket, Buckets, Draw, Over};
 use crate::{
+    call::Principal,
+    catalogue::Target,
     denial::{Denial, Limit},
     stages::visible::Visible,
 };
@@ -18,15 +22,25 @@ impl Admitted {
 
 /// Errors: `RateLimited`, with the time until there is a token again.
 pub fn admit(call: Visible, buckets: &Buckets) -> Result<Admitted, Denial> {
-    use std::hash::BuildHasher as _;
     let target = call.target();
-    let shared = buckets.hasher.hash_one((target.kind, &target.exposed));
-    let key = buckets.client_key(call.resolved().charged().caller().principal()) ^ shared;
-    match buckets.take(Over::ClientAndTarget, target.quota, key, shared) {
+    let drawn = draw(Draw::Takes, call.resolved().charged().caller().principal(), target, buckets);
+    match drawn {
         Ok(()) => Ok(Admitted(call)),
-        Err(wait) => {
+        Err(denial) => {
             target.metrics.rate_limit_hits.inc();
-            Err(Denial::RateLimited { limit: Limit::Tool, retry_after: Some(wait) })
+            Err(denial)
         }
     }
+}
+
+/// What `admit` would say now; nothing is taken or counted.
+pub fn look(principal: &Principal, target: &Target, buckets: &Buckets) -> Result<(), Denial> {
+    draw(Draw::Looks, principal, target, buckets)
+}
+
+fn draw(draw: Draw, principal: &Principal, target: &Target, buckets: &Buckets) -> Result<(), Denial> {
+    let shared = buckets.hasher.hash_one((target.kind, &target.exposed));
+    let key = buckets.client_key(principal) ^ shared;
+    let bucket = Bucket { over: Over::ClientAndTarget, quota: target.quota, key, shared };
+    buckets.draw(draw, bucket).map_err(|wait| Denial::RateLimited { limit: Limit::Tool, retry_after: Some(wait) })
 }
