@@ -17,6 +17,9 @@ pub enum Refusal {
     /// The command is understood, and the state of things forbids it.
     #[error("{sentence}")]
     State { sentence: String },
+    /// What was asked for is not there.
+    #[error("{sentence}")]
+    Absent { sentence: String },
     #[error(transparent)]
     Away(#[from] Away),
     #[error("nothing was changed: {0}")]
@@ -34,6 +37,10 @@ impl Refusal {
         Self::Invalid { sentence: sentence.into() }
     }
 
+    pub fn absent(sentence: impl Into<String>) -> Self {
+        Self::Absent { sentence: sentence.into() }
+    }
+
     pub fn state(sentence: impl Into<String>) -> Self {
         Self::State { sentence: sentence.into() }
     }
@@ -43,6 +50,7 @@ impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
         let sentence = refusal.to_string();
         match refusal {
+            Refusal::Absent { .. } => Self::not_found(sentence),
             Refusal::Invalid { .. } => Self::invalid_argument(sentence),
             Refusal::State { .. } => Self::failed_precondition(sentence),
             Refusal::Store(StoreError::Conflict { .. }) => Self::aborted(sentence),

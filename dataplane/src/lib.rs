@@ -12,6 +12,7 @@ pub mod clock;
 pub mod contact;
 pub mod denial;
 pub mod disk;
+pub mod explain;
 pub mod feed;
 pub mod identity;
 pub mod in_flight;

@@ -35,14 +35,14 @@ async fn pass(
 ) -> Result<Answer, End> {
     plane.gate.caller(caller.principal()).map_err(Denial::Disabled)?; // client, role, all: an early word, asked again below
     let call = limits::client::admit(caller, call, &plane.buckets, plane.in_flight.len())?;
-    recording.passed(Stage::Limits);
+    recording.passed(Stage::ClientLimits);
     let call = resolve::target(call); // never refuses
     let call = visible::check(call)?; // not there and not shown: one answer
     recording.passed(Stage::Resolve);
     recording.target(call.target());
     plane.gate.target(call.target()).map_err(Denial::Disabled)?; // tool, backend: likewise an early word
     let call = limits::target::admit(call, &plane.buckets)?;
-    recording.passed(Stage::Limits);
+    recording.passed(Stage::TargetLimits);
     let call = arguments::validate(call)?;
     recording.passed(Stage::Arguments);
     let call = rules::permit(call)?; // on the bytes that will be sent

@@ -7,7 +7,7 @@ use secrecy::ExposeSecret as _;
 use sentinel_dataplane::{
     audit::ship::{self, Credentials},
     backend::spec::Kind,
-    call,
+    call, explain,
     feed::{Feed, Operate},
     kill::{Kills, Memory},
     listen::attach::{self, order::Orders},
@@ -350,6 +350,10 @@ fn operate(plane: &Plane, command: Command) -> CommandDone {
                 lines: judged.iter().filter_map(|one| serde_json::to_string(one).ok()).collect(),
                 ..CommandDone::default()
             })
+        }
+        Some(Asked::Explain(what)) => {
+            let explained = explain::explain(plane, &what).map_err(refuse);
+            explained.map(|lines| CommandDone { id, ok: true, lines, ..CommandDone::default() })
         }
         None => Err(refuse("this plane does not know the command; update it".into())),
     };

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::fault::Fault;
 use crate::output::Format;
-use crate::{audit, backend, completion, config, connect, kill, plane, reload, status, token, tool, up};
+use crate::{audit, backend, completion, config, connect, explain, kill, plane, reload, status, token, tool, up};
 
 /// The operator's command line of the Sentinel gateway.
 #[derive(Debug, Parser)]
@@ -85,8 +85,8 @@ pub enum Command {
     /// The data planes
     #[command(subcommand)]
     Plane(plane::Verb),
-    #[command(hide = true)]
-    Explain(Rest),
+    /// Why a call went as it went; or what would become of one
+    Explain(explain::Args),
     /// A client's configuration for this gateway, with a token: printed, or put into the client's file
     Connect(Box<connect::Args>),
     /// What is wrong with this installation, one hint under each failure
@@ -112,33 +112,13 @@ pub enum Prepared {
     Token(token::Ask),
     Audit(audit::Ask),
     Backend(backend::Ask),
+    Explain(explain::Ask),
     ToolList { role: Option<String> },
     ToolShow { name: String },
     Plane(plane::Ask),
 }
 
 impl Command {
-    /// Its name, where it is known and comes with the operator issue.
-    #[must_use]
-    pub fn of_a_later_issue(&self) -> Option<&'static str> {
-        match self {
-            Self::Explain(_) => Some("explain"),
-            Self::Up(_)
-            | Self::Status(_)
-            | Self::Config(_)
-            | Self::Connect(_)
-            | Self::Doctor
-            | Self::KillSwitch(_)
-            | Self::Reload(_)
-            | Self::Token(_)
-            | Self::Backend(_)
-            | Self::Tool(_)
-            | Self::Plane(_)
-            | Self::Audit(_)
-            | Self::Completion(_) => None,
-        }
-    }
-
     /// Errors: `Usage` for what is wrong already here (a moment, a file that cannot be read).
     pub fn prepared(self) -> Result<Prepared, Fault> {
         Ok(match self {
@@ -149,11 +129,12 @@ impl Command {
             Self::Token(verb) => Prepared::Token(verb.prepared()?),
             Self::Audit(verb) => Prepared::Audit(verb.prepared()?),
             Self::Backend(verb) => Prepared::Backend(verb.prepared()),
+            Self::Explain(args) => Prepared::Explain(args.prepared()?),
             Self::Tool(tool::Verb::List { role }) => Prepared::ToolList { role },
             Self::Tool(tool::Verb::Show { name }) => Prepared::ToolShow { name },
             Self::Plane(verb) => Prepared::Plane(verb.prepared()),
             // Answered before: `up` and `tool call` find their own way, `completion` needs none, the rest was refused.
-            Self::Up(_) | Self::Tool(_) | Self::Explain(_) | Self::Connect(_) | Self::Doctor | Self::Completion(_) => {
+            Self::Up(_) | Self::Tool(_) | Self::Connect(_) | Self::Doctor | Self::Completion(_) => {
                 return Err(Fault::Usage("this command does not ask the control plane".to_owned()));
             }
         })
@@ -169,15 +150,6 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn every_command_of_a_later_issue_is_refused_by_name() {
-        let later = ["explain 1 --client c"];
-        for line in later {
-            let cli = Cli::try_parse_from(std::iter::once("sentinelctl").chain(line.split(' '))).unwrap();
-            assert!(cli.command.of_a_later_issue().is_some(), "{line}");
-        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub mod connect;
 mod diff;
 pub mod doctor;
 pub mod env_file;
+pub mod explain;
 pub mod fault;
 pub mod import;
 pub mod jsonc;
@@ -100,9 +101,6 @@ async fn dispatch(cli: Cli, world: &World, output: &mut Output) -> Result<(), Fa
         }
         _ => {}
     }
-    if let Some(name) = command.of_a_later_issue() {
-        return Err(Fault::later(name, "operator"));
-    }
     // What can be said without the control plane is said before it is looked for.
     let prepared = command.prepared()?;
     let mut client = client::connect(&connection, world).await?;
@@ -113,6 +111,7 @@ async fn dispatch(cli: Cli, world: &World, output: &mut Output) -> Result<(), Fa
         cli::Prepared::Config(ask) => config::run(&mut client, world, ask, output).await,
         cli::Prepared::Token(ask) => token::run(&mut client, world, ask, output).await,
         cli::Prepared::Audit(ask) => audit::run(&mut client, ask, output).await,
+        cli::Prepared::Explain(ask) => explain::run(&mut client, ask, output).await,
         cli::Prepared::Backend(ask) => backend::run(&mut client, world, ask, output).await,
         cli::Prepared::ToolList { role } => tool::list(&mut client, role, output).await,
         cli::Prepared::ToolShow { name } => tool_show::run(&mut client, name, output).await,

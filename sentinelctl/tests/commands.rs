@@ -223,10 +223,69 @@ async fn a_wrong_admin_token_is_refused_and_a_missing_one_is_exit_3() {
     assert!(ran.err.contains("admin.token"), "{}", ran.err);
 }
 
+fn stage(name: &str, verdict: &str, why: &str, line: u32) -> ExplainStage {
+    let file = if line == 0 { String::new() } else { "sentinel.toml".to_owned() };
+    let rules = vec![RulePlace { rule: "roles.analyst.deny[0]".to_owned(), file, line }];
+    ExplainStage { stage: name.to_owned(), verdict: verdict.to_owned(), why: why.to_owned(), rules }
+}
+
+#[tokio::test]
+async fn what_a_call_was_is_told_without_its_escapes_and_its_json_holds_them() {
+    let name = "odd\u{1b}[31m\u{202e}name";
+    let row = AuditRow { request_id: "id".to_owned(), client: name.to_owned(), ..AuditRow::default() };
+    let call = ExplainedCall {
+        row: Some(row),
+        outcome: format!("refused for {name}"),
+        stages: vec![stage("visible", "refused", name, 12), stage("rules", "not_reached", "", 0)],
+        error: Some(ToldError { code: -32602, message: format!("no {name}"), data: "{\"kind\":\"x\"}".to_owned() }),
+        notes: vec![format!("note of {name}")],
+        ..ExplainedCall::default()
+    };
+    let answers = Answers { explained: ExplainCallReply { calls: vec![call] }, ..Answers::default() };
+
+    let shown = run(answers.clone(), &["explain", "id"]).await;
+    let json = run(answers, &["explain", "id", "--output", "json"]).await;
+
+    assert_eq!((shown.code, json.code), (0, 0), "{} {}", shown.err, json.err);
+    assert!(!shown.out.contains(['\u{1b}', '\u{202e}']) && !shown.err.contains('\u{1b}'), "{}", shown.out);
+    assert!(shown.out.contains("not reached") && shown.out.contains("-32602 no odd"), "{}", shown.out);
+    assert!(shown.out.lines().all(|line| line.chars().count() <= 60 || line.contains("odd")), "{}", shown.out);
+    let told: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(told["call"]["client"], name);
+    let rule = serde_json::json!({ "rule": "roles.analyst.deny[0]", "file": "sentinel.toml", "line": 12 });
+    assert_eq!(told["stages"][0]["rules"][0], rule);
+    assert_eq!(told["stages"][1]["rules"][0]["line"], serde_json::Value::Null);
+    assert_eq!(told["error"]["data"]["kind"], "x");
+}
+
+#[tokio::test]
+async fn planes_that_say_the_same_are_told_once_and_one_that_is_silent_by_name() {
+    let plane = |name: &str, kind: &str| Foretold {
+        plane_name: name.to_owned(),
+        kind: kind.to_owned(),
+        stages: vec![stage("visible", "refused", "why", 3)],
+        ..Foretold::default()
+    };
+    let silent = Foretold { plane_name: "p3".to_owned(), problem: "did not answer".to_owned(), ..Foretold::default() };
+    let planes = vec![plane("p1", "hidden_tool"), plane("p2", "hidden_tool"), silent.clone()];
+    let ask = ExplainedAsk { client: "c".to_owned(), tool: "t".to_owned(), planes, ..ExplainedAsk::default() };
+    let none = ExplainedAsk { planes: vec![silent], ..ask.clone() };
+    let answers = |ask| Answers { foretold: ExplainAskReply { asks: vec![ask] }, ..Answers::default() };
+    let line = ["explain", "--client", "c", "--tool", "t"];
+
+    let ran = run(answers(ask), &line).await;
+    let nobody = run(answers(none), &line).await;
+
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(ran.out.contains("as of now on p1, p2") && ran.out.contains("p3: did not answer"), "{}", ran.out);
+    assert_eq!(ran.out.matches("would be refused (hidden_tool)").count(), 1, "{}", ran.out);
+    assert_eq!(nobody.code, 1, "{}", nobody.out);
+}
+
 #[tokio::test]
 async fn commands_of_later_issues_are_refused_without_a_control_plane() {
     let world = World::made_of(&[]);
-    let ran = run_in(&world, &["explain", "x"]).await;
+    let ran = run_in(&world, &["tool", "approve", "x"]).await;
     assert_eq!(ran.code, 2);
-    assert!(ran.err.contains("comes later with the operator issue"), "{}", ran.err);
+    assert!(ran.err.contains("comes later with the backends issue"), "{}", ran.err);
 }

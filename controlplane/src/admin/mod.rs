@@ -6,6 +6,7 @@ mod audit;
 mod backends;
 mod comparing;
 mod configuration;
+mod explaining;
 mod kills;
 mod planes;
 mod planning;
@@ -21,10 +22,11 @@ use sentinel_proto::v1::{
     AuditTailPiece, AuditVerifyPiece, AuditVerifyRequest, BackendListReply, BackendListRequest, BackendRestartReply,
     BackendRestartRequest, BackendStderrReply, BackendStderrRequest, ConfigCheckReply, ConfigCheckRequest,
     ConfigDiffReply, ConfigDiffRequest, ConfigHistoryReply, ConfigHistoryRequest, ConfigPlanReply, ConfigPlanRequest,
-    ConfigShowReply, ConfigShowRequest, KillListReply, KillListRequest, KillReply, KillRequest, PlaneForgetReply,
-    PlaneForgetRequest, PlaneListReply, PlaneListRequest, PublishReply, ReloadRequest, RollbackRequest, StatusReply,
-    StatusRequest, TokenListRevokedReply, TokenListRevokedRequest, TokenMintReply, TokenMintRequest,
-    TokenRevokeRequest, ToolListReply, ToolListRequest, ToolShowReply, ToolShowRequest,
+    ConfigShowReply, ConfigShowRequest, ExplainAskReply, ExplainAskRequest, ExplainCallReply, ExplainCallRequest,
+    KillListReply, KillListRequest, KillReply, KillRequest, PlaneForgetReply, PlaneForgetRequest, PlaneListReply,
+    PlaneListRequest, PublishReply, ReloadRequest, RollbackRequest, StatusReply, StatusRequest, TokenListRevokedReply,
+    TokenListRevokedRequest, TokenMintReply, TokenMintRequest, TokenRevokeRequest, ToolListReply, ToolListRequest,
+    ToolShowReply, ToolShowRequest,
 };
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
@@ -193,5 +195,14 @@ impl AdminService for Admin {
     ) -> Result<Response<Self::AuditVerifyStream>, Status> {
         self.open(request)?;
         answer(audit::verify(&self.core))
+    }
+
+    async fn explain_call(&self, request: Request<ExplainCallRequest>) -> Result<Response<ExplainCallReply>, Status> {
+        let asked = self.open(request)?;
+        answer(Box::pin(explaining::after::call(&self.core, &asked.request_id)).await)
+    }
+
+    async fn explain_ask(&self, request: Request<ExplainAskRequest>) -> Result<Response<ExplainAskReply>, Status> {
+        answer(Box::pin(explaining::before::ask(&self.core, self.open(request)?)).await)
     }
 }

@@ -149,6 +149,7 @@ async fn judge(
                 roles: row.roles.clone(),
                 tool: row.tool.clone(),
                 arguments,
+                ..JudgeAsk::default()
             });
             asks.len().saturating_sub(1)
         });

@@ -9,6 +9,7 @@ pub mod diff;
 mod keys;
 mod names;
 mod parse;
+pub mod places;
 mod problems;
 mod reader;
 mod schema;

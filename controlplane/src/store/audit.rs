@@ -145,6 +145,31 @@ impl Store {
             .collect()
     }
 
+    /// Where a record that holds this text lies in quarantine, as `(plane, epoch, seq, reason)`: looked for among the
+    /// first 2 000 that came since `since_unix_ms`.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn quarantined(
+        &self,
+        text: &str,
+        since_unix_ms: i64,
+    ) -> Result<Option<(String, u64, u64, String)>, StoreError> {
+        let statement = Statement::new(
+            "SELECT plane_id, epoch, seq, reason, event FROM audit_quarantine WHERE at_unix_ms >= $1 \
+             ORDER BY at_unix_ms, seq LIMIT 2000",
+            [Arg::from(since_unix_ms)],
+        );
+        for row in self.engine.read("look into the quarantine", statement).await? {
+            let event: Vec<u8> = row.value("event")?;
+            if event.windows(text.len().max(1)).any(|part| part == text.as_bytes()) {
+                let (plane, reason) = (row.value("plane_id")?, row.value("reason")?);
+                return Ok(Some((plane, row.count("epoch")?, row.count("seq")?, reason)));
+            }
+        }
+        Ok(None)
+    }
+
     /// Makes room for the days to come; to be called at start and each hour.
     ///
     /// # Errors

@@ -99,6 +99,14 @@ struct Event<'a> {
     #[serde(borrow, default)]
     sent: Option<&'a RawValue>,
     #[serde(borrow, default)]
+    stage: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    rule: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    code: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    message: Option<&'a RawValue>,
+    #[serde(borrow, default)]
     traceparent: Option<&'a RawValue>,
     #[serde(borrow, default)]
     detail: Option<&'a RawValue>,
@@ -113,6 +121,10 @@ impl Event<'_> {
             ("stamp_generation", self.stamp_generation),
             ("attempts", self.attempts),
             ("sent", self.sent),
+            ("stage", self.stage),
+            ("rule", self.rule),
+            ("code", self.code),
+            ("message", self.message),
             ("traceparent", self.traceparent),
             ("detail", self.detail),
         ]

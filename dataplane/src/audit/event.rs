@@ -68,6 +68,13 @@ pub struct Event<'a> {
     pub stamp_generation: Option<u64>,
     pub attempts: Option<u32>,
     pub sent: Option<bool>,
+    /// Where a call ended that its backend did not answer: `explain::Stage`.
+    pub stage: &'a str,
+    /// The line of the configuration that hid what was asked for; or that nothing of this name is there.
+    pub rule: &'a str,
+    /// What the client was told, where it was an error of ours; its `data` is the detail.
+    pub code: Option<i32>,
+    pub message: &'a str,
     pub parent: Option<Uuid>,
     pub traceparent: &'a str,
     pub detail: &'a [u8],
@@ -112,6 +119,10 @@ impl<'a> Event<'a> {
             stamp_generation: None,
             attempts: None,
             sent: None,
+            stage: "",
+            rule: "",
+            code: None,
+            message: "",
             parent: None,
             traceparent: "",
             detail: b"",
@@ -167,6 +178,14 @@ impl<'a> Event<'a> {
         if let Some(sent) = self.sent {
             raw(out, "sent", if sent { b"true" } else { b"false" });
         }
+        text(out, "stage", self.stage, cut);
+        text(out, "rule", self.rule, cut);
+        if let Some(code) = self.code {
+            key(out, "code");
+            // writing to memory cannot fail
+            drop(write!(out, "{code}"));
+        }
+        text(out, "message", self.message, cut);
         if let Some(parent) = self.parent {
             out.extend_from_slice(b",\"parent\":\"");
             push_uuid(out, parent);
@@ -281,6 +300,10 @@ mod tests {
             latency_us: Some(12),
             revision: 3,
             sent: Some(true),
+            stage: "rules",
+            rule: "roles.a.deny[0]",
+            code: Some(-31403),
+            message: "no",
             parent: Some(Uuid::from_u128(2)),
             detail: b"{}",
             ..Event::new(Uuid::from_u128(1), 5, "tools/call", Status::ToolError)
@@ -292,6 +315,7 @@ mod tests {
                 r#"{"v":1,"id":"00000000-0000-0000-0000-000000000001","ts":5,"method":"tools/call","#,
                 r#""client":"alice","roles":["a","b"],"tool":"fs__read","backend":"fs","arguments":{"p":1},"#,
                 r#""status":"tool_error","count":1,"latency_us":12,"revision":3,"sent":true,"#,
+                r#""stage":"rules","rule":"roles.a.deny[0]","code":-31403,"message":"no","#,
                 r#""parent":"00000000-0000-0000-0000-000000000002","detail":{}}"#
             )
         );

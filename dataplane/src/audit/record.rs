@@ -18,6 +18,7 @@ use crate::{
     call::{Ask, Caller, Principal, RequestId, Routed},
     catalogue::Target,
     denial::{Denial, Failure, NotReady, Told, Unavailable},
+    explain,
     in_flight::{Flight, LegKey, Why},
     metrics::Stage,
     plane::Plane,
@@ -96,6 +97,8 @@ pub struct Recording {
     sent_at: Option<Instant>,
     /// When the last stage ended, in the calls that are timed stage by stage.
     stage_since: Option<Instant>,
+    /// The last stage that it passed.
+    passed: Option<Stage>,
     attempts: u32,
     sent: bool,
     is_misfit: bool,
@@ -122,6 +125,7 @@ impl Recording {
             flight: None,
             sent_at: None,
             stage_since: plane.metrics.times_stages().then(Instant::now),
+            passed: None,
             attempts: 0,
             sent: false,
             is_misfit: false,
@@ -131,6 +135,7 @@ impl Recording {
 
     /// A stage is passed. One call in 64 is timed: eight clocks a call would cost as much as the stages do.
     pub fn passed(&mut self, stage: Stage) {
+        self.passed = Some(stage);
         if let Some(since) = &mut self.stage_since {
             let now = Instant::now();
             self.plane.metrics.stage(stage, now.saturating_duration_since(*since));
@@ -219,12 +224,11 @@ impl Recording {
             Err(End::Failed(failure)) => (Status::Error, failure.row().recorded, Some(failure.told(&id))),
             Err(End::Cancelled) => (Status::Cancelled, "", None),
         };
-        let recorded = self.record(status, kind, told.as_ref());
-        if let (Err(End::Denied(denial)), Ok(Kept { _recorded: Some(_) })) = (&outcome, &recorded)
-            && let Some(hidden) = denial.is_hidden()
-        {
-            self.tell_unknown(hidden);
-        }
+        let unknown = match &outcome {
+            Err(End::Denied(denial)) => denial.is_hidden(),
+            _ => None,
+        };
+        let recorded = self.record(status, kind, Refusal { told: told.as_ref(), unknown });
         let _recorded = recorded.ok();
         if _recorded.is_none() && outcome.is_ok() {
             let denial = Denial::AuditUnavailable { sent: true };
@@ -252,17 +256,36 @@ impl Recording {
 
     /// The caller learns nothing; the operator's log says it in one line, as long as the refusal has a row of its own.
     /// A line also for a name that is not there: else the time of the answer would tell the two apart.
-    fn tell_unknown(&self, hidden: bool) {
+    fn tell_unknown(&self, hidden: bool, rule: &str) {
         let name = self.name.escape_debug().to_string();
-        let rule = self.view.policy.why_hidden(&self.principal, self.ask.kind(), &self.name);
-        let (rule, what) =
-            if hidden { (&*rule, "asked for what is hidden") } else { ("", "asked for what is not there") };
+        let what = if hidden { "asked for what is hidden" } else { "asked for what is not there" };
         tracing::info!(request_id = %self.id, client = %self.principal.client.escape_debug(), method = self.ask.method(), name, rule, "{what}");
     }
 
+    /// Where it ended, if its backend's answer did not end it.
+    fn stage(&self, status: Status, kind: &str) -> &'static str {
+        use explain::Stage as At;
+        if matches!(status, Status::Ok | Status::ToolError) {
+            return "";
+        }
+        let at = match (self.passed, kind) {
+            (None, "disabled") => At::CallerKills,
+            (None, _) => At::ClientLimits,
+            (Some(Stage::ClientLimits), _) => At::Visible,
+            (Some(Stage::Resolve), "disabled") => At::TargetKills,
+            (Some(Stage::Resolve), _) => At::TargetLimits,
+            (Some(Stage::TargetLimits), _) => At::Arguments,
+            (Some(Stage::Arguments), _) => At::Rules,
+            (Some(Stage::Rules), "audit_unavailable") => At::Record,
+            (Some(Stage::Rules | Stage::Dispatch | Stage::Record), _) => At::Dispatch,
+        };
+        at.as_str()
+    }
+
     /// `Err`: neither kept in the spool nor counted in an aggregate.
-    fn record(&mut self, status: Status, kind: &'static str, told: Option<&Told>) -> Result<Kept, Lost> {
+    fn record(&mut self, status: Status, kind: &'static str, refusal: Refusal<'_>) -> Result<Kept, Lost> {
         self.closed = true;
+        let Refusal { told, unknown } = refusal;
         let latency = self.arrived.elapsed();
         let backend_latency = self.sent_at.map(|at| at.elapsed());
         self.plane.metrics.called(self.target.as_deref(), status.as_str(), kind, latency, backend_latency);
@@ -279,6 +302,12 @@ impl Recording {
         let mut arguments = Vec::new();
         let raw = self.arguments.map_or(&b""[..], |span| span.get(&self.body));
         let arguments_note = self.view.policy.record_arguments.write(raw, &mut arguments);
+        // Of the same cost for both: else the time of the answer would tell them apart.
+        let rule = unknown.map(|hidden| {
+            let hiding = self.view.policy.why_hidden(&self.principal, self.ask.kind(), &self.name);
+            if hidden { hiding } else { "nothing of this name is there".to_owned() }
+        });
+        let rule = rule.as_deref().unwrap_or_default();
         let misfit: &[u8] = if self.is_misfit { br#"{"arguments":"do not fit the schema"}"# } else { b"" };
         let event = Event {
             client: &self.principal.client,
@@ -296,6 +325,10 @@ impl Recording {
             stamp_generation: Some(self.view.stamp.generation),
             attempts: Some(self.attempts),
             sent: Some(self.sent),
+            stage: self.stage(status, kind),
+            rule,
+            code: told.map(|told| told.code),
+            message: told.map_or("", |told| &told.message),
             traceparent: self.traceparent.as_deref().unwrap_or_default(),
             detail: told.map_or(misfit, |told| told.data.as_bytes()),
             ..Event::new(
@@ -307,8 +340,19 @@ impl Recording {
         };
         let appended = trail.append(room, &event);
         self.passed(Stage::Record);
+        if let (Some(hidden), Some(_)) = (unknown, &appended) {
+            self.tell_unknown(hidden, rule);
+        }
         appended.map(|recorded| Kept { _recorded: Some(recorded) }).ok_or(Lost)
     }
+}
+
+/// What ended a call that its backend did not answer, as far as something of ours did.
+#[derive(Clone, Copy, Default)]
+struct Refusal<'a> {
+    told: Option<&'a Told>,
+    /// It asked for what is not there for it: whether that is hidden.
+    unknown: Option<bool>,
 }
 
 /// Receipt: the record is kept, or counted in an aggregate.
@@ -341,7 +385,7 @@ impl Drop for Recording {
     fn drop(&mut self) {
         if !self.closed {
             let status = if self.sent { Status::Cancelled } else { Status::Abandoned };
-            if self.record(status, "", None).is_err() {
+            if self.record(status, "", Refusal::default()).is_err() {
                 tracing::error!(request_id = %self.id, "an abandoned call leaves no audit record: the spool takes none");
             }
         }

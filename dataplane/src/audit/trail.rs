@@ -29,6 +29,23 @@ pub struct Trail {
     clock: Clock,
 }
 
+/// Whose record it is.
+#[derive(Debug)]
+pub struct Who<'a> {
+    pub principal: &'a Principal,
+    /// As records show it; empty: there is none.
+    pub session: String,
+    /// By which it is judged.
+    pub revision: u64,
+}
+
+impl<'a> Who<'a> {
+    fn of(caller: &'a Caller) -> Self {
+        let session = super::record::session_text(caller.leg().key());
+        Self { principal: caller.principal(), session, revision: caller.view().stamp.revision }
+    }
+}
+
 thread_local! {
     /// One buffer a worker: a record is written without an allocation.
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(2048));
@@ -61,18 +78,25 @@ impl Trail {
 
     /// A refusal of a known caller that was no routed call.
     pub fn refused(&self, caller: &Caller, method: &str, id: RequestId, denial: &Denial) {
+        self.turned_away(Who::of(caller), method, id, denial);
+    }
+
+    /// The same where no session says more of who it is. `method`: HTTP's, of a body that was not read.
+    pub fn turned_away(&self, who: Who<'_>, method: &str, id: RequestId, denial: &Denial) {
         let kind = denial.row().recorded;
-        if self.share(caller.principal(), kind) == Row::Folded {
+        if self.share(who.principal, kind) == Row::Folded {
             return;
         }
         // The method is the client's word: a record takes no more of it than a method's length.
         let method: String = method.chars().take(64).collect();
-        let detail = denial.told(&id.to_string()).data;
+        let told = denial.told(&id.to_string());
         self.own(
-            caller,
+            &who,
             &Event {
                 kind,
-                detail: detail.as_bytes(),
+                code: Some(told.code),
+                message: &told.message,
+                detail: told.data.as_bytes(),
                 ..Event::new(id.uuid(), self.clock.now_micros(), &method, Status::Denied)
             },
         );
@@ -81,22 +105,21 @@ impl Trail {
     /// A new session. Errors: `AuditUnavailable`; then there is no session.
     pub fn initialized(&self, caller: &Caller, id: RequestId) -> Result<(), Denial> {
         let event = Event::new(id.uuid(), self.clock.now_micros(), "initialize", Status::Ok);
-        self.own(caller, &event).map(|_| ()).ok_or(Denial::AuditUnavailable { sent: false })
+        self.own(&Who::of(caller), &event).map(|_| ()).ok_or(Denial::AuditUnavailable { sent: false })
     }
 
-    fn own(&self, caller: &Caller, event: &Event<'_>) -> Option<Recorded> {
+    fn own(&self, who: &Who<'_>, event: &Event<'_>) -> Option<Recorded> {
         let room = self.spool.reserve().ok()?;
-        let principal = caller.principal();
+        let Who { principal, session, revision } = who;
         let roles: Vec<&str> = principal.roles.iter().map(|role| &**role).collect();
-        let session = super::record::session_text(caller.leg().key());
         self.append(
             room,
             &Event {
                 client: &principal.client,
                 issuer: &principal.issuer,
                 roles: &roles,
-                session: &session,
-                revision: caller.view().stamp.revision,
+                session,
+                revision: *revision,
                 ..*event
             },
         )

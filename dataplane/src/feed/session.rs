@@ -105,8 +105,8 @@ impl<'f> Session<'f> {
                 }
                 Ok(())
             }
-            // Builds a configuration: not on the stream's task, where kills would wait for it.
-            Hears::Command(command) if matches!(command.what, Some(What::Judge(_))) => {
+            // May build a configuration: not on the stream's task, where kills would wait for it.
+            Hears::Command(command) if matches!(command.what, Some(What::Judge(_) | What::Explain(_))) => {
                 let operate = self.feed.operate.clone();
                 let judged = self.feed.tracker.spawn_blocking(move || (operate.0)(command));
                 self.replies.push(Box::pin(async move { say(judged.await.unwrap_or_default()) }));

@@ -41,8 +41,9 @@ labels! {
 labels! {
     /// The steps of a call's way that are timed.
     Stage {
-        Limits = "limits",
+        ClientLimits = "limits",
         Resolve = "resolve",
+        TargetLimits = "limits",
         Arguments = "arguments",
         Rules = "rules",
         Dispatch = "dispatch",

@@ -111,7 +111,7 @@ fn every_reason_of_ready_is_in_the_closed_set() {
 fn every_promised_family_is_there() {
     let metrics = Metrics::new().unwrap();
     metrics.shed(Shed::Origin);
-    metrics.stage(Stage::Limits, Duration::from_micros(1));
+    metrics.stage(Stage::ClientLimits, Duration::from_micros(1));
     drop(metrics.connection(Connection::Idle));
     let text = rendered(&metrics, &PlaneStatus::default());
     for family in [

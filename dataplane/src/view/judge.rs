@@ -29,28 +29,38 @@ pub struct Judgement {
 
 /// Errors: why the configuration can't be built here, one sentence.
 pub fn judge(asked: &Judge, view: Option<&View>) -> Result<Vec<Judgement>, String> {
-    let snapshot = v1::Snapshot::decode(asked.snapshot.as_slice()).map_err(|fault| format!("no snapshot: {fault}"))?;
-    let resolver = Resolver::of_environment();
-    // Backends that can't be built are off: who may call what is asked here, not whether it would work.
-    let ground = Ground { resolver: &resolver, may_be_anonymous: true, allow_degraded: true };
-    let policy = Policy::build(0, [0; 32], snapshot, &ground).map_err(|problems| {
-        let each = problems.iter().map(|problem| format!("{} {}: {}", problem.backend, problem.key, problem.message));
-        each.collect::<Vec<_>>().join("; ")
-    })?;
+    let policy = policy(&asked.snapshot)?;
     let listed = entries_of(&policy.kills);
     let killed = Killed::of(&listed);
     Ok(asked.asks.iter().map(|ask| one(ask, &policy, &killed, view)).collect())
 }
 
-fn one(ask: &JudgeAsk, policy: &Policy, killed: &Killed, view: Option<&View>) -> Judgement {
-    let told = |kind: &str, rule: String| Judgement { kind: kind.to_owned(), rule };
-    let principal = Principal {
-        issuer: "".into(),
+/// Who would call.
+pub fn principal(ask: &JudgeAsk) -> Principal {
+    Principal {
+        issuer: ask.issuer.as_str().into(),
         client: ask.client.as_str().into(),
         roles: ask.roles.iter().map(|role| role.as_str().into()).collect(),
         jti: None,
         until: i64::MAX,
-    };
+    }
+}
+
+/// A snapshot as this plane reads it. Backends that can't be built are off: who may call what is asked here, not whether
+/// it would work. Errors: why it can't be built, one sentence.
+pub fn policy(snapshot: &[u8]) -> Result<Policy, String> {
+    let snapshot = v1::Snapshot::decode(snapshot).map_err(|fault| format!("no snapshot: {fault}"))?;
+    let resolver = Resolver::of_environment();
+    let ground = Ground { resolver: &resolver, may_be_anonymous: true, allow_degraded: true };
+    Policy::build(0, [0; 32], snapshot, &ground).map_err(|problems| {
+        let each = problems.iter().map(|problem| format!("{} {}: {}", problem.backend, problem.key, problem.message));
+        each.collect::<Vec<_>>().join("; ")
+    })
+}
+
+fn one(ask: &JudgeAsk, policy: &Policy, killed: &Killed, view: Option<&View>) -> Judgement {
+    let told = |kind: &str, rule: String| Judgement { kind: kind.to_owned(), rule };
+    let principal = principal(ask);
     if let Some(by) = killed.caller(&principal) {
         return told("disabled", format!("[kill_switch] {}", by.scope.as_str()));
     }

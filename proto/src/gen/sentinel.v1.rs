@@ -251,7 +251,7 @@ pub struct Abort {
 pub struct Command {
     #[prost(uint64, tag = "1")]
     pub id: u64,
-    #[prost(oneof = "command::What", tags = "2, 3, 4, 5")]
+    #[prost(oneof = "command::What", tags = "2, 3, 4, 5, 6")]
     pub what: ::core::option::Option<command::What>,
 }
 /// Nested message and enum types in `Command`.
@@ -266,6 +266,8 @@ pub mod command {
         ShowTool(super::ShowTool),
         #[prost(message, tag = "5")]
         Judge(super::Judge),
+        #[prost(message, tag = "6")]
+        Explain(super::Explain),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -294,8 +296,24 @@ pub struct JudgeAsk {
     pub roles: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, tag = "3")]
     pub tool: ::prost::alloc::string::String,
+    /// JSON text; none: not known
     #[prost(string, tag = "4")]
     pub arguments: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub issuer: ::prost::alloc::string::String,
+    /// empty: tools/call
+    #[prost(string, tag = "6")]
+    pub method: ::prost::alloc::string::String,
+}
+/// Calls that are not made. Without a snapshot: what would be decided now, limits, switches and backends as they stand.
+/// With one: by which of its lines each stage goes, and nothing is decided. Lines: an Explanation each, in this order, as
+/// JSON {revision, kind, error, backend, stages: \[{stage, verdict, why, rules}\]}.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Explain {
+    #[prost(bytes = "vec", tag = "1")]
+    pub snapshot: ::prost::alloc::vec::Vec<u8>,
+    #[prost(message, repeated, tag = "2")]
+    pub asks: ::prost::alloc::vec::Vec<JudgeAsk>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ShowTool {
@@ -2214,6 +2232,134 @@ pub struct ChainVerdict {
     #[prost(string, tag = "9")]
     pub message: ::prost::alloc::string::String,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExplainCallRequest {
+    #[prost(string, tag = "1")]
+    pub request_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ExplainCallReply {
+    #[prost(message, repeated, tag = "1")]
+    pub calls: ::prost::alloc::vec::Vec<ExplainedCall>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ExplainedCall {
+    #[prost(message, optional, tag = "1")]
+    pub row: ::core::option::Option<AuditRow>,
+    /// empty: a plane that is forgotten
+    #[prost(string, tag = "2")]
+    pub plane_name: ::prost::alloc::string::String,
+    /// a sentence
+    #[prost(string, tag = "3")]
+    pub outcome: ::prost::alloc::string::String,
+    /// in their order; none for what is no call
+    #[prost(message, repeated, tag = "4")]
+    pub stages: ::prost::alloc::vec::Vec<ExplainStage>,
+    /// what the client was told; none where it got the backend's answer, or nothing
+    #[prost(message, optional, tag = "5")]
+    pub error: ::core::option::Option<ToldError>,
+    /// what could not be found out
+    #[prost(string, repeated, tag = "6")]
+    pub notes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ExplainStage {
+    #[prost(string, tag = "1")]
+    pub stage: ::prost::alloc::string::String,
+    /// passed | refused | failed | ended | unjudged | not_reached
+    #[prost(string, tag = "2")]
+    pub verdict: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub why: ::prost::alloc::string::String,
+    /// of the configuration, as far as they were asked
+    #[prost(message, repeated, tag = "4")]
+    pub rules: ::prost::alloc::vec::Vec<RulePlace>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RulePlace {
+    #[prost(string, tag = "1")]
+    pub rule: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub file: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "3")]
+    pub line: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ToldError {
+    #[prost(int32, tag = "1")]
+    pub code: i32,
+    #[prost(string, tag = "2")]
+    pub message: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub data: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ExplainAskRequest {
+    /// at most 1000
+    #[prost(message, repeated, tag = "1")]
+    pub asks: ::prost::alloc::vec::Vec<ExplainAsk>,
+    /// id or name; empty: every connected one
+    #[prost(string, tag = "2")]
+    pub plane: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExplainAsk {
+    #[prost(string, tag = "1")]
+    pub client: ::prost::alloc::string::String,
+    /// none: as in its last call
+    #[prost(string, repeated, tag = "2")]
+    pub roles: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, tag = "3")]
+    pub tool: ::prost::alloc::string::String,
+    /// JSON text; empty: not known
+    #[prost(string, tag = "4")]
+    pub arguments: ::prost::alloc::string::String,
+    /// of its token; empty: as in its last call, else that of the built-in key
+    #[prost(string, tag = "5")]
+    pub issuer: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ExplainAskReply {
+    #[prost(message, repeated, tag = "1")]
+    pub asks: ::prost::alloc::vec::Vec<ExplainedAsk>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ExplainedAsk {
+    #[prost(string, tag = "1")]
+    pub client: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub issuer: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "3")]
+    pub roles: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// a clause
+    #[prost(string, tag = "4")]
+    pub roles_from: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub tool: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "6")]
+    pub planes: ::prost::alloc::vec::Vec<Foretold>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Foretold {
+    #[prost(string, tag = "1")]
+    pub plane_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub plane_name: ::prost::alloc::string::String,
+    /// why the plane did not say; then the rest is empty
+    #[prost(string, tag = "3")]
+    pub problem: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "4")]
+    pub revision: u64,
+    /// as its audit row would say; empty: it would be sent; unjudged: arguments decide
+    #[prost(string, tag = "5")]
+    pub kind: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub backend: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "7")]
+    pub error: ::core::option::Option<ToldError>,
+    #[prost(message, repeated, tag = "8")]
+    pub stages: ::prost::alloc::vec::Vec<ExplainStage>,
+}
 /// Generated client implementations.
 pub mod admin_service_client {
     #![allow(
@@ -2872,6 +3018,54 @@ pub mod admin_service_client {
                 .insert(GrpcMethod::new("sentinel.v1.AdminService", "AuditVerify"));
             self.inner.server_streaming(req, path, codec).await
         }
+        pub async fn explain_call(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ExplainCallRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ExplainCallReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sentinel.v1.AdminService/ExplainCall",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("sentinel.v1.AdminService", "ExplainCall"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn explain_ask(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ExplainAskRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ExplainAskReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sentinel.v1.AdminService/ExplainAsk",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("sentinel.v1.AdminService", "ExplainAsk"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -3032,6 +3226,17 @@ pub mod admin_service_server {
             tonic::Response<Self::AuditVerifyStream>,
             tonic::Status,
         >;
+        async fn explain_call(
+            &self,
+            request: tonic::Request<super::ExplainCallRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ExplainCallReply>,
+            tonic::Status,
+        >;
+        async fn explain_ask(
+            &self,
+            request: tonic::Request<super::ExplainAskRequest>,
+        ) -> std::result::Result<tonic::Response<super::ExplainAskReply>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct AdminServiceServer<T> {
@@ -4232,6 +4437,96 @@ pub mod admin_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/sentinel.v1.AdminService/ExplainCall" => {
+                    #[allow(non_camel_case_types)]
+                    struct ExplainCallSvc<T: AdminService>(pub Arc<T>);
+                    impl<
+                        T: AdminService,
+                    > tonic::server::UnaryService<super::ExplainCallRequest>
+                    for ExplainCallSvc<T> {
+                        type Response = super::ExplainCallReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ExplainCallRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AdminService>::explain_call(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ExplainCallSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/sentinel.v1.AdminService/ExplainAsk" => {
+                    #[allow(non_camel_case_types)]
+                    struct ExplainAskSvc<T: AdminService>(pub Arc<T>);
+                    impl<
+                        T: AdminService,
+                    > tonic::server::UnaryService<super::ExplainAskRequest>
+                    for ExplainAskSvc<T> {
+                        type Response = super::ExplainAskReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ExplainAskRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AdminService>::explain_ask(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ExplainAskSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -205,6 +205,22 @@ pub(crate) fn millis(us: u64) -> String {
 
 /// One call, one line a member: for `--request-id`.
 fn details(row: &AuditRow) -> Rows {
+    let plane = format!("{}, epoch {}, seq {}", row.plane_id, row.epoch, row.seq);
+    let mut shown = facts(row, plane);
+    for (what, value) in [("parent", &row.parent), ("detail", &row.detail)] {
+        if !value.is_empty() {
+            shown.push([plain(what), plain(value)]);
+        }
+    }
+    shown
+}
+
+/// The same without what `explain` tells in its own words.
+pub(crate) fn explained(row: &AuditRow, plane: &str) -> Rows {
+    facts(row, plane.to_owned())
+}
+
+fn facts(row: &AuditRow, plane: String) -> Rows {
     let mut shown = Rows::new(&["WHAT", "VALUE"]);
     let facts = [
         ("request id", row.request_id.clone()),
@@ -221,9 +237,7 @@ fn details(row: &AuditRow) -> Rows {
         ("took ms", millis(row.latency_us)),
         ("of it backend", millis(row.backend_latency_us)),
         ("revision", row.revision.to_string()),
-        ("plane", format!("{}, epoch {}, seq {}", row.plane_id, row.epoch, row.seq)),
-        ("parent", row.parent.clone()),
-        ("detail", row.detail.clone()),
+        ("plane", plane),
     ];
     for (what, value) in facts.into_iter().filter(|(_, value)| !value.is_empty()) {
         shown.push([plain(what), plain(value)]);
@@ -232,7 +246,7 @@ fn details(row: &AuditRow) -> Rows {
 }
 
 /// One row; `arguments` and `detail` are JSON inside, or null.
-fn to_json(row: &AuditRow) -> Value {
+pub(crate) fn to_json(row: &AuditRow) -> Value {
     json!({
         "request_id": row.request_id, "ts": clock::rfc3339_us(row.ts_unix_us), "client": row.client, "roles": row.roles,
         "session": row.session, "tool": row.tool, "backend": row.backend, "method": row.method,

@@ -27,6 +27,8 @@ pub(crate) struct Answers {
     pub(crate) stats: AuditStatsReply,
     pub(crate) tail: AuditTailPiece,
     pub(crate) verify: AuditVerifyPiece,
+    pub(crate) explained: ExplainCallReply,
+    pub(crate) foretold: ExplainAskReply,
     pub(crate) mint: Option<TokenMintReply>,
     pub(crate) refuse: Option<(tonic::Code, String)>,
     pub(crate) asked: Arc<Mutex<Vec<String>>>,
@@ -99,6 +101,8 @@ answers! {
     plane_list: PlaneListRequest => PlaneListReply = |a| a.planes.clone();
     plane_forget: PlaneForgetRequest => PlaneForgetReply = |_| PlaneForgetReply::default();
     audit_stats: AuditStatsRequest => AuditStatsReply = |a| a.stats.clone();
+    explain_call: ExplainCallRequest => ExplainCallReply = |a| a.explained.clone();
+    explain_ask: ExplainAskRequest => ExplainAskReply = |a| a.foretold.clone();
     tool_show: ToolShowRequest => ToolShowReply = |a| a.tool.clone();
 }
 

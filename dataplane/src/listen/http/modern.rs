@@ -14,7 +14,7 @@ use super::{
     head::Accepts,
     json, post,
     post::Known,
-    refuse, respond, status,
+    respond, status,
 };
 use crate::{
     call::{Caller, RequestId},
@@ -90,9 +90,9 @@ fn response_in_this_era() -> Denial {
 }
 
 /// Arrays are of the legacy era.
-pub(super) fn batch(id: RequestId) -> Response<Reply> {
+pub(super) fn no_batch() -> Denial {
     let what = "there are no batches in revision 2026-07-28; send one message at a time".into();
-    refuse(&Denial::InvalidRequest { what, position: None }, id)
+    Denial::InvalidRequest { what, position: None }
 }
 
 fn caller(known: Known) -> Caller {

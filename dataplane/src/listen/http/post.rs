@@ -18,6 +18,7 @@ use super::{
     watch::Watch,
 };
 use crate::{
+    audit::trail::Who,
     call::{Caller, Principal, RequestId},
     denial::Denial,
     listen::{ClientLeg, local, message},
@@ -35,6 +36,21 @@ pub(super) struct Known {
     pub(super) view: Arc<View>,
     pub(super) verified: Verified,
     pub(super) id: RequestId,
+}
+
+impl Known {
+    /// A refusal that no session or method was read for.
+    fn turned_away(&self, plane: &Plane, denial: &Denial) -> Response<Reply> {
+        self.record(plane, denial);
+        refuse(denial, self.id)
+    }
+
+    fn record(&self, plane: &Plane, denial: &Denial) {
+        let revision = self.view.stamp.revision;
+        let who = Who { principal: self.verified.principal(), session: String::new(), revision };
+        plane.audit.turned_away(who, "POST", self.id, denial);
+        plane.metrics.refused(denial.row().recorded);
+    }
 }
 
 pub(super) async fn serve(
@@ -57,10 +73,7 @@ pub(super) async fn serve(
         Ok(session) => session,
         // No session of this era; refused, where it is, once the body is read: then the answer has the client's own id.
         Err(_) if !matches!(claim, Claim::Legacy) => None,
-        Err(denial) => {
-            plane.metrics.refused(denial.row().recorded);
-            return refuse(&denial, id);
-        }
+        Err(denial) => return known.turned_away(plane, &denial),
     };
     let limit = known.view.policy.gateway.max_request_bytes;
     watch.body();
@@ -68,7 +81,7 @@ pub(super) async fn serve(
         Ok(body) => body,
         Err(Unread::TooLarge) => {
             plane.metrics.shed(Shed::Body);
-            let mut response = refuse(&Denial::TooLarge { limit: limit as u64 }, id);
+            let mut response = known.turned_away(plane, &Denial::TooLarge { limit: limit as u64 });
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             return response;
         }
@@ -83,17 +96,14 @@ pub(super) async fn serve(
         Ok(Body::One(scanned)) => scanned,
         Ok(Body::Batch(messages)) => {
             return match claim {
-                Claim::Unknown(denial) => refuse(&denial, id),
+                Claim::Unknown(denial) => known.turned_away(plane, &denial),
                 Claim::Legacy if !messages.iter().any(Scanned::is_modern) => {
                     batch(plane, known, session, &body, messages).await
                 }
-                Claim::Legacy | Claim::Modern => modern::batch(id),
+                Claim::Legacy | Claim::Modern => known.turned_away(plane, &modern::no_batch()),
             };
         }
-        Err(fault) => {
-            plane.metrics.refused("parse");
-            return refuse(&fault.into(), id);
-        }
+        Err(fault) => return known.turned_away(plane, &fault.into()),
     };
     // The body has the last word: what says so is modern, and `initialize` that does not is legacy.
     if scanned.is_modern() {
@@ -124,6 +134,7 @@ async fn one(
             what: "no session: send initialize first, then its Mcp-Session-Id with every request".into(),
             position: None,
         };
+        known.record(plane, &denial);
         return refused(id, body, &scanned, &denial);
     };
     let traceparent = headers.get("traceparent").and_then(|value| value.to_str().ok());
@@ -176,7 +187,10 @@ fn initialize(plane: &Arc<Plane>, known: Known, body: &Bytes, scanned: &Scanned)
     let id = known.id;
     let (revision, features) = match local::negotiate(body, scanned) {
         Ok(agreed) => agreed,
-        Err(denial) => return refused(id, body, scanned, &denial),
+        Err(denial) => {
+            known.record(plane, &denial);
+            return refused(id, body, scanned, &denial);
+        }
     };
     let Some((leg, session)) = plane.sessions.begin(known.verified.principal(), revision, features) else {
         return refused(id, body, scanned, &Denial::Internal);
@@ -202,7 +216,8 @@ async fn batch(
     messages: Vec<Scanned>,
 ) -> Response<Reply> {
     let id = known.id;
-    let invalid = |what: &'static str| refuse(&Denial::InvalidRequest { what: what.into(), position: None }, id);
+    let invalid =
+        |what: &'static str| known.turned_away(plane, &Denial::InvalidRequest { what: what.into(), position: None });
     let Some(leg) = session.filter(ClientLeg::has_batches) else {
         return invalid("batches exist in revision 2025-03-26 alone; send one message at a time");
     };
