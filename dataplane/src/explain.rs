@@ -340,9 +340,9 @@ impl Lines<'_> {
                 let allow = grounds.iter().filter_map(|role| role.allow.clone());
                 ("its roles show it".into(), allow.collect())
             }
-            Stage::TargetKills => ("no switch stands for the tool or its backend".into(), Vec::new()),
+            Stage::TargetKills => ("no switch stands for it or its backend".into(), Vec::new()),
             Stage::TargetLimits => {
-                let why = format!("{} of the client and the tool", quota(policy.quota_of(ask.kind(), name)));
+                let why = format!("{} of the client for this name", quota(policy.quota_of(ask.kind(), name)));
                 (why, vec![policy.quota_from(ask.kind(), name)])
             }
             Stage::Arguments => {
@@ -359,7 +359,7 @@ impl Lines<'_> {
                     grounds.iter().flat_map(|role| role.rules.iter().map(|rule| (*rule).to_owned())).collect();
                 match policy.access(principal, ask.kind(), name) {
                     Access::Ruled(_) => ("the rules of a role hold".into(), rules),
-                    Access::Open if rules.is_empty() => ("no rule is about this tool".into(), rules),
+                    Access::Open if rules.is_empty() => ("no rule is about it".into(), rules),
                     Access::Open => ("a role allows it without a rule".into(), Vec::new()),
                     Access::Hidden => (String::new(), rules),
                 }

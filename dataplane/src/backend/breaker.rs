@@ -269,6 +269,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_look_says_whether_a_call_would_pass_and_begins_no_trial() {
+        let breaker = breaker();
+        assert!(breaker.look().is_ok());
+        (0..3).for_each(|_| fail(&breaker));
+        assert!(breaker.look().is_err());
+        tokio::time::advance(Duration::from_secs(34)).await;
+        assert!(breaker.look().is_ok() && breaker.look().is_ok(), "a trial may pass");
+        assert_eq!(breaker.phase(), Phase::Open, "none has begun");
+        let trial = breaker.permit().expect("a trial");
+        assert!(breaker.look().is_err(), "one at a time");
+        trial.succeeded();
+        assert!(breaker.look().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_failed_trial_doubles_the_wait() {
         let breaker = breaker();
         (0..3).for_each(|_| fail(&breaker));

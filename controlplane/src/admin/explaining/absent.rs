@@ -33,7 +33,9 @@ async fn sentence(core: &Core, store: &Store, id: &Uuid) -> Result<String, Refus
     };
     let came_ms = i64::try_from(secs).unwrap_or(i64::MAX / 2_000).saturating_mul(1000);
     let came_ms = came_ms.saturating_add(i64::from(nanos / 1_000_000));
-    if let Some((plane, epoch, seq, reason)) = store.quarantined(&id.to_string(), came_ms).await? {
+    // A plane's clock may be ahead of ours.
+    let since = came_ms.saturating_sub(3_600_000);
+    if let Some((plane, epoch, seq, reason)) = store.quarantined(&id.to_string(), since).await? {
         return Ok(format!(
             "the record of {id} is no row: it lies in quarantine (plane {}, epoch {epoch}, seq {seq}), since {reason}",
             plane_name(core, &plane)

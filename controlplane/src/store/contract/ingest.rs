@@ -68,6 +68,12 @@ async fn poison_among_good_records_stops_nobody(ground: Ground) {
     );
     assert!(kept[0].3.contains("NUL"), "{}", kept[0].3);
     assert!(kept.iter().all(|(plane, ..)| plane == PLANE));
+    let broken: serde_json::Value = serde_json::from_slice(&records[3].event).unwrap();
+    let id = broken["id"].as_str().unwrap();
+    let lies = store.quarantined(id, NOW_MS).await.unwrap();
+    assert_eq!(lies.map(|(plane, epoch, seq, _)| (plane, epoch, seq)), Some((PLANE.to_owned(), 3, 4)));
+    assert_eq!(store.quarantined(id, NOW_MS + 1).await.unwrap(), None, "it lay there before");
+    assert_eq!(store.quarantined("no such text", 0).await.unwrap(), None);
     let bytes = Statement::new("SELECT event FROM audit_quarantine WHERE seq = 10", []);
     let rows = store.engine.read("read the bytes", bytes).await.unwrap();
     assert_eq!(rows[0].value::<Vec<u8>>("event").unwrap(), b"\xff\xfe", "its bytes as they came");

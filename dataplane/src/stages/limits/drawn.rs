@@ -81,3 +81,26 @@ impl ShrinkableKeyedStateStore<Key> for Drawn {
         self.0.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use governor::{Quota, RateLimiter, clock::DefaultClock};
+
+    use super::*;
+
+    #[test]
+    fn a_look_says_what_a_draw_would_and_takes_nothing() {
+        let quota = Quota::per_hour(NonZeroU32::new(2).expect("two"));
+        let limiter = RateLimiter::new(quota, Drawn::default(), DefaultClock::default());
+        let asks = |of, draw| limiter.check_key(&Key { of, draw }).is_ok();
+        for _ in 0..5 {
+            assert!(asks(1, Draw::Looks));
+        }
+        assert!(asks(1, Draw::Takes) && asks(1, Draw::Looks) && asks(1, Draw::Takes));
+        assert!(!asks(1, Draw::Looks) && !asks(1, Draw::Takes), "both are gone");
+        assert!(asks(2, Draw::Looks), "another's bucket is full");
+        assert!(!asks(1, Draw::Looks), "and a look gives nothing back");
+    }
+}
