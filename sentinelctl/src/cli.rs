@@ -86,6 +86,11 @@ pub enum Command {
     #[command(subcommand)]
     Plane(plane::Verb),
     /// Why a call went as it went; or what would become of one
+    ///
+    /// Of a call that was made: where it ended, by which line of the configuration that was in force, how long its backend
+    /// took, what the client was told. Of one that is not made (--client, --tool): every connected plane says what it would
+    /// decide now, by the code that decides about calls; nothing is sent, counted or recorded. A client's roles stand in
+    /// its token, not in the configuration: without --role they are taken from its last call in the audit.
     Explain(explain::Args),
     /// A client's configuration for this gateway, with a token: printed, or put into the client's file
     Connect(Box<connect::Args>),

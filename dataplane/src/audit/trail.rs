@@ -78,11 +78,11 @@ impl Trail {
 
     /// A refusal of a known caller that was no routed call.
     pub fn refused(&self, caller: &Caller, method: &str, id: RequestId, denial: &Denial) {
-        self.turned_away(Who::of(caller), method, id, denial);
+        self.turned_away(&Who::of(caller), method, id, denial);
     }
 
     /// The same where no session says more of who it is. `method`: HTTP's, of a body that was not read.
-    pub fn turned_away(&self, who: Who<'_>, method: &str, id: RequestId, denial: &Denial) {
+    pub fn turned_away(&self, who: &Who<'_>, method: &str, id: RequestId, denial: &Denial) {
         let kind = denial.row().recorded;
         if self.share(who.principal, kind) == Row::Folded {
             return;
@@ -91,7 +91,7 @@ impl Trail {
         let method: String = method.chars().take(64).collect();
         let told = denial.told(&id.to_string());
         self.own(
-            &who,
+            who,
             &Event {
                 kind,
                 code: Some(told.code),

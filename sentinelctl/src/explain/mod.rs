@@ -11,10 +11,6 @@ use crate::fault::Fault;
 use crate::output::{Output, Rows, Tone, plain};
 
 /// A call that was made, by its id; or one that is not made, by who would call what.
-///
-/// Before the fact every connected plane is asked what it would decide now, by the code that decides about calls; nothing
-/// is sent, counted or recorded. Tokens carry a client's roles: without --role they are taken from its last call in the
-/// audit.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     sentinelctl explain 01a20ad1-af4e-73b4-969f-226f9b1ad96e\n  \
@@ -80,6 +76,24 @@ pub async fn run(client: &mut Client, ask: Ask, output: &mut Output) -> Result<(
     match ask {
         Ask::Call(request) => after::run(client, request, output).await,
         Ask::Before(request) => before::run(client, request, output).await,
+    }
+}
+
+/// A terminal of so many columns has room for the table.
+const ROOMY: u16 = 100;
+
+fn show_stages(all: &[ExplainStage], output: &mut Output) {
+    if output.width().is_none_or(|width| width >= ROOMY) {
+        return output.table(stages(all), "");
+    }
+    for ExplainStage { stage, verdict, why, rules } in all {
+        output.line(&format!("{stage}: {}", verdict.replace('_', " ")));
+        if !why.is_empty() {
+            output.line(&format!("  {why}"));
+        }
+        for rule in rules {
+            output.line(&format!("  {} ({})", rule.rule, place(rule)));
+        }
     }
 }
 

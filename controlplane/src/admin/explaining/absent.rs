@@ -82,7 +82,7 @@ async fn shared(store: &Store, came_ms: i64) -> Result<Vec<String>, Refusal> {
     let rows = store.list_audit(&filter, LOOKED_AT).await?;
     let covers = |row: &&AuditRow| {
         let detail: serde_json::Value = serde_json::from_str(&row.detail).unwrap_or_default();
-        let last = detail["detail"]["last"].as_i64().unwrap_or(row.ts_unix_us);
+        let last = detail.pointer("/detail/last").and_then(serde_json::Value::as_i64).unwrap_or(row.ts_unix_us);
         // An id's time is rounded down to its millisecond.
         row.method == "refusals" && last.saturating_add(1_000) >= came_ms.saturating_mul(1_000)
     };

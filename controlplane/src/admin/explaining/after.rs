@@ -179,7 +179,7 @@ fn told_stages(core: &Core, row: &AuditRow, detail: &Value, said: &Said, lines: 
 fn passed_because(stage: &str, row: &AuditRow, detail: &Value, passed: &SaidStage) -> String {
     match stage {
         "ready" => format!("the token was good: issuer {}", text(detail, "issuer")),
-        "arguments" if detail["detail"]["arguments"].is_string() => {
+        "arguments" if detail.pointer("/detail/arguments").is_some_and(Value::is_string) => {
             "they did not fit the tool's schema, and went on: [schema] arguments was \"warn\"".to_owned()
         }
         "dispatch" => sending(row, detail),

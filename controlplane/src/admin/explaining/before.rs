@@ -125,7 +125,7 @@ async fn last_call(core: &Core, client: &str) -> Result<Option<Last>, Refusal> {
     let rows = core.keeper.store()?.list_audit(&filter, LOOKED_AT).await?;
     Ok(rows.into_iter().find(|row| row.method != "refusals").map(|row| {
         let detail: serde_json::Value = serde_json::from_str(&row.detail).unwrap_or_default();
-        let issuer = detail["issuer"].as_str().unwrap_or_default().to_owned();
+        let issuer = detail.get("issuer").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
         Last { issuer, roles: row.roles, at_unix_us: row.ts_unix_us }
     }))
 }

@@ -48,7 +48,7 @@ impl Known {
     fn record(&self, plane: &Plane, denial: &Denial) {
         let revision = self.view.stamp.revision;
         let who = Who { principal: self.verified.principal(), session: String::new(), revision };
-        plane.audit.turned_away(who, "POST", self.id, denial);
+        plane.audit.turned_away(&who, "POST", self.id, denial);
         plane.metrics.refused(denial.row().recorded);
     }
 }

@@ -93,7 +93,8 @@ mod tests {
     #[test]
     fn a_look_says_what_a_draw_would_and_takes_nothing() {
         let quota = Quota::per_hour(NonZeroU32::new(2).expect("two"));
-        let limiter = RateLimiter::new(quota, Drawn::default(), DefaultClock::default());
+        let limiter: RateLimiter<Key, Drawn, DefaultClock> =
+            RateLimiter::new(quota, Drawn::default(), DefaultClock::default());
         let asks = |of, draw| limiter.check_key(&Key { of, draw }).is_ok();
         for _ in 0..5 {
             assert!(asks(1, Draw::Looks));
