@@ -21,6 +21,8 @@ use crate::store::Store;
 const MOST_ROWS: u32 = 10;
 /// Methods whose requests go the whole way.
 const ROUTED: [&str; 4] = ["tools/call", "prompts/get", "resources/read", "completion/complete"];
+/// What backends ask of clients.
+const ASKED: [&str; 3] = ["sampling/createMessage", "elicitation/create", "roots/list"];
 /// As `explain` of a plane names them, in their order.
 const STAGES: [&str; 10] = [
     "ready",
@@ -276,6 +278,11 @@ fn outcome(row: &AuditRow, detail: &Value) -> String {
             )
         }
         ("initialize", "ok") => "a session began".to_owned(),
+        (method, status) if ASKED.contains(&method) => {
+            let why = if row.kind.is_empty() { String::new() } else { format!(" ({})", row.kind) };
+            let call = if row.parent.is_empty() { String::new() } else { format!(" within call {}", row.parent) };
+            format!("a question of backend {backend} to its client{call}: {status}{why}")
+        }
         (_, "denied") if !is_routed(row, detail) => {
             format!("refused before it was a call ({}): nothing was asked of roles, limits or backends", row.kind)
         }
@@ -325,6 +332,18 @@ mod tests {
         let named = serde_json::json!({ "stage": "dispatch", "detail": { "scope": "role" } });
         assert_eq!(ended_at(&row("denied", "disabled", &named), &named), Some("dispatch"));
         assert_eq!(ended_at(&row("ok", "", &named), &named), None);
+    }
+
+    #[test]
+    fn a_question_of_a_backend_is_no_call_of_a_client() {
+        let asked = AuditRow {
+            method: "sampling/createMessage".into(),
+            parent: "id".into(),
+            ..row("denied", "forbidden", &Value::Null)
+        };
+        let told = outcome(&asked, &Value::Null);
+        assert_eq!(told, "a question of backend b to its client within call id: denied (forbidden)");
+        assert!(!is_routed(&asked, &Value::Null));
     }
 
     #[test]
