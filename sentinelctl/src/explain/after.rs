@@ -3,7 +3,7 @@
 use sentinel_proto::v1::{ExplainCallRequest, ExplainedCall};
 use serde_json::{Value, json};
 
-use super::{error_json, show_error, show_stages, stages_json};
+use super::{error_json, show_error, stages, stages_json};
 use crate::audit;
 use crate::client::Client;
 use crate::fault::Fault;
@@ -34,7 +34,7 @@ fn show(call: &ExplainedCall, output: &mut Output) {
     }
     if !call.stages.is_empty() {
         output.line("");
-        show_stages(&call.stages, output);
+        output.table(stages(&call.stages), "");
     }
     if let Some(error) = &call.error {
         show_error("THE CLIENT WAS TOLD", error, output);

@@ -3,7 +3,7 @@
 use sentinel_proto::v1::{ExplainAskRequest, ExplainedAsk, Foretold};
 use serde_json::{Value, json};
 
-use super::{error_json, show_error, show_stages, stages_json};
+use super::{error_json, show_error, stages, stages_json};
 use crate::client::Client;
 use crate::fault::Fault;
 use crate::output::Output;
@@ -55,7 +55,7 @@ fn show(ask: &ExplainedAsk, plane: &Foretold, names: &str, output: &mut Output) 
     output.line(&format!("a call of {} by {} {would}", ask.tool, ask.client));
     output.line(&format!("{roles} ({}); revision {}, as of now on {names}", ask.roles_from, plane.revision));
     output.line("");
-    show_stages(&plane.stages, output);
+    output.table(stages(&plane.stages), "");
     if let Some(error) = &plane.error {
         show_error("THE CLIENT WOULD BE TOLD", error, output);
     }

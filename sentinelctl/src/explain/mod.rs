@@ -79,24 +79,6 @@ pub async fn run(client: &mut Client, ask: Ask, output: &mut Output) -> Result<(
     }
 }
 
-/// A terminal of so many columns has room for the table.
-const ROOMY: u16 = 100;
-
-fn show_stages(all: &[ExplainStage], output: &mut Output) {
-    if output.width().is_none_or(|width| width >= ROOMY) {
-        return output.table(stages(all), "");
-    }
-    for ExplainStage { stage, verdict, why, rules } in all {
-        output.line(&format!("{stage}: {}", verdict.replace('_', " ")));
-        if !why.is_empty() {
-            output.line(&format!("  {why}"));
-        }
-        for rule in rules {
-            output.line(&format!("  {} ({})", rule.rule, place(rule)));
-        }
-    }
-}
-
 fn stages(stages: &[ExplainStage]) -> Rows {
     let mut rows = Rows::new(&["STAGE", "VERDICT", "WHY", "RULE", "AT"]);
     for ExplainStage { stage, verdict, why, rules } in stages {
