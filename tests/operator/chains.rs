@@ -14,7 +14,7 @@ use sentinel_tests::harness::until::until_within;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::tamper::{Store, bad, names, verify};
+use crate::tamper::{Store, bad, names, newest, verify};
 
 /// More than a long walk adds to what the programs hold anyway.
 const BOUND_KIB: u64 = 48 * 1024;
@@ -55,7 +55,10 @@ async fn grown(setup: Setup, size: &Size) -> Fleet {
             }
         }
         let load = Load::start(clients);
-        load.goes_on_for(size.rows / size.runs).await;
+        // Each step has a deadline, not the whole.
+        while load.answered() < size.rows / size.runs {
+            load.goes_on_for(300).await;
+        }
         let seen = load.stop().await;
         assert_eq!(seen.failed, Vec::<String>::new());
         for plane in fleet.planes.iter_mut().filter(|_| round < size.runs) {
@@ -121,10 +124,7 @@ async fn a_long_trail_is_walked(fleet: Fleet, store: Store, size: &Size) -> Stri
         took.as_millis()
     );
     assert!(after < before + BOUND_KIB && ctl < BOUND_KIB, "{before} {after} {ctl}");
-    // A run that goes on: its plane tells where it ends.
-    let newest = fleet.ctl("audit list --limit 1 --output json").await.json()[0].clone();
-    let chain = chains.iter().find(|chain| chain["epoch"] == newest["epoch"]).unwrap();
-    let (epoch, end) = (chain["epoch"].as_u64().unwrap(), chain["to_seq"].as_u64().unwrap());
+    let (epoch, end) = newest(&fleet, &told).await;
     store.keep().await;
     for damage in store.damages(epoch, end / 2, end).into_iter().step_by(size.damages) {
         store.make(&damage).await;

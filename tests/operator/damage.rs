@@ -6,7 +6,7 @@ use sentinel_tests::harness::setup::Setup;
 use sentinel_tests::harness::until::until;
 use serde_json::{Value, json};
 
-use crate::tamper::{Store, names, verify};
+use crate::tamper::{Store, names, newest, verify};
 
 /// A fleet whose one plane has two runs, of at least eight records the older.
 async fn grown(setup: Setup) -> Fleet {
@@ -39,8 +39,7 @@ async fn proven(fleet: &Fleet) -> Value {
 async fn every_damage_is_named(fleet: Fleet, store: Store) {
     let told = proven(&fleet).await;
     assert_eq!((&told["good"], told["chains"].as_array().unwrap().len()), (&json!(true), 2), "{told}");
-    let newest = told["chains"].as_array().unwrap().iter().max_by_key(|chain| chain["rows"].as_u64()).unwrap();
-    let (epoch, end) = (newest["epoch"].as_u64().unwrap(), newest["to_seq"].as_u64().unwrap());
+    let (epoch, end) = newest(&fleet, &told).await;
     assert!(end >= 8, "{told}");
     store.keep().await;
     for damage in store.damages(epoch, 5, end) {

@@ -128,6 +128,14 @@ pub(crate) async fn verify(fleet: &Fleet) -> Value {
     told
 }
 
+/// Epoch and last record of the run that goes on: its plane tells where it ends, while an older one ends where the next
+/// run says.
+pub(crate) async fn newest(fleet: &Fleet, told: &Value) -> (u64, u64) {
+    let row = fleet.ctl("audit list --limit 1 --output json").await.json()[0].clone();
+    let chain = told["chains"].as_array().unwrap().iter().find(|chain| chain["epoch"] == row["epoch"]).unwrap();
+    (chain["epoch"].as_u64().unwrap(), chain["to_seq"].as_u64().unwrap())
+}
+
 /// Its chains that are not whole.
 pub(crate) fn bad(told: &Value) -> Vec<&Value> {
     told["chains"].as_array().unwrap().iter().filter(|chain| chain["problem"] != "").collect()
