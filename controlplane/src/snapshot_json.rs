@@ -3,7 +3,8 @@
 //! Every field of the contract is named in a pattern without `..`, so that a new one does not compile unnoticed.
 
 use sentinel_proto::v1::{
-    ArgumentMode, ArgumentRecord, Auth, AuthKey, Backend, Pair, Quota, RateLimit, Role, Snapshot, auth_key, backend,
+    ArgumentMode, ArgumentRecord, Auth, AuthKey, Backend, Era, Pair, Quota, RateLimit, Role, Snapshot, auth_key,
+    backend,
 };
 use serde_json::{Value, json};
 
@@ -151,6 +152,7 @@ fn backend_value(backend: &Backend) -> Value {
         attempts,
         may_not_ask,
         kind,
+        era: _,
     } = backend;
     let named = |timeout: &sentinel_proto::v1::NamedTimeout| (timeout.tool.clone(), Value::from(timeout.secs));
     json!({
@@ -167,6 +169,11 @@ fn backend_value(backend: &Backend) -> Value {
         "max_response_bytes": max_response_bytes,
         "attempts": attempts,
         "may_not_ask": may_not_ask,
+        "era": match backend.era() {
+            Era::Unspecified | Era::Auto => "auto",
+            Era::Legacy => "legacy",
+            Era::Modern => "modern",
+        },
         "kind": kind.as_ref().map(|kind| match kind {
             backend::Kind::Http(http) => json!({ "http": { "url": http.url, "headers": pairs(&http.headers) } }),
             backend::Kind::Stdio(stdio) => json!({ "stdio": {

@@ -2,6 +2,7 @@
 //! stdio, beside legacy clients.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests are tests")]
 
+mod backends;
 mod calls;
 mod features;
 mod listening;

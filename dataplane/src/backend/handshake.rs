@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use super::abilities::Abilities;
+use super::{abilities::Abilities, era::Era};
 use crate::{denial::LEGACY_REVISIONS, upcall::feature::Features};
 
 /// Params of our `initialize`. `declares`: none for a shared session, since what is declared there binds all its users.
@@ -19,10 +19,13 @@ pub fn initialize_params(declares: Features) -> String {
 /// What a backend said of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Agreed {
+    pub era: Era,
     pub protocol_version: Box<str>,
     /// "name version", as given; printable form is the display's business.
     pub server: Box<str>,
     pub abilities: Abilities,
+    /// Modern: what it tells of by `subscriptions/listen`, as the params of that.
+    pub changes: Option<Box<str>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -58,8 +61,10 @@ pub fn agree(result: &[u8]) -> Result<Agreed, HandshakeFault> {
     }
     let server = result.server_info.map_or_else(String::new, |server| format!("{} {}", server.name, server.version));
     Ok(Agreed {
+        era: Era::Legacy,
         protocol_version: result.protocol_version.into_boxed_str(),
         server: server.into_boxed_str(),
         abilities: Abilities::read(&result.capabilities),
+        changes: None,
     })
 }

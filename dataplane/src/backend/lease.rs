@@ -62,7 +62,8 @@ fn unavailable(target: &Target, state: Unavailable, retry_after: Option<Duration
 impl Lease<'_> {
     /// Sends once, to the end. The outcome is reported to the breaker: what the tool itself says never counts.
     pub async fn send(self, events: &Events) -> Sent {
-        let outgoing = Outgoing { routed: self.call.call(), own_name: &self.call.target().own };
+        let target = self.call.target();
+        let outgoing = Outgoing { routed: self.call.call(), own_name: &target.own, mirrored: &target.mirrored };
         let sent = self.backend.link.call(outgoing, self.flight, events).await;
         match &sent {
             Sent::Answered(_) => self.permit.succeeded(),

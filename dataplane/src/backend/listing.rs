@@ -1,6 +1,6 @@
 //! What a backend offers: each of its lists with the pages joined, each entry kept as the bytes it came in.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -16,6 +16,10 @@ pub const MAX_ENTRIES: usize = 10_000;
 /// Bytes of one list's entries.
 pub const MAX_BYTES: usize = 64 << 20;
 
+/// Bounds of what a server may say of how long a list holds.
+const SOONEST: Duration = Duration::from_secs(60);
+const LATEST: Duration = Duration::from_secs(60 * 60);
+
 /// One entry as the backend offers it, unjudged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offered {
@@ -23,6 +27,14 @@ pub struct Offered {
     pub name: Box<str>,
     /// The entry's whole JSON object.
     pub definition: Bytes,
+}
+
+/// A reading of all lists.
+#[derive(Debug)]
+pub struct Listed {
+    pub offering: Offering,
+    /// How long they hold, where the server says it (`ttlMs`) and can't tell of changes.
+    pub good_for: Option<Duration>,
 }
 
 /// All lists of one backend.
@@ -115,6 +127,9 @@ struct Page<'a> {
     resource_templates: Option<Vec<&'a RawValue>>,
     #[serde(default)]
     next_cursor: Option<String>,
+    /// Any value: what is no number of milliseconds says nothing.
+    #[serde(default)]
+    ttl_ms: Option<serde_json::Value>,
 }
 
 #[derive(Deserialize)]
@@ -137,6 +152,7 @@ struct Templated {
 #[derive(Debug)]
 pub struct Listing {
     kind: Kind,
+    good_for: Option<Duration>,
     entries: Vec<Offered>,
     bytes: usize,
     pages: usize,
@@ -157,7 +173,7 @@ pub enum ListingFault {
 
 impl Listing {
     pub const fn of(kind: Kind) -> Self {
-        Self { kind, entries: Vec::new(), bytes: 0, pages: 0, last_cursor: None }
+        Self { kind, good_for: None, entries: Vec::new(), bytes: 0, pages: 0, last_cursor: None }
     }
 
     /// Takes the `result` of one page; the params of the next request, or none when this was the last.
@@ -166,6 +182,8 @@ impl Listing {
         let broken = |fault| ListingFault::Broken { list, fault };
         let page: Page<'_> = serde_json::from_slice(result).map_err(broken)?;
         self.pages += 1;
+        let good_for = page.ttl_ms.as_ref().and_then(serde_json::Value::as_u64).map(Duration::from_millis);
+        self.good_for = shortest(self.good_for, good_for.map(|ttl| ttl.clamp(SOONEST, LATEST)));
         let entries = match self.kind {
             Kind::Tool => page.tools,
             Kind::Prompt => page.prompts,
@@ -190,9 +208,19 @@ impl Listing {
         Ok(Some(params))
     }
 
+    /// How long it holds, as the server says; none: it says nothing.
+    pub fn good_for(&self) -> Option<Duration> {
+        self.good_for
+    }
+
     pub fn into_entries(self) -> Vec<Offered> {
         self.entries
     }
+}
+
+/// The shorter of the two, where both are said.
+pub fn shortest(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    one.into_iter().chain(other).min()
 }
 
 fn name(kind: Kind, entry: &str) -> Result<Box<str>, serde_json::Error> {

@@ -7,6 +7,7 @@ pub mod abilities;
 pub mod asking;
 pub mod breaker;
 pub mod bulkhead;
+pub mod era;
 mod flood;
 pub mod handshake;
 pub mod health;
@@ -18,15 +19,16 @@ pub mod registry;
 pub mod spec;
 pub mod stdio;
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{asking::Desk, isolation::Owner};
+use self::{asking::Desk, era::Era, isolation::Owner};
 use crate::{
     call::{BackendId, Routed},
+    catalogue::mirrored::Mirrored,
     denial::{Failure, Unavailable},
     upcall::{Asked, feature::Features},
     wire::outgoing,
@@ -83,14 +85,20 @@ pub enum Note {
 pub struct Outgoing<'a> {
     pub routed: &'a Routed,
     pub own_name: &'a str,
+    /// Arguments that a modern HTTP server wants to see in headers as well.
+    pub mirrored: &'a [Mirrored],
 }
 
 impl Outgoing<'_> {
     /// Its message under our number. `line`: as one line, for stdio.
-    pub fn message(&self, number: u64, progress_token: Option<u64>, line: bool) -> Bytes {
-        let Self { routed, own_name } = *self;
+    pub fn message(&self, number: u64, progress_token: Option<u64>, era: Era, line: bool) -> Bytes {
+        let Self { routed, own_name, .. } = *self;
         let renamed = routed.name_token().map(|at| (at, own_name));
-        let named = outgoing::Named { method: routed.ask.method(), renamed };
+        let meta = match era {
+            Era::Legacy => Cow::Borrowed(""),
+            Era::Modern => era::meta_of(routed),
+        };
+        let named = outgoing::Named { method: routed.ask.method(), renamed, meta: &meta };
         outgoing::call(&routed.body, &routed.scanned, named, number, progress_token, line)
     }
 }
@@ -171,7 +179,7 @@ pub struct LinkStatus {
     /// 0: none.
     pub pid: u32,
     pub restarts: u64,
-    /// Name and version that it gave in `initialize`.
+    /// Name and version that it gave in the handshake.
     pub server: Arc<str>,
     pub protocol_version: Arc<str>,
     /// When the next try is due, where one is.

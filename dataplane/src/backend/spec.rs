@@ -9,13 +9,15 @@ use ::http::{HeaderMap, Uri};
 use rustls::ClientConfig;
 use secrecy::SecretString;
 
-use super::http::addresses::Allowed;
+use super::{era::Era, http::addresses::Allowed};
 use crate::upcall::feature::Features;
 
 #[derive(Debug)]
 pub struct BackendSpec {
     pub name: Arc<str>,
     pub kind: Kind,
+    /// None: it is asked.
+    pub era: Option<Era>,
     pub max_concurrency: usize,
     pub max_response_bytes: usize,
     /// Sendings of one call, the first included; only what was never written is sent again.

@@ -8,7 +8,7 @@ use std::{collections::HashMap, sync::Arc};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Catalogue, Refused, Target, definition, schema, template::Template};
+use super::{Catalogue, Refused, Target, definition, mirrored, schema, template::Template};
 use crate::{
     backend::listing::{Offered, Offering},
     call::{BackendId, Kind},
@@ -155,6 +155,7 @@ impl Merging<'_> {
             }
         };
         let timeout = backend.timeouts.get(own).filter(|_| kind == Kind::Tool).copied();
+        let mirrored = if kind == Kind::Tool { mirrored::read(&offered.definition)? } else { Box::default() };
         let target = Target {
             kind,
             exposed: Arc::clone(exposed),
@@ -167,6 +168,7 @@ impl Merging<'_> {
             timeout: timeout.unwrap_or(backend.timeout),
             progress_renews: backend.progress_renews,
             max_timeout: backend.max_timeout,
+            mirrored,
             metrics,
         };
         Ok((target, template))

@@ -4,6 +4,7 @@
 
 mod definition;
 pub mod merge;
+pub mod mirrored;
 pub mod schema;
 pub mod template;
 
@@ -11,7 +12,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use self::template::Template;
+use self::{mirrored::Mirrored, template::Template};
 use crate::{
     backend::abilities::Abilities,
     call::{Ask, BackendId, Kind},
@@ -36,6 +37,8 @@ pub struct Target {
     pub timeout: Duration,
     pub progress_renews: bool,
     pub max_timeout: Duration,
+    /// Arguments that its server wants to see in headers as well, where that is a modern one.
+    pub mirrored: Box<[Mirrored]>,
     pub metrics: Arc<ToolMetrics>,
 }
 

@@ -16,6 +16,7 @@ use sentinel_proto::v1;
 
 use crate::{
     backend::{
+        era::Era,
         http::{addresses::Allowed, tls},
         spec::{BackendSpec, Breaker, Health, HttpSpec, Kind, StdioSpec},
     },
@@ -175,6 +176,11 @@ pub fn backend_spec(
     Ok(BackendSpec {
         name: definition.name.as_str().into(),
         kind,
+        era: match definition.era() {
+            v1::Era::Unspecified | v1::Era::Auto => None,
+            v1::Era::Legacy => Some(Era::Legacy),
+            v1::Era::Modern => Some(Era::Modern),
+        },
         max_concurrency: definition.max_concurrency.max(1) as usize,
         max_response_bytes: usize::try_from(definition.max_response_bytes).unwrap_or(usize::MAX),
         attempts: definition.attempts.max(1),

@@ -12,6 +12,7 @@ pub mod modern;
 #[cfg(test)]
 mod modern_tests;
 mod nest;
+pub mod neutral;
 pub mod outgoing;
 mod params;
 mod pieces;

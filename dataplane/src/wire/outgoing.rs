@@ -1,7 +1,7 @@
 //! Builds messages: what goes to a backend, and the gateway's own answers.
 //!
 //! A call keeps its client's bytes but for these: the target's own name, our progress token, no `task`, and none of the
-//! modern era's own keys in `_meta`.
+//! modern era's own keys in `_meta` but ours, where its server is of that era.
 
 use std::io::Write as _;
 
@@ -18,6 +18,8 @@ pub struct Named<'a> {
     pub method: &'a str,
     /// The string token that names the target, and what it becomes; none: all stays as it came.
     pub renamed: Option<(Span, &'a str)>,
+    /// Members that `params._meta` gets, without braces; empty: none.
+    pub meta: &'a str,
 }
 
 /// A routed request for a backend under our `id`, from the client's whole `body` and what the scan found in it.
@@ -34,13 +36,15 @@ pub fn call(
     line: bool,
 ) -> Bytes {
     let params = scanned.params.map(|span| span.get(body)).unwrap_or_default();
-    let mut out = Vec::with_capacity(params.len() + named.renamed.map_or(0, |(_, own)| own.len()) + 112);
+    let renamed = named.renamed.map_or(0, |(_, own)| own.len());
+    let mut out = Vec::with_capacity(params.len() + renamed + named.meta.len() + 112);
     begin(&mut out, named.method, Some(id));
     out.extend_from_slice(b",\"params\":");
     if let Some(span) = scanned.params {
         let [first, second, third, fourth] = scanned.modern.as_ref().map_or([None; 4], |modern| modern.members);
         let gone = |member: Option<MemberSpan>| member.map(|member| (member.0, Edit::Nothing));
         let mut edits = [
+            (!named.meta.is_empty()).then(|| meta(span, scanned, body, named.meta)),
             named.renamed.map(|(at, own)| (at, Edit::Name(own))),
             scanned.progress_token.map(|token| (token, Edit::Progress)),
             gone(scanned.task),
@@ -49,20 +53,33 @@ pub fn call(
             gone(third),
             gone(fourth),
         ];
-        edits.sort_unstable_by_key(|edit| edit.map_or(u32::MAX, |(at, _)| at.start));
+        edits.sort_unstable_by_key(|edit| edit.map_or((u32::MAX, 0), |(at, _)| (at.start, at.end)));
         let mut from = span.start;
         for (at, edit) in edits.into_iter().flatten() {
             copy(&mut out, Span { start: from, end: at.start.max(from) }.get(body), line);
             match edit {
                 Edit::Name(own) => string(&mut out, own),
                 Edit::Progress => number(&mut out, progress_token.unwrap_or(id)),
+                Edit::Meta { members, is_new, follows } => {
+                    let (begin, end) = if is_new { ("\"_meta\":{", "}") } else { ("", "") };
+                    let comma = if follows { "," } else { "" };
+                    for part in [begin, members, end, comma] {
+                        out.extend_from_slice(part.as_bytes());
+                    }
+                }
                 Edit::Nothing => {}
             }
             from = at.end.max(from);
         }
         copy(&mut out, Span { start: from, end: span.end.max(from) }.get(body), line);
     } else {
-        out.extend_from_slice(b"{}");
+        out.push(b'{');
+        if !named.meta.is_empty() {
+            for part in ["\"_meta\":{", named.meta, "}"] {
+                out.extend_from_slice(part.as_bytes());
+            }
+        }
+        out.push(b'}');
     }
     out.push(b'}');
     if line {
@@ -73,9 +90,36 @@ pub fn call(
 
 #[derive(Clone, Copy)]
 enum Edit<'a> {
+    /// At the beginning of an object: `follows` says that something else stands in it.
+    Meta {
+        members: &'a str,
+        is_new: bool,
+        follows: bool,
+    },
     Name(&'a str),
     Progress,
     Nothing,
+}
+
+/// Where members of `_meta` go: into the one that is there, else into one of their own.
+fn meta<'a>(params: Span, scanned: &Scanned, body: &[u8], members: &'a str) -> (Span, Edit<'a>) {
+    let (object, is_new) = scanned.meta.map_or((params, true), |meta| (meta, false));
+    let mut from = object.start.saturating_add(1);
+    let at = Span { start: from, end: from };
+    // What goes by another edit does not follow.
+    let mut follows = false;
+    let gone = scanned.modern.iter().filter(|_| !is_new).flat_map(|modern| modern.members.into_iter().flatten());
+    let task = scanned.task.filter(|_| is_new);
+    for MemberSpan(member) in gone.chain(task) {
+        follows |= holds_something(Span { start: from, end: member.start.max(from) }.get(body));
+        from = member.end.max(from);
+    }
+    follows |= holds_something(Span { start: from, end: object.end.saturating_sub(1).max(from) }.get(body));
+    (at, Edit::Meta { members, is_new, follows })
+}
+
+fn holds_something(rest: &[u8]) -> bool {
+    !rest.trim_ascii().is_empty()
 }
 
 /// A request; `params_json` is an object, without raw line ends when it goes over stdio.

@@ -79,9 +79,11 @@ fn fuzz(bytes: &[u8]) {
                 && found.name.is_some()
             {
                 let renamed = found.name.map(|name| (name.token(), "own"));
-                let named = outgoing::Named { method: "tools/call", renamed };
-                let out = outgoing::call(bytes, &found, named, 1, None, true);
-                assert!(scan::body(&out).is_ok(), "{}", String::from_utf8_lossy(&out));
+                for meta in ["", crate::backend::era::META] {
+                    let named = outgoing::Named { method: "tools/call", renamed, meta };
+                    let out = outgoing::call(bytes, &found, named, 1, None, true);
+                    assert!(scan::body(&out).is_ok(), "{}", String::from_utf8_lossy(&out));
+                }
             }
         }
         Err(fault) if fault.code() == -32700 => {

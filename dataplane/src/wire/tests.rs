@@ -41,8 +41,44 @@ fn a_call_yields_the_spans_of_all_its_parts() {
 
 fn call(body: &str, own: &str, id: u64, token: Option<u64>, line: bool) -> Bytes {
     let found = one(body);
-    let named = outgoing::Named { method: "tools/call", renamed: found.name.map(|name| (name.token(), own)) };
+    let renamed = found.name.map(|name| (name.token(), own));
+    let named = outgoing::Named { method: "tools/call", renamed, meta: "" };
     outgoing::call(body.as_bytes(), &found, named, id, token, line)
+}
+
+#[test]
+fn a_modern_servers_call_says_what_we_say_and_nothing_that_the_client_said_of_its_own_era() {
+    const OURS: &str = r#""io.modelcontextprotocol/protocolVersion":"v""#;
+    let version = r#""io.modelcontextprotocol/protocolVersion":"2026-07-28""#;
+    let capabilities = r#""io.modelcontextprotocol/clientCapabilities":{"roots":{}}"#;
+    for (params, want) in [
+        (None, format!(r#"{{"_meta":{{{OURS}}}}}"#)),
+        (Some("{}".to_owned()), format!(r#"{{"_meta":{{{OURS}}}}}"#)),
+        (Some(r#"{"a":[1 ]}"#.to_owned()), format!(r#"{{"_meta":{{{OURS}}},"a":[1 ]}}"#)),
+        (Some(r#"{"task":{}}"#.to_owned()), format!(r#"{{"_meta":{{{OURS}}}}}"#)),
+        (Some(r#"{"task":{},"a":1}"#.to_owned()), format!(r#"{{"_meta":{{{OURS}}},"a":1}}"#)),
+        (Some(r#"{"_meta":{ },"a":1}"#.to_owned()), format!(r#"{{"_meta":{{{OURS} }},"a":1}}"#)),
+        (
+            Some(r#"{"a":1,"_meta":{"k":2,"progressToken":"p"}}"#.to_owned()),
+            format!(r#"{{"a":1,"_meta":{{{OURS},"k":2,"progressToken":9}}}}"#),
+        ),
+        (Some(format!(r#"{{"_meta":{{{version},{capabilities}}}}}"#)), format!(r#"{{"_meta":{{{OURS}}}}}"#)),
+        (
+            Some(format!(r#"{{"_meta":{{{version},"k":1,{capabilities}}}}}"#)),
+            format!(r#"{{"_meta":{{{OURS},"k":1}}}}"#),
+        ),
+        (
+            Some(format!(r#"{{"_meta":{{"progressToken":1,{capabilities},{version}}}}}"#)),
+            format!(r#"{{"_meta":{{{OURS},"progressToken":9}}}}"#),
+        ),
+    ] {
+        let with = params.map_or_else(String::new, |params| format!(r#","params":{params}"#));
+        let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call"{with}}}"#);
+        let named = outgoing::Named { method: "tools/call", renamed: None, meta: OURS };
+        let out = outgoing::call(body.as_bytes(), &one(&body), named, 9, None, false);
+        let whole = format!(r#"{{"jsonrpc":"2.0","id":9,"method":"tools/call","params":{want}}}"#);
+        assert_eq!(std::str::from_utf8(&out).unwrap(), whole, "{body}");
+    }
 }
 
 #[test]
@@ -74,7 +110,7 @@ fn a_completion_goes_out_with_the_prompts_own_name_alone_changed() {
     let body = r#"{"jsonrpc":"2.0","id":1,"method":"completion/complete","params":{"ref":{"name" : "x__a","type":"ref/prompt"},"name":"stays"}}"#;
     let found = one(body);
     let renamed = found.reference.map(|reference| (reference.text.token(), "a"));
-    let named = outgoing::Named { method: "completion/complete", renamed };
+    let named = outgoing::Named { method: "completion/complete", renamed, meta: "" };
     let out = outgoing::call(body.as_bytes(), &found, named, 7, None, false);
     let want = body.replace(r#""id":1"#, r#""id":7"#).replace(r#""x__a""#, r#""a""#);
     assert_eq!(std::str::from_utf8(&out).unwrap(), want);

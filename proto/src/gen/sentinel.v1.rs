@@ -613,6 +613,8 @@ pub struct Backend {
     /// of clients: elicitation, roots, sampling; what `may_ask` leaves out
     #[prost(string, repeated, tag = "23")]
     pub may_not_ask: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(enumeration = "Era", tag = "18")]
+    pub era: i32,
     #[prost(oneof = "backend::Kind", tags = "13, 14")]
     pub kind: ::core::option::Option<backend::Kind>,
 }
@@ -756,6 +758,40 @@ impl ArgumentMode {
             "ARGUMENT_MODE_ENFORCE" => Some(Self::Enforce),
             "ARGUMENT_MODE_WARN" => Some(Self::Warn),
             "ARGUMENT_MODE_OFF" => Some(Self::Off),
+            _ => None,
+        }
+    }
+}
+/// Of MCP: legacy up to 2025-11-25, modern from 2026-07-28 on. Unspecified: as auto.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Era {
+    Unspecified = 0,
+    /// the backend is asked
+    Auto = 1,
+    Legacy = 2,
+    Modern = 3,
+}
+impl Era {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ERA_UNSPECIFIED",
+            Self::Auto => "ERA_AUTO",
+            Self::Legacy => "ERA_LEGACY",
+            Self::Modern => "ERA_MODERN",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ERA_UNSPECIFIED" => Some(Self::Unspecified),
+            "ERA_AUTO" => Some(Self::Auto),
+            "ERA_LEGACY" => Some(Self::Legacy),
+            "ERA_MODERN" => Some(Self::Modern),
             _ => None,
         }
     }

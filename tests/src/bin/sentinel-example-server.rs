@@ -1,4 +1,4 @@
-//! `sentinel-example-server [--http ADDR [--sse]] [--log FILE] [--misbehave]`: a small MCP server to try Sentinel with,
+//! `sentinel-example-server [--http ADDR [--sse]] [--modern] [--log FILE] [--misbehave]`: a small MCP server to try Sentinel with,
 //! over stdin and stdout or over HTTP. The tools are in `sentinel_tests::example`.
 #![expect(
     clippy::print_stdout,
@@ -17,11 +17,12 @@ use sentinel_tests::example::{ReceiveLog, Server, stdio};
 const USAGE: &str = "\
 A small MCP server to try Sentinel with: echo, add, slow and a few more.
 
-Usage: sentinel-example-server [--http ADDR [--sse]] [--log FILE] [--misbehave]
+Usage: sentinel-example-server [--http ADDR [--sse]] [--modern] [--log FILE] [--misbehave]
 
   --http ADDR   serve Streamable HTTP at ADDR (as 127.0.0.1:0), path /mcp, instead of stdin and stdout;
                 the first line of stdout names the address
   --sse         with --http: each answer is an event stream
+  --modern      speak revision 2026-07-28 and no other
   --log FILE    append what arrives to FILE, a JSON line for each event
   --misbehave   one tool more, which breaks the protocol on request";
 
@@ -31,6 +32,7 @@ struct Options {
     sse: bool,
     log: Option<PathBuf>,
     misbehave: bool,
+    modern: bool,
 }
 
 /// None: the usage was asked for.
@@ -49,6 +51,7 @@ fn options(mut args: impl Iterator<Item = String>) -> anyhow::Result<Option<Opti
             "--sse" => options.sse = true,
             "--log" => options.log = Some(value()?.into()),
             "--misbehave" => options.misbehave = true,
+            "--modern" => options.modern = true,
             _ => anyhow::bail!("unknown argument {arg}; see --help"),
         }
     }
@@ -82,7 +85,8 @@ async fn run(options: Options) -> anyhow::Result<()> {
         Some(path) => ReceiveLog::append_to(path).with_context(|| format!("cannot write to {}", path.display()))?,
         None => ReceiveLog::default(),
     };
-    let server = Server::new(log, options.misbehave);
+    let server =
+        if options.modern { Server::modern(log, options.misbehave) } else { Server::new(log, options.misbehave) };
     match options.http {
         None => Ok(stdio::serve(server).await?),
         Some(address) => {

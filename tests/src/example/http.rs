@@ -21,7 +21,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
-use super::{OUTBOX, Server, Session};
+use super::{OUTBOX, Server, Session, Work, modern};
 
 const SESSION_ID: &str = "mcp-session-id";
 
@@ -83,6 +83,8 @@ impl Endpoint {
         }
         let session_id = request.headers().get(SESSION_ID).and_then(|value| value.to_str().ok()).map(ToOwned::to_owned);
         match *request.method() {
+            Method::POST if self.server.is_modern => self.post_modern(request).await,
+            _ if self.server.is_modern => empty(StatusCode::METHOD_NOT_ALLOWED),
             Method::DELETE => self.end(session_id.as_deref()),
             Method::GET => self.stream(session_id.as_deref()),
             Method::POST => self.post(request, session_id.as_deref()).await,
@@ -108,6 +110,41 @@ impl Endpoint {
         let (out, outbox) = mpsc::channel(OUTBOX);
         self.server.listen(out);
         events(outbox)
+    }
+
+    /// Each request by itself; a hang-up is its cancel.
+    async fn post_modern(&self, request: Request<Incoming>) -> Response<Body> {
+        let (head, body) = request.into_parts();
+        let Ok(body) = body.collect().await else {
+            return empty(StatusCode::BAD_REQUEST);
+        };
+        let body = body.to_bytes();
+        let text = String::from_utf8_lossy(&body);
+        let headers: HashMap<String, String> = head
+            .headers
+            .iter()
+            .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())))
+            .collect();
+        self.server.log.write("headers", "", "0", serde_json::value::to_raw_value(&headers).ok().as_deref());
+        let session = Session::new(Arc::clone(&self.server));
+        let work = match modern::differs(&text, &headers) {
+            Some(refusal) if text.contains(modern::REVISION) => Work::Answer(refusal),
+            _ => session.accept(&text),
+        };
+        if work.is_nothing() {
+            return empty(StatusCode::ACCEPTED);
+        }
+        let streams = self.always_sse || work.streams();
+        let (out, mut outbox) = mpsc::channel(OUTBOX);
+        self.tasks.spawn(async move { session.run(work, &out).await });
+        if streams {
+            return events(outbox);
+        }
+        let Some(answer) = outbox.recv().await else { return events(outbox) };
+        let status = StatusCode::from_u16(modern::status(&answer)).unwrap_or_default();
+        let mut response = json(answer);
+        *response.status_mut() = status;
+        response
     }
 
     async fn post(&self, request: Request<Incoming>, id: Option<&str>) -> Response<Body> {

@@ -15,7 +15,7 @@ pub(super) struct Incoming<'a> {
     #[serde(borrow)]
     pub(super) method: Option<Cow<'a, str>>,
     #[serde(borrow)]
-    params: Option<&'a RawValue>,
+    pub(super) params: Option<&'a RawValue>,
 }
 
 impl<'a> Incoming<'a> {

@@ -1,5 +1,6 @@
-//! A small MCP server of the legacy era: what `sentinel-example-server` runs, and what the tests call. It knows messages
-//! and sessions; lines and HTTP are in `stdio` and `http`, the tools in `tools`, all else in `features`.
+//! A small MCP server of the legacy era, or of the modern one: what `sentinel-example-server` runs, and what the tests
+//! call. It knows messages and sessions; lines and HTTP are in `stdio` and `http`, the tools in `tools`, what the modern
+//! era does otherwise in `modern`, all else in `features`.
 //!
 //! It does not check arguments against its own schemas: that is the gateway's work, and the tests want to see what
 //! came through. It writes each received call to a receive log, before it does anything about it.
@@ -8,6 +9,7 @@ mod asking;
 pub mod features;
 pub mod http;
 mod messages;
+pub mod modern;
 mod receive_log;
 pub mod stdio;
 pub mod tools;
@@ -24,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 pub use receive_log::ReceiveLog;
 
 use messages::{Incoming, answer, fault, note};
+use modern::Subscriber;
 
 /// Messages that wait to be written to one peer or stream.
 pub const OUTBOX: usize = 256;
@@ -39,10 +42,11 @@ const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "criti
 pub struct Server {
     log: ReceiveLog,
     misbehaves: bool,
+    is_modern: bool,
     executions: AtomicU64,
     grown: AtomicU64,
     features: features::Grown,
-    listeners: Mutex<Vec<mpsc::Sender<String>>>,
+    listeners: Mutex<Vec<(mpsc::Sender<String>, Option<Subscriber>)>>,
 }
 
 impl Server {
@@ -52,18 +56,38 @@ impl Server {
         Arc::new(Self { log, misbehaves, ..Self::default() })
     }
 
+    /// The same, which speaks revision 2026-07-28 and no other.
+    #[must_use]
+    pub fn modern(log: ReceiveLog, misbehaves: bool) -> Arc<Self> {
+        Arc::new(Self { log, misbehaves, is_modern: true, ..Self::default() })
+    }
+
     /// From now on notes that belong to no request also go there; until it is closed.
     pub fn listen(&self, out: mpsc::Sender<String>) {
+        if !self.is_modern {
+            self.add(out, None);
+        }
+    }
+
+    fn subscribe(&self, out: mpsc::Sender<String>, subscriber: Subscriber) {
+        self.add(out, Some(subscriber));
+    }
+
+    fn add(&self, out: mpsc::Sender<String>, subscriber: Option<Subscriber>) {
         let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
-        listeners.retain(|old| !old.is_closed());
-        listeners.push(out);
+        listeners.retain(|(old, _)| !old.is_closed());
+        listeners.push((out, subscriber));
     }
 
     /// A listener whose outbox is full misses the note: it is a hint, the list can be asked for.
     fn tell_all(&self, message: &str) {
         let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
-        for out in listeners.iter() {
-            let _full = out.try_send(message.to_owned()).is_err();
+        for (out, subscriber) in listeners.iter() {
+            let told = match subscriber {
+                Some(subscriber) => subscriber.told(message),
+                None => Some(message.to_owned()),
+            };
+            let _full = told.is_some_and(|told| out.try_send(told).is_err());
         }
     }
 }
@@ -92,6 +116,7 @@ pub enum Work {
     Answer(String),
     Call(tools::Call),
     Read(features::Read),
+    Listen(modern::Listen),
 }
 
 impl Work {
@@ -101,6 +126,7 @@ impl Work {
         match self {
             Self::Call(call) => call.streams(),
             Self::Read(read) => read.streams(),
+            Self::Listen(_) => true,
             Self::Nothing | Self::Answer(_) => false,
         }
     }
@@ -138,19 +164,60 @@ impl Session {
             self.notified(method, &incoming);
             return Work::Nothing;
         };
+        if !self.server.is_modern {
+            return self.asked(method, id, &incoming);
+        }
+        self.server.log.write("modern", method, id, incoming.params);
+        if let Some(refusal) = modern::refuses(id, method, &incoming) {
+            return Work::Answer(refusal);
+        }
+        let asked = modern::level(&incoming).and_then(|level| LEVELS.iter().position(|known| *known == level));
+        self.level.store(asked.and_then(|level| u8::try_from(level).ok()).unwrap_or(u8::MAX), Ordering::Relaxed);
+        match modern::accept(method, id, &incoming).unwrap_or_else(|| self.asked(method, id, &incoming)) {
+            Work::Answer(text) => Work::Answer(modern::dressed(text, modern::is_kept(method))),
+            other => other,
+        }
+    }
+
+    fn asked(&self, method: &str, id: &str, incoming: &Incoming<'_>) -> Work {
         match method {
-            "initialize" => Work::Answer(self.initialize(id, &incoming)),
-            "logging/setLevel" => Work::Answer(self.set_level(id, &incoming)),
+            "initialize" => Work::Answer(self.initialize(id, incoming)),
+            "logging/setLevel" => Work::Answer(self.set_level(id, incoming)),
             "ping" => Work::Answer(answer(id, "{}")),
-            "tools/call" => self.accept_call(id, &incoming),
+            "tools/call" => self.accept_call(id, incoming),
             "tools/list" => Work::Answer(answer(id, &tools::list(&self.server))),
-            other => features::accept(self, other, id, &incoming)
+            other => features::accept(self, other, id, incoming)
                 .unwrap_or_else(|| Work::Answer(fault(id, -32601, "this server has no such method"))),
         }
     }
 
     /// Sends what the work brings to `out`; a cancelled call sends no answer.
     pub async fn run(&self, work: Work, out: &mpsc::Sender<String>) {
+        let is_kept = match work {
+            Work::Call(_) => false,
+            Work::Read(_) => true,
+            other => return self.work(other, out).await,
+        };
+        if !self.server.is_modern {
+            return self.work(work, out).await;
+        }
+        let (inside, mut said) = mpsc::channel(OUTBOX);
+        let works = async {
+            self.work(work, &inside).await;
+            drop(inside);
+        };
+        let speaks = async {
+            while let Some(message) = said.recv().await {
+                send(out, modern::dressed(message, is_kept)).await;
+            }
+        };
+        tokio::select! {
+            _ = async { tokio::join!(works, speaks) } => {}
+            () = out.closed() => self.server.log.write("hangup", "", "0", None),
+        }
+    }
+
+    async fn work(&self, work: Work, out: &mpsc::Sender<String>) {
         match work {
             Work::Nothing => {}
             Work::Answer(text) => send(out, text).await,
@@ -164,6 +231,7 @@ impl Session {
                 features::run(self, read, out).await;
                 self.end(&id);
             }
+            Work::Listen(listen) => modern::listen(self, listen, out).await,
         }
     }
 

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::messages::{answer, fault, note, text_result};
-use super::{Server, Session, asking, features, send};
+use super::{Server, Session, asking, features, modern, send};
 
 /// One `tools/call`, read.
 #[derive(Debug)]
@@ -83,11 +83,20 @@ pub(super) fn list(server: &Server) -> String {
             &[],
         ),
     ];
-    tools.extend(asking::tools());
+    if server.is_modern {
+        tools.push(tool(
+            "route",
+            "Gives back its arguments; one of them is wanted in a header as well.",
+            json!({ "region": { "type": "string", "x-mcp-header": "Region" }, "query": { "type": "string" } }),
+            &["query"],
+        ));
+    } else {
+        tools.extend(asking::tools());
+    }
     if server.misbehaves {
         tools.push(tool(
             "misbehave",
-            "Breaks the protocol: rubbish, twice, wrong_id, silent, error, lacks, version, no_result.",
+            "Breaks the protocol: rubbish, twice, wrong_id, silent, error, lacks, version, no_result, task.",
             json!({ "how": { "type": "string" } }),
             &["how"],
         ));
@@ -136,6 +145,7 @@ pub(super) async fn run(session: &Session, call: Call, out: &mpsc::Sender<String
         "misbehave" if server.misbehaves => {
             return misbehave(&call, text(&arguments, "how"), out).await;
         }
+        "route" if server.is_modern => text_result(&modern::routed(call.arguments.as_deref()), false),
         "raw" => format!(r#"{{"content":[],"structuredContent":{}}}"#, text(&arguments, "json")),
         "slow" => match slow(session, &call, &arguments, out).await {
             Some(result) => result,
@@ -216,6 +226,7 @@ async fn misbehave(call: &Call, how: &str, out: &mpsc::Sender<String>) {
         "version" => vec![fault(&call.id, -32022, "no such revision")],
         "no_result" => vec![format!(r#"{{"jsonrpc":"2.0","id":{}}}"#, call.id)],
         "rubbish" => vec![r#"{"jsonrpc":"2.0","id":"#.to_owned()],
+        "task" => vec![answer(&call.id, r#"{"resultType":"task","taskId":"t"}"#)],
         "silent" => {
             call.cancel.cancelled().await;
             vec![]

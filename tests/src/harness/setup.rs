@@ -37,7 +37,14 @@ pub struct Setup {
 struct Example {
     name: String,
     more: String,
-    wrapped: bool,
+    kind: ExampleKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ExampleKind {
+    Legacy,
+    Modern,
+    Wrapped,
 }
 
 impl Default for Setup {
@@ -84,14 +91,21 @@ impl Setup {
     /// `more`: TOML lines of its table.
     #[must_use]
     pub fn backend_with(mut self, name: &str, more: &str) -> Self {
-        self.examples.push(Example { name: name.into(), more: more.into(), wrapped: false });
+        self.examples.push(Example { name: name.into(), more: more.into(), kind: ExampleKind::Legacy });
+        self
+    }
+
+    /// As `backend_with`, of revision 2026-07-28.
+    #[must_use]
+    pub fn modern_backend(mut self, name: &str, more: &str) -> Self {
+        self.examples.push(Example { name: name.into(), more: more.into(), kind: ExampleKind::Modern });
         self
     }
 
     /// As `backend`, started by a shell that stays: its server is a grandchild of the plane.
     #[must_use]
     pub fn wrapped_backend(mut self, name: &str) -> Self {
-        self.examples.push(Example { name: name.into(), more: String::new(), wrapped: true });
+        self.examples.push(Example { name: name.into(), more: String::new(), kind: ExampleKind::Wrapped });
         self
     }
 
@@ -160,13 +174,14 @@ impl Setup {
     pub fn text(&self, folder: &Path) -> String {
         let mut text = format!("{}\n{}\n{}\n", self.auth, self.roles, self.limits);
         let server = program("sentinel-example-server");
-        for Example { name, more, wrapped } in &self.examples {
+        for Example { name, more, kind } in &self.examples {
             let log = folder.join(format!("{name}.received"));
             let (server, log) = (server.display(), log.display());
-            let start = if *wrapped {
+            let modern = if *kind == ExampleKind::Modern { "\"--modern\", " } else { "" };
+            let start = if *kind == ExampleKind::Wrapped {
                 format!("command = \"sh\"\nargs = [\"-c\", \"'{server}' --misbehave --log '{log}'; true\"]")
             } else {
-                format!("command = \"{server}\"\nargs = [\"--misbehave\", \"--log\", \"{log}\"]")
+                format!("command = \"{server}\"\nargs = [{modern}\"--misbehave\", \"--log\", \"{log}\"]")
             };
             writeln!(text, "[[backends]]\nname = \"{name}\"\n{start}\n{more}").unwrap();
         }
@@ -181,10 +196,16 @@ pub struct HttpExample {
     pub url: String,
     pub process: Process,
     folder: tempfile::TempDir,
-    _port: Port,
+    port: Port,
 }
 
 impl HttpExample {
+    /// Ends it, and starts another at the same address, of the era of 2026-07-28 or of the one before.
+    pub async fn comes_back(&mut self, is_modern: bool) {
+        self.process.kill().await;
+        self.process = start_http(&self.port, self.folder.path(), if is_modern { &["--modern"] } else { &[] });
+    }
+
     /// What reached it.
     #[must_use]
     pub fn received(&self) -> Received {
@@ -195,17 +216,32 @@ impl HttpExample {
 /// Started on a free port; `sse`: each answer is an event stream.
 #[must_use]
 pub fn http_example(sse: bool) -> HttpExample {
+    http_example_with(if sse { &["--sse"] } else { &[] })
+}
+
+/// As `http_example`, of revision 2026-07-28.
+#[must_use]
+pub fn modern_http_example(sse: bool) -> HttpExample {
+    http_example_with(if sse { &["--modern", "--sse"] } else { &["--modern"] })
+}
+
+fn http_example_with(more: &[&str]) -> HttpExample {
     let folder = tempfile::tempdir().unwrap();
     let port = Port::free();
-    let log = folder.path().join("received").display().to_string();
+    let process = start_http(&port, folder.path(), more);
+    HttpExample { url: format!("http://{}/mcp", port.address()), process, folder, port }
+}
+
+fn start_http(port: &Port, folder: &Path, more: &[&str]) -> Process {
+    let log = folder.join("received").display().to_string();
     let mut args = vec!["--http".to_owned(), port.address(), "--misbehave".to_owned(), "--log".to_owned(), log];
-    args.extend(sse.then(|| "--sse".to_owned()));
+    args.extend(more.iter().map(|&arg| arg.to_owned()));
     let start = Start {
         name: "example".into(),
         program: program("sentinel-example-server"),
         args,
         env: BTreeMap::new(),
-        folder: folder.path().to_owned(),
+        folder: folder.to_owned(),
     };
-    HttpExample { url: format!("http://{}/mcp", port.address()), process: start.run(), folder, _port: port }
+    start.run()
 }

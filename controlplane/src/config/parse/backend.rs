@@ -31,6 +31,7 @@ const OF_STDIO: [&str; 7] = ["command", "args", "env", "cwd", "restart_on_exit",
 
 /// As MCP names what a client declares.
 static FEATURES: [(&str, &str); 3] = [("elicitation", "elicitation"), ("roots", "roots"), ("sampling", "sampling")];
+const ERAS: [(&str, v1::Era); 3] = [("auto", v1::Era::Auto), ("legacy", v1::Era::Legacy), ("modern", v1::Era::Modern)];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Type {
@@ -70,6 +71,7 @@ fn backend(mut section: Section<'_>, notes: &mut Notes<'_>) -> Option<Placed<v1:
     let later = &[("per-session", "protocol"), ("per-client", "backends")];
     section.or(notes, "isolation", (), word(&[("shared", ())], later));
     let may_ask = section.list(notes, "may_ask", word(&FEATURES, &[]));
+    let era = section.or(notes, "era", v1::Era::Auto, word(&ERAS, &[]));
     let shown = section.section(notes, "tools", &keys::BACKEND_TOOLS);
     let (rename, hide, describe) = tools(shown, notes);
     section.finish(notes);
@@ -106,6 +108,7 @@ fn backend(mut section: Section<'_>, notes: &mut Notes<'_>) -> Option<Placed<v1:
         max_response_bytes,
         attempts,
         may_not_ask: may_not_ask(may_ask.map(plain).as_deref()),
+        era: era.into(),
         kind: Some(kind?),
     };
     Some(Placed { at: start, value: backend })

@@ -54,6 +54,7 @@ fn every_key_reaches_the_snapshot() {
     assert_eq!(limits.tools[0].quota, Some(v1::Quota { requests: 3, per_secs: 30, burst: 3 }));
     let n8n = &snapshot.backends[0];
     assert_eq!((n8n.timeout_secs, n8n.max_timeout_secs, n8n.attempts), (30, 900, 3));
+    assert_eq!((n8n.era(), snapshot.backends[1].era()), (v1::Era::Legacy, v1::Era::Auto));
     assert_eq!((n8n.prefix.as_str(), n8n.max_concurrency, n8n.max_response_bytes), ("n8n", 3, 2 << 20));
     assert_eq!(n8n.may_not_ask, ["sampling"]);
     assert_eq!(snapshot.backends[1].may_not_ask, [""; 0], "without a list all may be asked");

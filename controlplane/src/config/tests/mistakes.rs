@@ -57,7 +57,6 @@ fn what_a_later_issue_brings_is_refused_as_that() {
         ("[pinning]\nfirst_use = 'hold'\n".to_owned(), &["pinning comes later with the backends issue"]),
         ("[[virtual_servers]]\nname = 'r'\n".to_owned(), &["virtual_servers comes later with the protocol issue"]),
         ("[gateway]\nmax_staleness_secs = 604801\n".to_owned(), &["out of range; it must be 0 to 604800"]),
-        (backend("era = 'auto'"), &["era comes later with the protocol issue"]),
         (backend("idle_stop_secs = 3"), &["comes later with the backends issue"]),
         (backend("max_lifetime_secs = 3"), &["comes later with the backends issue"]),
         (backend("memory_max = '1GiB'"), &["comes later with the backends issue"]),

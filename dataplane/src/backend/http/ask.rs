@@ -3,16 +3,20 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method};
 
 use super::{
     core::Core,
     fault::Fault,
-    reading::{self, Exchange, Whose},
+    modern,
+    reading::{self, Exchange, Found, Whose},
     session::{SESSION_ID, Session},
 };
 use crate::{
-    backend::listing::{Listing, Offered, Offering},
+    backend::{
+        era,
+        listing::{Listed, Listing, Offering, shortest},
+    },
     call::Kind,
     wire::outgoing,
 };
@@ -20,11 +24,23 @@ use crate::{
 /// For each question of the handshake and the listing.
 pub(super) const WITHIN: Duration = Duration::from_secs(10);
 
+pub(super) const PING: &str = "ping";
+const METHOD_NOT_FOUND: i64 = -32_601;
+
 /// A good answer.
 pub(super) struct Asked {
     /// The bytes of `result`.
     pub(super) result: Bytes,
     pub(super) session_id: Option<HeaderValue>,
+}
+
+/// A request of our own, as it goes out.
+#[derive(Clone, Debug)]
+pub(super) struct Question<'a> {
+    pub(super) session: Option<&'a Arc<Session>>,
+    pub(super) headers: HeaderMap,
+    pub(super) method: &'static str,
+    pub(super) params: Option<&'a str>,
 }
 
 impl std::fmt::Debug for Asked {
@@ -54,9 +70,39 @@ impl Core {
         method: &'static str,
         params: Option<&str>,
     ) -> Result<Asked, Fault> {
+        let modern = session.filter(|session| session.is_modern());
+        let marked = modern.map(|_| era::params(params));
+        let headers = match modern {
+            Some(session) => modern::headers_of(&session.headers, method),
+            None => session.map_or(&self.base, |session| &session.headers).clone(),
+        };
+        let question = Question { session, headers, method, params: marked.as_deref().or(params) };
+        let (found, session_id) = self.question(question).await?;
+        if let (Some(_), Some(error)) = (modern, found.error) {
+            modern::about_us(self, error.get(&found.message))?;
+        }
+        if let Some(result) = found.result {
+            return Ok(Asked { result: found.message.slice(result.range()), session_id });
+        }
+        let error = found.error.map_or(&b""[..], |error| error.get(&found.message));
+        if method == PING && era::code(error) != Some(METHOD_NOT_FOUND) {
+            // There is nothing in it to refuse: a server of the other era may have taken the place of the one we knew.
+            return Err(Fault::Lost);
+        }
+        Err(Fault::said(format!(
+            "it answered {method} with an error: {}",
+            super::client::printable(&String::from_utf8_lossy(error))
+        )))
+    }
+
+    /// Its answer, be it `error`; and the session id that came with it.
+    pub(super) async fn question(
+        self: &Arc<Self>,
+        question: Question<'_>,
+    ) -> Result<(Found, Option<HeaderValue>), Fault> {
+        let Question { session, headers, method, params } = question;
         let number = self.number();
         let body = outgoing::request(method, params.map(str::as_bytes), number);
-        let headers = session.map_or(&self.base, |session| &session.headers).clone();
         let response = self.send(Method::POST, headers, body).await?;
         let session_id = response.headers().get(SESSION_ID).cloned();
         let exchange = Exchange { core: self, session, number, whose: Whose::Own };
@@ -64,14 +110,7 @@ impl Core {
             Fault::Broken(what) => Fault::said(format!("{what} (to {method})")),
             Fault::Unreachable(_) | Fault::Lost => fault,
         })?;
-        if let Some(result) = found.result {
-            return Ok(Asked { result: found.message.slice(result.range()), session_id });
-        }
-        let error = found.error.map_or(&b""[..], |error| error.get(&found.message));
-        Err(Fault::said(format!(
-            "it answered {method} with an error: {}",
-            super::client::printable(&String::from_utf8_lossy(error))
-        )))
+        Ok((found, session_id))
     }
 
     /// A notification. Errors: it was not accepted.
@@ -100,27 +139,31 @@ impl Core {
 
     /// All that it offers. Without its tools it is of no use; another list that can't be had is told, and what was
     /// known of it stays.
-    pub(super) async fn list(self: &Arc<Self>, session: &Arc<Session>) -> Result<Offering, Fault> {
+    pub(super) async fn list(self: &Arc<Self>, session: &Arc<Session>) -> Result<Listed, Fault> {
         let mut offering = Offering::new(session.agreed.abilities);
+        let mut good_for = None;
         for kind in session.agreed.abilities.lists() {
             match self.list_of(session, kind).await {
-                Ok(entries) => offering.put(kind, entries),
+                Ok(listing) => {
+                    good_for = shortest(good_for, listing.good_for());
+                    offering.put(kind, listing.into_entries());
+                }
                 Err(Fault::Broken(fault)) if kind != Kind::Tool => offering.lacks(kind, &self.backend, &fault),
                 Err(fault) => return Err(fault),
             }
         }
-        Ok(offering)
+        Ok(Listed { offering, good_for })
     }
 
     /// All pages of one list.
-    async fn list_of(self: &Arc<Self>, session: &Arc<Session>, kind: Kind) -> Result<Vec<Offered>, Fault> {
+    async fn list_of(self: &Arc<Self>, session: &Arc<Session>, kind: Kind) -> Result<Listing, Fault> {
         let mut listing = Listing::of(kind);
         let mut params = None;
         loop {
             let asked = self.ask(Some(session), kind.list_method(), params.as_deref(), WITHIN).await?;
             let next = listing.page(&asked.result).map_err(|fault| Fault::said(fault.to_string()))?;
             if next.is_none() {
-                return Ok(listing.into_entries());
+                return Ok(listing);
             }
             params = next;
         }

@@ -62,6 +62,8 @@ pub(super) fn see(
                 session.asking.withdraw(id.get(message));
             }
         }
+        // A modern server may ask nothing this way, and is answered nothing.
+        Incoming::Request { .. } if session.is_some_and(|session| session.is_modern()) => {}
         Incoming::Request { id, method, params } => {
             let own = id.get(message);
             let feature = method.text(message).and_then(|method| Feature::asked_by(&method));

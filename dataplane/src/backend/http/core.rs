@@ -29,6 +29,7 @@ use crate::{
     backend::{
         BackendNote, LinkParts, Note, State,
         asking::Desk,
+        era::Era,
         spec::{BackendSpec, HttpSpec},
     },
     call::BackendId,
@@ -61,6 +62,8 @@ pub(super) struct Core {
     /// What is told to the server that may be asked.
     pub(super) declares: Features,
     uri: Uri,
+    /// As configured; none: the server is asked.
+    pub(super) era: Option<Era>,
     /// Headers without a session's.
     pub(super) base: HeaderMap,
     pub(super) max_response_bytes: usize,
@@ -114,6 +117,7 @@ impl Core {
             max_response_bytes: spec.max_response_bytes,
             clients: Clients::new(http, spec.max_concurrency, &parts.tracker, &parts.workers),
             uri: http.url.clone(),
+            era: spec.era,
             session: ArcSwapOption::empty(),
             condition: watch::Sender::new(condition),
             unreachable: AtomicBool::new(false),

@@ -11,17 +11,19 @@ use hyper::body::{Body as _, Incoming};
 use super::{
     core::Core,
     fault::Fault,
+    modern,
     reading::{self, Collected, Exchange, Form, Found, SMALL, Whose},
     session::Session,
 };
 use crate::{
     answering::Events,
-    backend::{Answer, Outgoing, Sent},
+    backend::{Answer, Outgoing, Sent, era::Era},
     denial::Failure,
     in_flight::{Flight, Why},
     wire::{
         answer::{AnswerFault, AnswerScan, Pieces},
         incoming,
+        neutral::{self, Neutral},
     },
 };
 
@@ -43,7 +45,8 @@ impl Core {
         };
         let (number, routed) = (flight.number(), call.routed);
         let token = routed.scanned.progress_token.map(|_| number);
-        let body = call.message(number, token, false);
+        let mut era = session.agreed.era;
+        let mut body = call.message(number, token, era, false);
         let traceparent = routed.traceparent.as_deref().and_then(|parent| HeaderValue::from_str(parent).ok());
         let mut renewed = false;
         loop {
@@ -52,8 +55,15 @@ impl Core {
                     Ok(next) => next,
                     Err(failure) => return Sent::Never(failure),
                 };
+                if session.agreed.era != era {
+                    era = session.agreed.era;
+                    body = call.message(number, token, era, false);
+                }
             }
             let mut headers = session.headers.clone();
+            if era == Era::Modern {
+                modern::mirror(&call, &mut headers);
+            }
             if let Some(parent) = &traceparent {
                 headers.insert(TRACEPARENT, parent.clone());
             }
@@ -63,10 +73,11 @@ impl Core {
             }
             let exchange =
                 Exchange { core: self, session: Some(&session), number, whose: Whose::Call { flight, events } };
-            let mut pending = Pending { core: self, session: &session, flight, armed: true };
+            // A modern server takes the hang-up for the cancel.
+            let mut pending = Pending { core: self, session: &session, flight, armed: era == Era::Legacy };
             flight.mark_sent();
             let outcome = match self.send(Method::POST, headers, body.clone()).await {
-                Ok(response) => answer(&exchange, &routed.client_id(), response).await,
+                Ok(response) => answer(&exchange, &call, response).await,
                 Err(fault) => Err(fault),
             };
             pending.armed = false;
@@ -82,8 +93,14 @@ impl Core {
                     session.lose();
                 }
                 Err(Fault::Lost) => {
-                    session.lose();
-                    return Sent::Failed(self.failure(Fault::says("it refuses the session that it has just given")));
+                    if era == Era::Legacy {
+                        session.lose();
+                    }
+                    let what = match era {
+                        Era::Legacy => "it refuses the session that it has just given",
+                        Era::Modern => "it refuses the revision that it has just offered",
+                    };
+                    return Sent::Failed(self.failure(Fault::says(what)));
                 }
                 Err(fault @ Fault::Broken(_)) => return Sent::Failed(self.failure(fault)),
             }
@@ -101,9 +118,11 @@ impl Core {
 
 async fn answer(
     exchange: &Exchange<'_>,
-    client_id: &Bytes,
+    call: &Outgoing<'_>,
     response: http::Response<Incoming>,
 ) -> Result<Answer, Fault> {
+    let (client_id, ask) = (call.routed.client_id(), call.routed.ask);
+    let is_modern = exchange.session.is_some_and(|session| session.is_modern());
     let (head, mut body) = response.into_parts();
     let found = if !head.status.is_success() {
         Box::pin(reading::refused(exchange, head.status, &head.headers, body)).await?
@@ -122,18 +141,24 @@ async fn answer(
             Collected::Whole(whole) if whole.len() <= limit => reading::find(exchange, whole)?,
             Collected::Whole(_) => return Err(reading::too_large(limit)),
             Collected::More(begun) => {
-                return Box::pin(streamed(exchange, client_id, begun, body)).await;
+                let neutral = is_modern.then(|| Neutral::without(neutral::members_of(ask)));
+                return Box::pin(streamed(exchange, &client_id, neutral, begun, body)).await;
             }
         }
     };
+    if is_modern {
+        return modern::landed(exchange.core, ask, &found, &client_id);
+    }
     let Found { message, id, failed, tool_error, .. } = found;
-    Ok(Answer { last: incoming::with_id(&message, id, client_id), failed, tool_error })
+    Ok(Answer { last: incoming::with_id(&message, id, &client_id), failed, tool_error })
 }
 
-/// A large JSON answer, judged while it passes. The last piece is held back for whoever records the call.
+/// A large JSON answer, judged while it passes. The last piece is held back for whoever records the call. `neutral`: of
+/// a modern server.
 async fn streamed(
     exchange: &Exchange<'_>,
     client_id: &Bytes,
+    mut neutral: Option<Neutral>,
     begun: Bytes,
     mut body: Incoming,
 ) -> Result<Answer, Fault> {
@@ -148,6 +173,11 @@ async fn streamed(
             return Err(reading::too_large(limit));
         }
         scan.push(&chunk, &mut pieces).map_err(|fault| fault_of(&fault))?;
+        if let Some(neutral) = &mut neutral {
+            let mut passed = Pieces::default();
+            pieces.drain().for_each(|piece| neutral.push(&piece, &mut passed));
+            pieces = passed;
+        }
         for piece in pieces.drain() {
             let ready = std::mem::replace(&mut held, piece);
             if is_heard
@@ -164,6 +194,9 @@ async fn streamed(
         }
     }
     let end = scan.finish().map_err(|fault| fault_of(&fault))?;
+    if let Some(neutral) = &neutral {
+        modern::judge(neutral.result_type())?;
+    }
     Ok(Answer { last: held, failed: end.failed, tool_error: end.tool_error })
 }
 

@@ -7,7 +7,7 @@ pub(super) enum Fault {
     /// Not a byte was written.
     #[error("it can't be reached: {0}")]
     Unreachable(String),
-    /// It refused our session id, and with it the request.
+    /// It refused our session id, or the era that we speak to it, and with it the request.
     #[error("it does not know its session any more")]
     Lost,
     /// It was written, or may have been; the text fits behind "the backend x failed:".

@@ -1,6 +1,7 @@
-//! A backend that is an HTTP server (MCP Streamable HTTP, legacy era): one session, shared by all calls.
+//! A backend that is an HTTP server (MCP Streamable HTTP): one session, shared by all calls.
 //!
-//! `exchange.rs` is a call's way; `supervisor.rs` owns the session; `stream.rs` hears what is said unasked. Retries,
+//! `exchange.rs` is a call's way; `supervisor.rs` owns the session; `stream.rs` hears what is said unasked; what the
+//! modern era does otherwise is in `modern.rs`. Retries,
 //! breaker and bulkhead are the lease's; deadlines are the in-flight table's.
 
 pub mod addresses;
@@ -10,6 +11,7 @@ mod client;
 mod core;
 mod exchange;
 mod fault;
+mod modern;
 mod reading;
 mod session;
 mod stream;
@@ -22,9 +24,10 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use self::{core::Core, fault::Fault};
+use self::{ask::PING, core::Core, fault::Fault};
 use super::{
     Housekeeping, LinkParts, LinkStatus, Outgoing, Sent, State,
+    era::DISCOVER,
     spec::{BackendSpec, HttpSpec},
 };
 use crate::{answering::Events, denial::Failure, in_flight::Flight};
@@ -83,7 +86,8 @@ impl HttpLink {
             core.changed.notify_one();
             return Ok(());
         }
-        match core.ask(Some(&session), "ping", None, within).await {
+        let ping = if session.is_modern() { DISCOVER } else { PING };
+        match core.ask(Some(&session), ping, None, within).await {
             Ok(_pong) => Ok(()),
             Err(Fault::Unreachable(why)) => {
                 core.is_unreachable(&why);

@@ -221,7 +221,14 @@ pub(super) async fn refused(
     if status == StatusCode::NOT_FOUND && has_id {
         return Err(Fault::Lost);
     }
-    let failed = || Fault::said(format!("it answered with HTTP status {}", status.as_u16()));
+    let is_modern = exchange.session.is_some_and(|session| session.is_modern());
+    // What a server answers that does not know the era: then it may be another program by now.
+    let leaves_era =
+        is_modern && matches!(status, StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED);
+    let failed = || match leaves_era {
+        true => Fault::Lost,
+        false => Fault::said(format!("it answered with HTTP status {}", status.as_u16())),
+    };
     if form(headers).ok() != Some(Form::Json) {
         return Err(failed());
     }
@@ -296,7 +303,7 @@ pub(super) async fn events(exchange: &Exchange<'_>, body: Incoming) -> Result<Fo
             Err(Stop::Broke(fault)) => fault,
         };
         fruitless = if total == before { fruitless + 1 } else { 0 };
-        let Some(session) = exchange.session else {
+        let Some(session) = exchange.session.filter(|session| !session.is_modern()) else {
             return Err(broke);
         };
         if place.last_id.is_none() || fruitless > FRUITLESS {

@@ -1,4 +1,5 @@
-//! One legacy session at the backend, shared by all calls: made by `initialize`, and what it adds to every request.
+//! One session at the backend, shared by all calls: made by `initialize`, and what it adds to every request. With a
+//! modern server it is no more than what that said of itself, and holds until it says otherwise.
 
 use std::sync::{
     Arc,
@@ -9,14 +10,18 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use tokio_util::sync::CancellationToken;
 
-use super::{ask::WITHIN, core::Core, fault::Fault};
-use crate::backend::{
-    asking::Asking,
-    handshake::{self, Agreed},
+use super::{ask::WITHIN, core::Core, fault::Fault, modern};
+use crate::{
+    backend::{
+        asking::Asking,
+        era::{Era, Probed},
+        handshake::{self, Agreed},
+    },
+    denial::MODERN_REVISION,
 };
 
 pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
-const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+pub(super) const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 /// The first revision that has the version header.
 const VERSION_SINCE: &str = "2025-06-18";
 
@@ -45,6 +50,15 @@ impl std::fmt::Debug for Session {
 }
 
 impl Session {
+    pub(super) fn is_modern(&self) -> bool {
+        self.agreed.era == Era::Modern
+    }
+
+    fn new(core: &Core, generation: u64, headers: HeaderMap, has_id: bool, agreed: Agreed) -> Self {
+        let (asking, lost, over) = (Asking::new(), AtomicBool::new(false), core.halt.child_token());
+        Self { generation, headers, has_id, agreed, asking, lost, over }
+    }
+
     pub(super) fn is_lost(&self) -> bool {
         self.lost.load(Relaxed)
     }
@@ -57,8 +71,35 @@ impl Session {
     }
 }
 
-/// `initialize`, agree, `notifications/initialized`.
+/// In the era that the configuration says, or that the server does: it is asked each time, because a lost session most
+/// often means that another program runs there now.
 pub(super) async fn open(core: &Arc<Core>, generation: u64) -> Result<Session, Fault> {
+    if core.era == Some(Era::Legacy) {
+        return initialized(core, generation).await;
+    }
+    match (modern::probe(core).await?, core.era) {
+        (Probed::Modern(agreed), era) => {
+            // A server of both eras can ask its clients in the legacy one alone, as long as no question crosses them.
+            if era.is_none() {
+                match initialized(core, generation).await {
+                    Err(Fault::Broken(_) | Fault::Lost) => {}
+                    opened => return opened,
+                }
+            }
+            let mut headers = core.base.clone();
+            headers.insert(VERSION, HeaderValue::from_static(MODERN_REVISION));
+            Ok(Session::new(core, generation, headers, false, agreed))
+        }
+        (Probed::Neither(why), _) => Err(Fault::said(why)),
+        (Probed::Legacy, Some(Era::Modern)) => Err(Fault::says(
+            "it does not answer server/discover as a modern server does, and its `era` says that it is one",
+        )),
+        (Probed::Legacy, _) => initialized(core, generation).await,
+    }
+}
+
+/// `initialize`, agree, `notifications/initialized`.
+async fn initialized(core: &Arc<Core>, generation: u64) -> Result<Session, Fault> {
     let params = handshake::initialize_params(core.declares);
     let asked = core.ask(None, "initialize", Some(&params), WITHIN).await?;
     let agreed = handshake::agree(&asked.result).map_err(|fault| Fault::said(fault.to_string()))?;
@@ -72,8 +113,7 @@ pub(super) async fn open(core: &Arc<Core>, generation: u64) -> Result<Session, F
     {
         headers.insert(VERSION, version);
     }
-    let (asking, lost, over) = (Asking::new(), AtomicBool::new(false), core.halt.child_token());
-    let session = Session { generation, headers, has_id, agreed, asking, lost, over };
+    let session = Session::new(core, generation, headers, has_id, agreed);
     core.tell(&session, "notifications/initialized", None).await?;
     Ok(session)
 }

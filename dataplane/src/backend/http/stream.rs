@@ -1,4 +1,5 @@
-//! The GET stream of a session: what the server says without being asked. One a session; it ends with it.
+//! What the server says without being asked: the GET stream of a session, or a modern server's answer to
+//! `subscriptions/listen`. One a session; it ends with it.
 //!
 //! A server that has none (405, 404, 400) is not asked again: some clients loop here, and servers suffer from it.
 
@@ -15,13 +16,17 @@ use super::{
     beside,
     core::Core,
     fault::Fault,
+    modern,
     reading::{self, Form, Place, Whose},
     session::Session,
     supervisor,
 };
-use crate::wire::{
-    incoming::{self, Incoming as Message},
-    sse,
+use crate::{
+    backend::era::LISTEN,
+    wire::{
+        incoming::{self, Incoming as Message},
+        outgoing, sse,
+    },
 };
 
 /// Before a stream that ended is opened again, where the server says nothing.
@@ -55,7 +60,9 @@ async fn again_and_again(core: &Arc<Core>, session: &Arc<Session>) {
                 supervisor::delay(failures).max(RETRY)
             }
             Tried::Never => {
-                core.no_stream.store(true, Relaxed);
+                if !session.is_modern() {
+                    core.no_stream.store(true, Relaxed);
+                }
                 return;
             }
             Tried::Lost => {
@@ -64,12 +71,26 @@ async fn again_and_again(core: &Arc<Core>, session: &Arc<Session>) {
             }
         };
         tokio::time::sleep(wait).await;
+        if session.is_modern() {
+            // Nothing is told anew of what changed meanwhile.
+            core.changed.notify_one();
+        }
+    }
+}
+
+/// Opens it.
+async fn opened(core: &Core, session: &Session, place: &Place) -> Result<http::Response<Incoming>, Fault> {
+    match &session.agreed.changes {
+        Some(params) => {
+            let body = outgoing::request(LISTEN, Some(params.as_bytes()), core.number());
+            core.send(Method::POST, modern::headers_of(&session.headers, LISTEN), body).await
+        }
+        None => core.send(Method::GET, place.headers(session), Bytes::new()).await,
     }
 }
 
 async fn once(core: &Arc<Core>, session: &Arc<Session>, place: &mut Place, opened: bool) -> Tried {
-    let answer = core.send(Method::GET, place.headers(session), Bytes::new()).await;
-    let (head, body) = match answer {
+    let (head, body) = match self::opened(core, session, place).await {
         Ok(response) => response.into_parts(),
         Err(fault) => {
             if let Fault::Unreachable(why) = fault {

@@ -17,7 +17,7 @@ use super::{
     session::{self, Session},
     stream,
 };
-use crate::backend::{Note, State};
+use crate::backend::{Note, State, listing::Listed};
 
 const FIRST: Duration = Duration::from_millis(250);
 const CAP: Duration = Duration::from_secs(30);
@@ -25,6 +25,8 @@ const CAP: Duration = Duration::from_secs(30);
 const AT_CAP: u32 = 7;
 /// After a `list_changed`: servers send several at once, and the first right after the handshake.
 const DEBOUNCE: Duration = Duration::from_millis(100);
+/// Listings in a row that an answering server may fail before its session is made anew.
+const MOST_REFUSED: u32 = 3;
 /// For the session's DELETE.
 pub(super) const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -101,7 +103,8 @@ fn publish(core: &Arc<Core>, session: Session) -> Arc<Session> {
         condition.server = (*session.agreed.server).into();
         condition.protocol_version = (*session.agreed.protocol_version).into();
     });
-    if !core.no_stream.load(Relaxed) {
+    let tells = if session.is_modern() { session.agreed.changes.is_some() } else { !core.no_stream.load(Relaxed) };
+    if tells {
         core.spawn(stream::listen(Arc::clone(core), Arc::clone(&session)));
     }
     session
@@ -135,10 +138,12 @@ async fn serve(core: &Arc<Core>, session: &Arc<Session>) -> End {
                     listing = core.list(session) => listing,
                 };
                 match listing {
-                    Ok(offering) => {
+                    Ok(Listed { offering, good_for }) => {
                         core.note_surely(Note::Listed(Box::new(offering))).await;
                         core.ready();
-                        (listed, attempt, due) = (true, 0, None);
+                        let tells = !session.is_modern() || session.agreed.changes.is_some();
+                        (listed, attempt) = (true, 0);
+                        due = good_for.filter(|_| !tells).map(|good_for| Instant::now() + good_for);
                     }
                     Err(Fault::Lost) => {
                         session.lose();
@@ -149,6 +154,11 @@ async fn serve(core: &Arc<Core>, session: &Arc<Session>) -> End {
                         attempt += 1;
                         core.down(&fault.to_string(), wait);
                         tracing::warn!(backend = &*core.backend, reason = %fault, "no list of tools from this server");
+                        if matches!(fault, Fault::Broken(_)) && attempt >= MOST_REFUSED {
+                            // It may speak another era by now.
+                            session.lose();
+                            return End::Lost { listed: false };
+                        }
                         due = Some(Instant::now() + wait);
                     }
                 }

@@ -7,7 +7,7 @@ use std::{
     borrow::Cow,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -19,10 +19,15 @@ use tokio_util::sync::CancellationToken;
 use super::waiting::{Progress, Reply, Waiting};
 use crate::{
     answering::Events,
-    backend::{Answer, Outgoing, Sent, asking::Asking},
+    backend::{
+        Answer, Outgoing, Sent,
+        asking::Asking,
+        era::{self, Era},
+    },
+    call::{Ask, Routed},
     denial::{Failure, Unavailable},
     in_flight::{Flight, Why},
-    wire::{incoming, outgoing},
+    wire::{incoming, neutral, outgoing},
 };
 
 /// Bytes that wait to be written; above it a call is refused as `full` (one that is larger alone is let through).
@@ -76,6 +81,10 @@ pub struct Conversation {
     timeouts: AtomicU32,
     /// So many timeouts that a ping is due.
     pub(super) suspect: Notify,
+    /// It speaks the modern era: said once, before it takes calls.
+    modern: AtomicBool,
+    /// It refused the revision that it had offered.
+    pub(super) doubted: Notify,
     /// What callers are told when all is over.
     end: OnceLock<Cow<'static, str>>,
 }
@@ -110,6 +119,8 @@ impl Conversation {
             changed: Notify::new(),
             timeouts: AtomicU32::new(0),
             suspect: Notify::new(),
+            modern: AtomicBool::new(false),
+            doubted: Notify::new(),
             end: OnceLock::new(),
         });
         (conversation, lines)
@@ -122,7 +133,7 @@ impl Conversation {
     /// One call, to its end. Cancel safe: dropped, the server is told.
     pub async fn call(&self, call: Outgoing<'_>, flight: &Flight, events: &Events) -> Sent {
         let (number, routed) = (flight.number(), call.routed);
-        let line = call.message(number, None, true);
+        let line = call.message(number, None, self.era(), true);
         let came = flight.progress_token().map(|token| Progress {
             token: token.clone(),
             events: events.clone(),
@@ -140,7 +151,7 @@ impl Conversation {
         loop {
             tokio::select! {
                 biased;
-                reply = &mut answer => return self.answered(reply.ok(), &routed.client_id()),
+                reply = &mut answer => return self.answered(reply.ok(), routed),
                 why = flight.ended() => {
                     pending.why = told(&why);
                     if matches!(why, Why::Timeout) {
@@ -153,34 +164,58 @@ impl Conversation {
         }
     }
 
-    fn answered(&self, reply: Option<Reply>, client_id: &Bytes) -> Sent {
-        match reply {
-            Some(reply) => Sent::Answered(Answer {
-                last: incoming::with_id(&reply.line, reply.id, client_id),
-                failed: reply.failed,
-                tool_error: reply.tool_error,
-            }),
-            None => Sent::Failed(Failure::BackendError { backend: Arc::clone(&self.backend), what: self.end() }),
+    fn answered(&self, reply: Option<Reply>, routed: &Routed) -> Sent {
+        let Some(reply) = reply else { return self.failed(self.end()) };
+        let last = incoming::with_id(&reply.line, reply.id, &routed.client_id());
+        match self.era() {
+            Era::Legacy => Sent::Answered(Answer { last, failed: reply.failed, tool_error: reply.tool_error }),
+            Era::Modern => self.landed(&last, &reply, routed.ask),
         }
+    }
+
+    /// An answer without what only the modern era says.
+    fn landed(&self, message: &Bytes, reply: &Reply, ask: Ask) -> Sent {
+        if reply.error.and_then(|error| era::about_us(error.get(&reply.line))).is_some() {
+            self.doubted.notify_one();
+            return self.failed("it refuses the revision that it has offered".into());
+        }
+        let (last, said) = neutral::whole(message, neutral::members_of(ask));
+        match said.fault() {
+            None => Sent::Answered(Answer { last, failed: reply.failed, tool_error: reply.tool_error }),
+            Some(what) => self.failed(what.into()),
+        }
+    }
+
+    fn failed(&self, what: Cow<'static, str>) -> Sent {
+        Sent::Failed(Failure::BackendError { backend: Arc::clone(&self.backend), what })
+    }
+
+    pub fn era(&self) -> Era {
+        if self.modern.load(Relaxed) { Era::Modern } else { Era::Legacy }
+    }
+
+    /// From here on all is said in this era.
+    pub(super) fn speaks(&self, era: Era) {
+        self.modern.store(era == Era::Modern, Relaxed);
+    }
+
+    /// Whether it lives. Errors: as `ask`.
+    pub async fn ping(&self, within: Duration) -> Result<(), AskFault> {
+        let method = match self.era() {
+            Era::Legacy => "ping",
+            Era::Modern => era::DISCOVER,
+        };
+        self.ask(method, None, within).await.map(drop)
     }
 
     /// A question of ours; gives the `result`.
     ///
     /// Errors: no answer within the time (the server is told that we gave up), an error as answer, an end.
     pub async fn ask(&self, method: &'static str, params: Option<&str>, within: Duration) -> Result<Bytes, AskFault> {
-        let number = self.next.fetch_add(1, Relaxed);
-        let answer = self.waiting.enter(number, None).map_err(|_refused| AskFault::Gone)?;
-        let mut pending = Pending { conversation: self, number, sent: false, why: "no answer in time" };
-        let line = outgoing::line(&outgoing::request(method, params.map(str::as_bytes), number));
-        self.enqueue(line, false, || ()).map_err(|refusal| match refusal {
-            Refusal::Full => AskFault::Full,
-            Refusal::Gone => AskFault::Gone,
-        })?;
-        // The specification forbids to cancel this one.
-        pending.sent = method != "initialize";
-        let reply = match tokio::time::timeout(within, answer).await {
-            Ok(Ok(reply)) => reply,
-            Ok(Err(oneshot::error::RecvError { .. })) => return Err(AskFault::Gone),
+        let marked = (self.era() == Era::Modern).then(|| era::params(params));
+        let asked = self.question(method, marked.as_deref().or(params));
+        let reply = match tokio::time::timeout(within, asked).await {
+            Ok(reply) => reply?,
             Err(_elapsed) => return Err(AskFault::Silent { method, within }),
         };
         match (reply.result, reply.error) {
@@ -191,6 +226,22 @@ impl Conversation {
                 Err(AskFault::Refused { method, error: super::stderr::escaped(&shown) })
             }
         }
+    }
+
+    /// The same with its whole answer, be it an error, and as long as that takes. `params` go out as they are. Cancel
+    /// safe: dropped, the server is told.
+    pub(super) async fn question(&self, method: &'static str, params: Option<&str>) -> Result<Reply, AskFault> {
+        let number = self.next.fetch_add(1, Relaxed);
+        let answer = self.waiting.enter_beside(number).map_err(|_refused| AskFault::Gone)?;
+        let mut pending = Pending { conversation: self, number, sent: false, why: "no answer in time" };
+        let line = outgoing::line(&outgoing::request(method, params.map(str::as_bytes), number));
+        self.enqueue(line, false, || ()).map_err(|refusal| match refusal {
+            Refusal::Full => AskFault::Full,
+            Refusal::Gone => AskFault::Gone,
+        })?;
+        // The specification forbids to cancel this one.
+        pending.sent = method != "initialize";
+        answer.await.map_err(|oneshot::error::RecvError { .. }| AskFault::Gone)
     }
 
     /// A notification of ours. Full: it is lost.
@@ -207,6 +258,13 @@ impl Conversation {
         }
         self.queue.replies.fetch_sub(1, Relaxed);
         false
+    }
+
+    /// The server will not answer this question of ours.
+    pub(super) fn ended_by_server(&self, number: Option<u64>) {
+        if let Some(own) = number.filter(|number| *number >= OWN_NUMBERS) {
+            self.waiting.leave(own);
+        }
     }
 
     /// The process said something: it lives.

@@ -14,6 +14,7 @@ use tokio::{
 
 use super::{
     converse::{AskFault, Conversation},
+    eras,
     process::{Pipes, Process},
     reader::{self, Ears, ReaderEnd},
     stop,
@@ -22,11 +23,11 @@ use super::{
 };
 use crate::backend::{
     BackendNote, Note,
-    abilities::Abilities,
-    handshake::{self, Agreed, HandshakeFault},
-    listing::{Listing, ListingFault, Offered, Offering},
+    era::Era,
+    handshake::{Agreed, HandshakeFault},
+    listing::{Listed, Listing, ListingFault, Offering, shortest},
 };
-use crate::{call::Kind, upcall::feature::Features};
+use crate::call::Kind;
 
 /// For the last words of a process that is dead: what is in its pipes is read so long, since grandchildren may hold
 /// them open.
@@ -51,6 +52,8 @@ pub(super) enum End {
     Cut,
     /// The operator restarts it.
     Restarted,
+    /// At a question of the modern era: the next start goes without it.
+    Startled,
     /// By its own doing. `hopeless`: starting it again would only make the same noise.
     Itself { why: String, hopeless: bool },
 }
@@ -62,13 +65,15 @@ impl End {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum Fault {
+pub(super) enum Fault {
     #[error(transparent)]
     Ask(#[from] AskFault),
     #[error(transparent)]
     Handshake(#[from] HandshakeFault),
     #[error(transparent)]
     Listing(#[from] ListingFault),
+    #[error("{0}")]
+    Era(String),
 }
 
 /// The tasks around one process.
@@ -122,6 +127,10 @@ pub(super) async fn run(supervisor: &Supervisor, process: Process, pipes: Pipes,
         why = talk(supervisor, &conversation, &process, ready) => End::fault(why),
     };
     supervisor.shared.current.store(None);
+    let end = match end {
+        End::Itself { .. } if process.has_exited() && supervisor.shared.startled() => End::Startled,
+        end => end,
+    };
     finish(supervisor, &conversation, process, &mut tasks, end).await
 }
 
@@ -138,48 +147,54 @@ async fn talk(
 ) -> String {
     let within = supervisor.handshake_within();
     // One deadline for the whole: no single question has one of its own.
-    let (declares, lists) = (supervisor.parts.declares, supervisor.parts.owner.is_shared());
-    let (agreed, offering) = match timeout(within, greet(conversation, declares, lists, within.saturating_mul(2))).await
-    {
+    let (owner_lists, twice) = (supervisor.parts.owner.is_shared(), within.saturating_mul(2));
+    let (agreed, listed) = match timeout(within, greet(supervisor, conversation, owner_lists, twice)).await {
         Ok(Ok(greeted)) => greeted,
         Ok(Err(fault)) => return format!("the handshake failed: {fault}"),
         Err(_elapsed) => return format!("it was not ready within {} s", within.as_secs()),
     };
     ready.get_or_init(Instant::now);
-    let abilities = agreed.abilities;
+    let held = agreed.clone();
     supervisor.became_ready(process, agreed, conversation);
-    if let Some(offering) = offering {
+    let good_for = listed.as_ref().and_then(|listed| listed.good_for);
+    if let Some(Listed { offering, .. }) = listed {
         say(supervisor, Note::Listed(Box::new(offering))).await;
     }
-    let lists = lists && abilities.lists().next().is_some();
+    let lists = owner_lists && held.abilities.lists().next().is_some();
+    // Whoever does not list has nothing to hear of.
+    let changes = held.changes.as_deref().filter(|_| lists);
     tokio::select! {
-        () = keep_listing(supervisor, conversation, abilities), if lists => "the listing ended".to_owned(),
+        () = keep_listing(supervisor, conversation, &held, good_for), if lists => "the listing ended".to_owned(),
         () = keep_suspecting(conversation) => "it answers nothing, not even a ping".to_owned(),
+        () = eras::keep_subscribed(conversation, changes) => "its subscription ended".to_owned(),
+        () = eras::keep_doubting(conversation) => "it does not speak the revision any more that it offered".to_owned(),
     }
 }
 
 /// `lists`: what it offers is asked for.
 async fn greet(
+    supervisor: &Supervisor,
     conversation: &Conversation,
-    declares: Features,
     lists: bool,
     within: Duration,
-) -> Result<(Agreed, Option<Offering>), Fault> {
-    let result = conversation.ask("initialize", Some(&handshake::initialize_params(declares)), within).await?;
-    let agreed = handshake::agree(&result)?;
-    conversation.tell("notifications/initialized", None);
-    let offering = if lists { Some(list(conversation, agreed.abilities, within).await?) } else { None };
-    Ok((agreed, offering))
+) -> Result<(Agreed, Option<Listed>), Fault> {
+    let agreed = eras::agree(supervisor, conversation, within).await?;
+    let listed = if lists { Some(list(conversation, &agreed, within).await?) } else { None };
+    Ok((agreed, listed))
 }
 
 /// All that it offers. Without its tools it is of no use; another list that can't be had is told, and what was known
 /// of it stays.
-async fn list(conversation: &Conversation, abilities: Abilities, within: Duration) -> Result<Offering, Fault> {
-    let mut offering = Offering::new(abilities);
-    for kind in abilities.lists() {
+async fn list(conversation: &Conversation, agreed: &Agreed, within: Duration) -> Result<Listed, Fault> {
+    let mut offering = Offering::new(agreed.abilities);
+    let mut good_for = None;
+    for kind in agreed.abilities.lists() {
         let within = if kind == Kind::Tool { within } else { within.min(BESIDE_TOOLS) };
         match list_of(conversation, kind, within).await {
-            Ok(entries) => offering.put(kind, entries),
+            Ok(listing) => {
+                good_for = shortest(good_for, listing.good_for());
+                offering.put(kind, listing.into_entries());
+            }
             Err(fault @ (Fault::Ask(AskFault::Refused { .. } | AskFault::Silent { .. }) | Fault::Listing(_)))
                 if kind != Kind::Tool =>
             {
@@ -188,29 +203,41 @@ async fn list(conversation: &Conversation, abilities: Abilities, within: Duratio
             Err(fault) => return Err(fault),
         }
     }
-    Ok(offering)
+    let tells = agreed.era == Era::Legacy || agreed.changes.is_some();
+    Ok(Listed { offering, good_for: good_for.filter(|_| !tells) })
 }
 
 /// All pages of one list.
-async fn list_of(conversation: &Conversation, kind: Kind, within: Duration) -> Result<Vec<Offered>, Fault> {
+async fn list_of(conversation: &Conversation, kind: Kind, within: Duration) -> Result<Listing, Fault> {
     let mut listing = Listing::of(kind);
     let mut params = None;
     loop {
         let page = conversation.ask(kind.list_method(), params.as_deref(), within).await?;
         params = listing.page(&page)?;
         if params.is_none() {
-            return Ok(listing.into_entries());
+            return Ok(listing);
         }
     }
 }
 
-/// Lists anew after each change: never two at once, and a change that comes meanwhile is listed after.
-async fn keep_listing(supervisor: &Supervisor, conversation: &Conversation, abilities: Abilities) {
+/// Lists anew after each change, and when the server said that it would be time: never two at once, and a change that
+/// comes meanwhile is listed after.
+async fn keep_listing(
+    supervisor: &Supervisor,
+    conversation: &Conversation,
+    agreed: &Agreed,
+    mut good_for: Option<Duration>,
+) {
     loop {
-        conversation.changed.notified().await;
-        tokio::time::sleep(DEBOUNCE).await;
-        match list(conversation, abilities, LISTING).await {
-            Ok(offering) => say(supervisor, Note::Listed(Box::new(offering))).await,
+        tokio::select! {
+            () = conversation.changed.notified() => tokio::time::sleep(DEBOUNCE).await,
+            () = tokio::time::sleep(good_for.unwrap_or(Duration::MAX)), if good_for.is_some() => {}
+        }
+        match list(conversation, agreed, LISTING).await {
+            Ok(listed) => {
+                good_for = listed.good_for;
+                say(supervisor, Note::Listed(Box::new(listed.offering))).await;
+            }
             Err(fault) => {
                 tracing::warn!(backend = &*supervisor.spec.name, %fault, "its changed list of tools can't be had; the old one stays");
             }
@@ -222,7 +249,7 @@ async fn keep_listing(supervisor: &Supervisor, conversation: &Conversation, abil
 async fn keep_suspecting(conversation: &Conversation) {
     loop {
         conversation.suspect.notified().await;
-        if matches!(conversation.ask("ping", None, PING).await, Err(AskFault::Silent { .. } | AskFault::Full)) {
+        if matches!(conversation.ping(PING).await, Err(AskFault::Silent { .. } | AskFault::Full)) {
             return;
         }
     }
@@ -277,6 +304,7 @@ async fn finish(
             supervisor.draining("restarted by the operator");
             drained(conversation, &process).await;
         }
+        End::Startled => conversation.close("its process ended"),
         End::Itself { why, .. } if process.has_exited() => {
             // Answers that it wrote before it died are still answers.
             if !tasks.reader.is_finished() {

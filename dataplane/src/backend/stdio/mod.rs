@@ -4,6 +4,7 @@
 //! process ends what outlives a killed plane. The link is the handle on all that; it decides nothing about a call.
 
 pub mod converse;
+mod eras;
 mod forked;
 mod generation;
 mod pre_exec;
@@ -156,9 +157,9 @@ impl StdioLink {
                 conversation.changed.notify_one();
                 Ok(())
             }
-            Housekeeping::Ping => match conversation.ask("ping", None, within).await {
+            Housekeeping::Ping => match conversation.ping(within).await {
                 // Whoever refuses a ping lives.
-                Ok(_) | Err(AskFault::Refused { .. }) => Ok(()),
+                Ok(()) | Err(AskFault::Refused { .. }) => Ok(()),
                 Err(AskFault::Silent { .. }) => {
                     Err(Failure::Timeout { backend: Arc::clone(&self.backend), timeout: within })
                 }

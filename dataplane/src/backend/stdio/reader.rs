@@ -28,6 +28,7 @@ use crate::{
     backend::{
         BackendNote, Note,
         asking::{Desk, Request},
+        era::Era,
         flood::Flood,
         listing,
     },
@@ -148,12 +149,15 @@ impl Reader {
             }
             Ok(Incoming::Request { id, method, params }) => self.request(&line, id, method, params),
             Ok(Incoming::Notification { method, params, progress_token, request_id }) => {
-                if method.is(&line, "notifications/cancelled") {
-                    if let Some(id) = request_id {
-                        self.ears.conversation.asking.withdraw(id.get(&line));
-                    }
-                } else {
+                let conversation = &self.ears.conversation;
+                if !method.is(&line, "notifications/cancelled") {
                     self.notification(line, method, params, progress_token);
+                } else if let Some(id) = request_id {
+                    match conversation.era() {
+                        Era::Legacy => conversation.asking.withdraw(id.get(&line)),
+                        // The one thing that a modern server may end so is our `subscriptions/listen`.
+                        Era::Modern => conversation.ended_by_server(number(id, &line)),
+                    }
                 }
                 Ok(())
             }
@@ -182,8 +186,13 @@ impl Reader {
         }
     }
 
-    /// A ping is answered here; what a client can be asked is handed up.
+    /// A ping is answered here; what a client can be asked is handed up. A modern server may ask nothing this way, and is
+    /// answered nothing.
     fn request(&mut self, line: &Bytes, id: Span, method: Text, params: Option<Span>) -> Result<(), ReaderEnd> {
+        if self.ears.conversation.era() == Era::Modern {
+            self.ears.counts.unanswered_requests.fetch_add(1, Relaxed);
+            return if self.unasked.note() { Err(ReaderEnd::Unasked) } else { Ok(()) };
+        }
         let own = id.get(line);
         let feature = method.text(line).and_then(|method| Feature::asked_by(&method));
         let answer = match feature {

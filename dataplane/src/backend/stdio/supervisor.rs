@@ -2,7 +2,7 @@
 //! `Starting → Ready → Draining → Stopped`, with `Backoff` and `GaveUp` aside (`reliability.md` 3).
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
 
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     converse::Conversation,
+    eras::Memory,
     generation::{self, End},
     process::Process,
     reader::Counts,
@@ -45,6 +46,8 @@ pub(super) struct Shared {
     pub stderr: Arc<Stderr>,
     pub counts: Arc<Counts>,
     pub restart: Notify,
+    /// What was found out about its era beside the answers: `eras.rs`.
+    pub era: Mutex<Memory>,
     pub stopping: CancellationToken,
     /// Nothing is left.
     pub finished: CancellationToken,
@@ -76,6 +79,7 @@ impl Shared {
             stderr: Arc::new(stdio.map_or_else(Stderr::default, |stdio| Stderr::new(&stdio.args, &stdio.env))),
             counts: Arc::default(),
             restart: Notify::new(),
+            era: Mutex::default(),
             stopping: CancellationToken::new(),
             finished: CancellationToken::new(),
         })
@@ -109,7 +113,11 @@ impl Supervisor {
             let ready = OnceLock::new();
             match self.once(stdio, &ready).await {
                 End::Stopped | End::Cut => break,
-                End::Restarted => restarts.clear(),
+                End::Restarted => {
+                    restarts.clear();
+                    self.shared.forget_era();
+                }
+                End::Startled => {}
                 End::Itself { why, hopeless } => {
                     let ready_for = ready.get().map(Instant::elapsed);
                     let pause = match restarts.ended(ready_for) {
@@ -120,7 +128,10 @@ impl Supervisor {
                     tracing::warn!(backend = &*self.spec.name, why, "a backend's process ended");
                     match self.pause(pause, why).await {
                         Wake::Due => {}
-                        Wake::Operator => restarts.clear(),
+                        Wake::Operator => {
+                            restarts.clear();
+                            self.shared.forget_era();
+                        }
                         Wake::Stop => break,
                     }
                 }

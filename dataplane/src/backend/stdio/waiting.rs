@@ -67,7 +67,7 @@ struct Table {
 
 #[derive(Debug)]
 enum Slot {
-    Call { reply: oneshot::Sender<Reply>, progress: Option<Progress> },
+    Call { reply: oneshot::Sender<Reply>, progress: Option<Progress>, counts: bool },
     Buried,
 }
 
@@ -77,13 +77,22 @@ impl Waiting {
     }
 
     pub fn enter(&self, number: u64, progress: Option<Progress>) -> Result<oneshot::Receiver<Reply>, Refused> {
+        self.add(number, progress, true)
+    }
+
+    /// A question of ours: it is no call, and may wait for ever.
+    pub fn enter_beside(&self, number: u64) -> Result<oneshot::Receiver<Reply>, Refused> {
+        self.add(number, None, false)
+    }
+
+    fn add(&self, number: u64, progress: Option<Progress>, counts: bool) -> Result<oneshot::Receiver<Reply>, Refused> {
         let (reply, receiver) = oneshot::channel();
         let mut table = self.table();
         if table.closed || table.slots.contains_key(&number) {
             return Err(Refused);
         }
-        table.slots.insert(number, Slot::Call { reply, progress });
-        table.calls += 1;
+        table.slots.insert(number, Slot::Call { reply, progress, counts });
+        table.calls += usize::from(counts);
         Ok(receiver)
     }
 
@@ -91,8 +100,8 @@ impl Waiting {
     pub fn answer(&self, number: u64, answer: Reply) -> Met {
         let mut table = self.table();
         match table.slots.remove(&number) {
-            Some(Slot::Call { reply, .. }) => {
-                table.calls -= 1;
+            Some(Slot::Call { reply, counts, .. }) => {
+                table.calls -= usize::from(counts);
                 drop(table);
                 if reply.send(answer).is_ok() { Met::Caller } else { Met::Late }
             }
@@ -117,11 +126,9 @@ impl Waiting {
     pub fn bury(&self, number: u64) -> bool {
         let now = Instant::now();
         let mut table = self.table();
-        if !matches!(table.slots.get(&number), Some(Slot::Call { .. })) {
-            return false;
-        }
+        let Some(Slot::Call { counts, .. }) = table.slots.get(&number) else { return false };
+        table.calls -= usize::from(*counts);
         table.slots.insert(number, Slot::Buried);
-        table.calls -= 1;
         table.graves.push_back((number, now));
         while let Some(&(oldest, since)) = table.graves.front()
             && (table.graves.len() > TOMBSTONES || now.duration_since(since) >= REMEMBERED)
@@ -135,8 +142,8 @@ impl Waiting {
     /// As if it had never been entered.
     pub fn leave(&self, number: u64) {
         let mut table = self.table();
-        if matches!(table.slots.remove(&number), Some(Slot::Call { .. })) {
-            table.calls -= 1;
+        if let Some(Slot::Call { counts, .. }) = table.slots.remove(&number) {
+            table.calls -= usize::from(counts);
         }
     }
 

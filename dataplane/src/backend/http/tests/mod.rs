@@ -1,6 +1,7 @@
 //! The link against a scripted server on loopback (`server.rs`): calls, faults, sessions.
 
 mod calls;
+mod eras;
 mod faults;
 mod secured;
 mod server;
@@ -26,6 +27,7 @@ use crate::{
     answering::{Event, Events},
     backend::{
         BackendNote, LinkParts, LinkStatus, Note, Outgoing, Sent, State,
+        era::Era,
         isolation::Owner,
         listing::Offered,
         spec::{BackendSpec, Breaker, Health, HttpSpec, Kind},
@@ -78,6 +80,19 @@ impl Rig {
     }
 
     fn secured(url: &str, max_response_bytes: usize, tls: &Arc<rustls::ClientConfig>) -> Self {
+        Self::speaking(url, max_response_bytes, tls, Some(Era::Legacy))
+    }
+
+    /// Of a server whose era is not said.
+    async fn asked(address: SocketAddr) -> Self {
+        let tls = super::tls::settings(None, None).unwrap();
+        let mut rig = Self::speaking(&format!("http://{address}/mcp"), 4 << 20, &tls, None);
+        rig.listed().await;
+        rig.state(State::Ready).await;
+        rig
+    }
+
+    fn speaking(url: &str, max_response_bytes: usize, tls: &Arc<rustls::ClientConfig>, era: Option<Era>) -> Self {
         let mut headers = http::HeaderMap::new();
         headers.insert("authorization", http::HeaderValue::from_static("Bearer configured"));
         let http = || HttpSpec {
@@ -89,6 +104,7 @@ impl Rig {
         let spec = BackendSpec {
             name: "scripted".into(),
             kind: Kind::Http(http()),
+            era,
             max_concurrency: 64,
             max_response_bytes,
             attempts: 1,
@@ -226,9 +242,9 @@ struct Done {
 impl Call {
     async fn send(self) -> Done {
         let Self { link, routed, flight, events, mut heard } = self;
-        let outgoing = Outgoing { routed: &routed, own_name: "echo" };
+        let outgoing = Outgoing { routed: &routed, own_name: "echo", mirrored: &[] };
         let calling = async {
-            let sent = link.call(outgoing, &flight, &events).await;
+            let sent = Box::pin(link.call(outgoing, &flight, &events)).await;
             drop(events);
             let was_sent = flight.is_sent();
             drop(flight);
@@ -287,6 +303,7 @@ fn tool() -> Target {
         timeout: PATIENCE,
         progress_renews: true,
         max_timeout: PATIENCE,
+        mirrored: Box::default(),
         metrics: Metrics::new().unwrap().tool("x__echo"),
     }
 }

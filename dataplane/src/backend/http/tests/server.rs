@@ -123,6 +123,10 @@ impl Server {
         self.shared.heard.lock().unwrap().clone()
     }
 
+    pub(super) fn asked(&self, method: &str) -> Vec<Heard> {
+        self.heard().into_iter().filter(|heard| heard.method() == method).collect()
+    }
+
     pub(super) fn count(&self, method: &str) -> usize {
         self.heard().iter().filter(|heard| heard.method() == method).count()
     }

@@ -106,11 +106,44 @@ def call(id, params):
             time.sleep(60)
 
 
+def modern(method, id, message):
+    """The era of 2026-07-28: true where that is all there is to say."""
+    meta = message.get("params", {}).get("_meta", {})
+    if method == "server/discover":
+        if MODE == "late":
+            time.sleep(6)
+        tools = {"listChanged": True} if MODE != "poll" else {}
+        result(id, {"resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": {"tools": tools},
+                    "ttlMs": 0, "cacheScope": "private",
+                    "_meta": {"io.modelcontextprotocol/serverInfo": {"name": "modern", "version": "1"}}})
+    elif meta.get("io.modelcontextprotocol/protocolVersion") != "2026-07-28" and method != "notifications/cancelled":
+        send({"jsonrpc": "2.0", "id": id, "error": {"code": -32602, "message": "no such revision"}})
+    elif method == "subscriptions/listen":
+        send({"jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged",
+              "params": {"_meta": {"io.modelcontextprotocol/subscriptionId": id}, "notifications": {}}})
+    elif method == "tools/call" and message["params"]["name"] == "seen":
+        result(id, {"resultType": "complete", "content": [{"type": "text", "text": json.dumps(message["params"])}]})
+    elif method == "tools/call" and message["params"]["name"] == "typed":
+        result(id, {"content": [], "resultType": message["params"]["arguments"]["type"]})
+    elif method == "tools/call" and message["params"]["name"] == "refuse":
+        send({"jsonrpc": "2.0", "id": id, "error": {"code": -32022, "message": "not any more", "data": {}}})
+    else:
+        return False
+    return True
+
+
 def serve():
     global lists
     for line in iter(sys.stdin.readline, ""):
         message = json.loads(line)
         method, id = message.get("method"), message.get("id")
+        if MODE in ("modern", "late", "poll"):
+            if modern(method, id, message):
+                continue
+        elif method == "server/discover" and MODE == "startled":
+            sys.exit(2)
+        elif method == "server/discover" and MODE != "mute":
+            send({"jsonrpc": "2.0", "id": id, "error": {"code": -32601, "message": "what?"}})
         if method == "initialize":
             result(id, {"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": {"name": "child", "version": "1"}})
         elif method == "notifications/initialized" and MODE == "early":

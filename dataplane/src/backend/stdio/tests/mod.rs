@@ -1,6 +1,7 @@
 //! Real children, scripted in `child.py`. Found by our marker or by the pid that they wrote down, ended by pid alone.
 
 mod ending;
+mod eras;
 mod restarting;
 mod talking;
 
@@ -25,6 +26,7 @@ use crate::{
     answering::{Event, Events},
     backend::{
         BackendNote, LinkParts, LinkStatus, Note, Outgoing, Sent, State,
+        era::Era,
         isolation::Owner,
         listing::Offered,
         spec::{BackendSpec, Breaker, Health, Kind, StdioSpec},
@@ -74,6 +76,7 @@ struct Rig {
 struct Spec {
     mode: &'static str,
     command: &'static str,
+    era: Option<Era>,
     max_concurrency: usize,
     max_response_bytes: usize,
     restart_on_exit: bool,
@@ -86,6 +89,7 @@ impl Default for Spec {
         Self {
             mode: "good",
             command: "python3",
+            era: Some(Era::Legacy),
             max_concurrency: 64,
             max_response_bytes: 1 << 20,
             restart_on_exit: true,
@@ -111,6 +115,7 @@ impl Rig {
         let spec = BackendSpec {
             name: "child".into(),
             kind: Kind::Stdio(stdio),
+            era: spec.era,
             max_concurrency: spec.max_concurrency,
             max_response_bytes: spec.max_response_bytes,
             attempts: 1,
@@ -141,6 +146,10 @@ impl Rig {
         rig.is(State::Ready).await;
         rig.listed().await;
         rig
+    }
+
+    async fn ready_of(spec: Spec) -> Self {
+        Self::ready(&spec).await
     }
 
     async fn is(&self, state: State) -> LinkStatus {
@@ -231,7 +240,7 @@ struct Done {
 
 impl Call {
     async fn send(self) -> Done {
-        let outgoing = Outgoing { routed: &self.routed, own_name: &self.own_name };
+        let outgoing = Outgoing { routed: &self.routed, own_name: &self.own_name, mirrored: &[] };
         let sent = self.link.call(outgoing, &self.flight, &self.events).await;
         Done { n: self.n, sent, heard: self.heard, was_sent: self.flight.is_sent() }
     }
@@ -269,6 +278,7 @@ fn tool_of(name: &str) -> Target {
         timeout: Duration::from_secs(30),
         progress_renews: true,
         max_timeout: Duration::from_secs(60),
+        mirrored: Box::default(),
         metrics: crate::metrics::Metrics::new().unwrap().tool(name),
     }
 }
