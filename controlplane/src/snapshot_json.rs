@@ -3,8 +3,8 @@
 //! Every field of the contract is named in a pattern without `..`, so that a new one does not compile unnoticed.
 
 use sentinel_proto::v1::{
-    ArgumentMode, ArgumentRecord, Auth, AuthKey, Backend, Era, Pair, Quota, RateLimit, Role, Snapshot, auth_key,
-    backend,
+    ArgumentMode, ArgumentRecord, Auth, AuthKey, Backend, Era, Isolation, Pair, Quota, RateLimit, Role, Snapshot,
+    auth_key, backend,
 };
 use serde_json::{Value, json};
 
@@ -150,6 +150,9 @@ fn backend_value(backend: &Backend) -> Value {
         max_concurrency,
         max_response_bytes,
         attempts,
+        isolation,
+        max_instances,
+        instance_idle_secs,
         may_not_ask,
         kind,
         era: _,
@@ -168,6 +171,13 @@ fn backend_value(backend: &Backend) -> Value {
         "max_concurrency": max_concurrency,
         "max_response_bytes": max_response_bytes,
         "attempts": attempts,
+        "isolation": match Isolation::try_from(*isolation) {
+            Ok(Isolation::PerSession) => "per-session",
+            Ok(Isolation::PerClient) => "per-client",
+            Ok(Isolation::Unspecified) | Err(_) => "shared",
+        },
+        "max_instances": max_instances,
+        "instance_idle_secs": instance_idle_secs,
         "may_not_ask": may_not_ask,
         "era": match backend.era() {
             Era::Unspecified | Era::Auto => "auto",

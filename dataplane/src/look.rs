@@ -3,8 +3,14 @@
 use std::{collections::HashMap, sync::Arc};
 
 use sentinel_dataplane::{
+    audit::record::session_text,
     audit::spool::Full,
-    backend::{State, registry::Backend, spec::Kind},
+    backend::{
+        State,
+        instances::{Instance, Instances},
+        registry::Backend,
+        spec::Kind,
+    },
     call,
     catalogue::{Catalogue, Target, schema::Check},
     kill::Kills,
@@ -12,7 +18,7 @@ use sentinel_dataplane::{
     plane::{Life, Plane},
     view::task::InForce,
 };
-use sentinel_proto::v1::{self, BackendHealth, CatalogueTool};
+use sentinel_proto::v1::{self, BackendHealth, BackendInstance, CatalogueTool};
 use tokio::sync::watch;
 
 /// Characters of a description in a report.
@@ -126,6 +132,9 @@ impl Eyes {
 
 fn health(backend: &Backend, tools: u32) -> BackendHealth {
     let status = backend.link.status();
+    let instances = backend.instances.as_ref().map_or_else(Vec::new, Instances::all);
+    let instances: Vec<_> = instances.iter().map(instance_health).collect();
+    let occupied = u32::try_from(backend.bulkhead.occupied()).unwrap_or(u32::MAX);
     BackendHealth {
         name: backend.spec.name.to_string(),
         kind: match backend.spec.kind {
@@ -136,13 +145,32 @@ fn health(backend: &Backend, tools: u32) -> BackendHealth {
         state: status.state.as_str().into(),
         reason: printable(&status.reason, usize::MAX),
         breaker: backend.breaker.phase().as_str().into(),
-        in_flight: u32::try_from(backend.bulkhead.occupied()).unwrap_or(u32::MAX),
+        in_flight: instances.iter().fold(occupied, |all, one| all.saturating_add(one.in_flight)),
         tools,
-        restarts: status.restarts,
+        restarts: instances.iter().fold(status.restarts, |all, one| all.saturating_add(one.restarts)),
         pid: status.pid,
         since_unix_ms: status.since,
         server: printable(&status.server, DESCRIPTION),
         protocol_version: status.protocol_version.to_string(),
+        max_instances: backend
+            .instances
+            .as_ref()
+            .map_or(0, |instances| u32::try_from(instances.most()).unwrap_or(u32::MAX)),
+        instances,
+    }
+}
+
+fn instance_health(instance: &Instance) -> BackendInstance {
+    let status = instance.backend.link.status();
+    BackendInstance {
+        client: printable(&instance.principal.client, DESCRIPTION),
+        session: instance.session.map_or_else(String::new, session_text),
+        state: status.state.as_str().into(),
+        reason: printable(&status.reason, usize::MAX),
+        in_flight: u32::try_from(instance.backend.bulkhead.occupied()).unwrap_or(u32::MAX),
+        restarts: status.restarts,
+        pid: status.pid,
+        since_unix_ms: status.since,
     }
 }
 

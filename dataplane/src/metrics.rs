@@ -5,9 +5,10 @@
 //! written by `sample` when somebody looks.
 
 mod labels;
+mod sampled;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
@@ -22,6 +23,7 @@ use prometheus::{
 };
 
 pub use self::labels::{Connection, Shed, Stage};
+use self::sampled::Sampled;
 use crate::{catalogue::Target, denial::Denial, ops::status::PlaneStatus};
 
 /// Seconds: 10 µs to a minute.
@@ -87,26 +89,6 @@ pub struct Metrics {
     /// Tasks that ended by a panic.
     pub panics: IntCounter,
     sampled: Arc<Sampled>,
-}
-
-/// Families that `sample` writes.
-struct Sampled {
-    healthy: IntGaugeVec,
-    gave_up: IntGaugeVec,
-    inflight: IntGaugeVec,
-    breaker: IntGaugeVec,
-    restarts: IntCounterVec,
-    revision: IntGauge,
-    kill_epoch: IntGauge,
-    kill_switches: IntGaugeVec,
-    not_ready: IntGaugeVec,
-    in_flight: IntGauge,
-    snapshot_age: IntGauge,
-    backlog: IntGauge,
-    written: IntCounter,
-    dropped: IntCounter,
-    stalls: IntCounter,
-    seen: Mutex<HashSet<String>>,
 }
 
 impl fmt::Debug for Metrics {
@@ -281,82 +263,6 @@ fn tool_metrics(
         errors: errors.clone(),
         name: name.into(),
     }
-}
-
-impl Sampled {
-    fn new(new: &New<'_>) -> Result<Self, Fault> {
-        Ok(Self {
-            healthy: new.gauges("sentinel_backend_healthy", "1: it is ready.", &["backend"])?,
-            gave_up: new.gauges("sentinel_backend_gave_up", "1: it died too often; one try in 5 min.", &["backend"])?,
-            inflight: new.gauges("sentinel_backend_inflight", "Calls at the backend.", &["backend"])?,
-            breaker: new.gauges("sentinel_breaker_state", "1: it is in this state.", &["backend", "state"])?,
-            restarts: new.counters("sentinel_backend_restarts_total", "Restarts of its process.", &["backend"])?,
-            revision: new.gauge("sentinel_snapshot_revision", "Revision in force; 0: none.")?,
-            kill_epoch: new.gauge("sentinel_killswitch_epoch", "Highest epoch that is in force.")?,
-            kill_switches: new.gauges("sentinel_kill_switches", "Kill switches in force.", &["scope"])?,
-            not_ready: new.gauges("sentinel_not_ready", "1: why /ready says 503.", &["reason"])?,
-            in_flight: new.gauge("sentinel_in_flight", "Calls that run now.")?,
-            snapshot_age: new.gauge("sentinel_snapshot_age_seconds", "Since the revision was put in force.")?,
-            backlog: new.gauge("sentinel_audit_backlog", "Records written and not yet acknowledged.")?,
-            written: new.counter("sentinel_audit_written_total", "Records written since start.")?,
-            dropped: new.counter("sentinel_audit_dropped_total", "Records that were lost.")?,
-            stalls: new.counter("sentinel_audit_append_stall_total", "Records that waited over 10 ms for the disk.")?,
-            seen: Mutex::default(),
-        })
-    }
-
-    fn take(&self, status: &PlaneStatus, now_ms: i64) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let gone: Vec<_> =
-            seen.iter().filter(|name| status.backends.iter().all(|backend| backend.name != **name)).cloned().collect();
-        for name in gone {
-            // A series that a removal does not find was never made.
-            self.healthy.remove_label_values(&[&name]).ok();
-            self.gave_up.remove_label_values(&[&name]).ok();
-            self.inflight.remove_label_values(&[&name]).ok();
-            self.restarts.remove_label_values(&[&name]).ok();
-            for state in BREAKER_STATES {
-                self.breaker.remove_label_values(&[&name, state]).ok();
-            }
-            seen.remove(&name);
-        }
-        for backend in &status.backends {
-            let name = backend.name.as_str();
-            seen.insert(name.to_owned());
-            self.healthy.with_label_values(&[name]).set(i64::from(backend.state == "ready"));
-            self.gave_up.with_label_values(&[name]).set(i64::from(backend.state == "gave_up"));
-            self.inflight.with_label_values(&[name]).set(i64::from(backend.in_flight));
-            for state in BREAKER_STATES {
-                self.breaker.with_label_values(&[name, state]).set(i64::from(backend.breaker == state));
-            }
-            raise(&self.restarts.with_label_values(&[name]), backend.restarts);
-        }
-        self.revision.set(signed(status.revision));
-        self.kill_epoch.set(signed(status.kill_epoch));
-        for (scope, count) in &status.kills {
-            self.kill_switches.with_label_values(&[scope]).set(i64::try_from(*count).unwrap_or(i64::MAX));
-        }
-        for reason in PlaneStatus::REASONS {
-            self.not_ready.with_label_values(&[reason]).set(i64::from(status.unready() == Some(reason)));
-        }
-        self.in_flight.set(i64::from(status.in_flight));
-        let age = if status.revision == 0 { 0 } else { now_ms.saturating_sub(status.applied_ms).max(0) / 1000 };
-        self.snapshot_age.set(age);
-        self.backlog.set(signed(status.audit_backlog));
-        raise(&self.written, status.audit_written);
-        raise(&self.dropped, status.audit_dropped);
-        raise(&self.stalls, status.audit_stalls);
-    }
-}
-
-const BREAKER_STATES: [&str; 3] = ["closed", "open", "half_open"];
-
-fn raise(counter: &IntCounter, to: u64) {
-    counter.inc_by(to.saturating_sub(counter.get()));
-}
-
-fn signed(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 /// Makes families and registers them.

@@ -8,6 +8,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     audit::trail::Trail,
     backend::registry::Backends,
+    call::Principal,
     clock::Clock,
     contact::Contact,
     denial::NotReady,
@@ -73,6 +74,14 @@ impl Plane {
         i64::try_from(self.clock.now_secs()).unwrap_or(i64::MAX)
     }
 
+    /// Its token is over or revoked, or a kill switch stands for it: what it had to itself ends.
+    fn is_gone(&self, principal: &Principal) -> bool {
+        let is_revoked = |jti: &str| self.revoked.is_revoked(&principal.issuer, jti);
+        principal.until <= self.now()
+            || principal.jti.as_deref().is_some_and(is_revoked)
+            || self.gate.caller(principal).is_err()
+    }
+
     /// Turns calls away while the control plane was not heard for longer than `most`, and takes them again after.
     fn judge_contact(&self, most: Option<Duration>) {
         let is_stale = most.is_some_and(|most| self.contact.missed_for().is_some_and(|missed| missed > most));
@@ -100,6 +109,8 @@ impl Plane {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut minutes = tokio::time::interval(Duration::from_secs(60));
         minutes.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut seconds = tokio::time::interval(Duration::from_secs(1));
+        seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -110,6 +121,7 @@ impl Plane {
                     self.in_flight.tick(keepalive);
                     self.feeds.tick(self.now(), keepalive);
                 }
+                _ = seconds.tick() => self.backends.sweep(|principal| self.is_gone(principal)),
                 _ = minutes.tick() => {
                     self.buckets.sweep();
                     self.tokens.sweep();

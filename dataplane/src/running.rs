@@ -321,13 +321,13 @@ fn operate(plane: &Plane, command: Command) -> CommandDone {
     let find = |name: &str| plane.backends.named(name).ok_or_else(|| refuse(format!("no backend {name} runs here")));
     let done = match command.what {
         Some(Asked::RestartBackend(what)) => find(&what.name).map(|backend| {
-            backend.link.restart();
+            backend.restart();
             CommandDone { id, ok: true, ..CommandDone::default() }
         }),
         Some(Asked::ReadStderr(what)) => find(&what.name).map(|backend| CommandDone {
             id,
             ok: true,
-            lines: backend.link.stderr(),
+            lines: backend.stderr(),
             ..CommandDone::default()
         }),
         Some(Asked::ShowTool(what)) => {

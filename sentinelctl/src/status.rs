@@ -130,6 +130,15 @@ pub(crate) fn show_backends(backends: &[PlaneBackend], output: &mut Output) {
         if let Some(health) = health.as_ref().filter(|health| !health.reason.is_empty()) {
             output.line(&format!("  {} on {plane_name}: {}", health.name, health.reason));
         }
+        if let Some(health) = health.as_ref().filter(|health| health.max_instances > 0) {
+            let (count, most) = (health.instances.len(), health.max_instances);
+            output.line(&format!("  {} on {plane_name}: {count} of {most} instances", health.name));
+            for one in &health.instances {
+                let session = if one.session.is_empty() { String::new() } else { format!(", session {}", one.session) };
+                let reason = if one.reason.is_empty() { String::new() } else { format!(": {}", one.reason) };
+                output.line(&format!("    {}{session}: {}{reason}", one.client, one.state));
+            }
+        }
     }
 }
 
@@ -141,6 +150,12 @@ pub(crate) fn backend_json(backend: &PlaneBackend) -> Value {
         "breaker": health.breaker, "in_flight": health.in_flight, "tools": health.tools, "restarts": health.restarts,
         "pid": (health.pid != 0).then_some(health.pid), "since": clock::rfc3339_ms(health.since_unix_ms),
         "server": health.server, "protocol_version": health.protocol_version,
+        "max_instances": (health.max_instances != 0).then_some(health.max_instances),
+        "instances": health.instances.iter().map(|one| json!({
+            "client": one.client, "session": (!one.session.is_empty()).then_some(&one.session), "state": one.state,
+            "reason": one.reason, "in_flight": one.in_flight, "restarts": one.restarts,
+            "pid": (one.pid != 0).then_some(one.pid), "since": clock::rfc3339_ms(one.since_unix_ms),
+        })).collect::<Vec<_>>(),
         "plane_id": backend.plane_id, "plane_name": backend.plane_name,
     })
 }

@@ -48,11 +48,25 @@ def received(log):
         return sum(json.loads(line)["event"] == "cancelled" for line in lines)
 
 
+def node(peers):
+    node24 = os.path.join(peers, "npm", "node_modules", "node", "bin", "node")
+    return node24 if os.path.exists(node24) else "node"
+
+
+def everything(peers):
+    """The server that asks its clients."""
+    return os.path.join(peers, "npm", "node_modules", "@modelcontextprotocol", "server-everything", "dist", "index.js")
+
+
 def run(report, programs, peers, folder):
     log = os.path.join(folder, "receive.log")
     os.makedirs(folder, exist_ok=True)
-    sentinel = Sentinel(programs, folder, [{"name": "example", "args": ["--log", log],
-                                            "command": os.path.join(programs, "sentinel-example-server")}], os.environ)
+    backends = [{"name": "example", "args": ["--log", log],
+                 "command": os.path.join(programs, "sentinel-example-server")}]
+    if os.path.exists(everything(peers)):
+        backends.append({"name": "everything", "command": node(peers), "args": [everything(peers), "stdio"],
+                         "isolation": "per-session"})
+    sentinel = Sentinel(programs, folder, backends, os.environ)
     try:
         each(report, sentinel, peers, folder, log)
     finally:
@@ -68,8 +82,6 @@ def each(report, sentinel, peers, folder, log):
     here = os.path.dirname(os.path.abspath(__file__))
     tried = 0
     modules = os.path.join(peers, "npm", "node_modules")
-    node24 = os.path.join(modules, "node", "bin", "node")
-    node = node24 if os.path.exists(node24) else "node"
     for package, mode in (("sdk", "first"), ("client", "legacy"), ("client", "auto"), ("client", "pin")):
         path = os.path.join(modules, "@modelcontextprotocol", package)
         if not os.path.exists(path):
@@ -77,7 +89,7 @@ def each(report, sentinel, peers, folder, log):
         for name, way in ways.items():
             tried += 1
             report.case(f"TypeScript {package}, mode {mode}, over {name}", sdk,
-                        [node, os.path.join(here, "sdk.mjs"), path, mode, *way], env, folder)
+                        [node(peers), os.path.join(here, "sdk.mjs"), path, mode, *way], env, folder)
     python = os.path.join(peers, "python", "bin", "python")
     if os.path.exists(os.path.join(peers, "python", "installed")):
         for mode in ("auto", "legacy"):
@@ -85,12 +97,30 @@ def each(report, sentinel, peers, folder, log):
                 tried += 1
                 report.case(f"Python SDK, mode {mode}, over {name}", sdk,
                             [python, os.path.join(here, "sdk_client.py"), mode, *way], env, folder)
+    asked(report, sentinel, peers, ways, env, folder)
     if tried:
         report.case("each cancel reached the server", cancels, log, tried)
         report.case("each cancel is in the audit trail", audited, sentinel, tried)
     program = os.path.join(peers, "claude", "node_modules", ".bin", "claude")
     if os.path.exists(program):
         report.case("Claude Code", claude, program, sentinel, attached, folder)
+
+
+def asked(report, sentinel, peers, ways, env, folder):
+    """Clients that server-everything asks: sampling, elicitation, roots."""
+    if not os.path.exists(everything(peers)):
+        return
+    assert not sentinel.until_backends(["everything"]), sentinel.tail()
+    here = os.path.dirname(os.path.abspath(__file__))
+    sdk_of = os.path.join(peers, "npm", "node_modules", "@modelcontextprotocol", "sdk")
+    for name, way in ways.items():
+        if os.path.exists(sdk_of):
+            report.case(f"TypeScript sdk, asked by server-everything, over {name}", sdk,
+                        [node(peers), os.path.join(here, "asking.mjs"), sdk_of, *way], env, folder)
+        if os.path.exists(os.path.join(peers, "python", "installed")):
+            python = os.path.join(peers, "python", "bin", "python")
+            report.case(f"Python SDK, asked by server-everything, over {name}", sdk,
+                        [python, os.path.join(here, "asking_client.py"), *way], env, folder)
 
 
 def probed(sentinel):

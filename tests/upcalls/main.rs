@@ -7,6 +7,7 @@
     reason = "helpers of tests are tests"
 )]
 
+mod isolated;
 mod shared;
 
 use sentinel_tests::harness::client::Client;

@@ -205,6 +205,8 @@ pub(super) static BACKEND: Table = Table {
         here("max_response_bytes"),
         here("retry"),
         here("isolation"),
+        here("max_instances"),
+        here("instance_idle_secs"),
         here("may_ask"),
         here("era"),
         later("forward_headers", "later"),

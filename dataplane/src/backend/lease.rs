@@ -38,6 +38,16 @@ pub async fn lease<'call>(
 ) -> Result<Lease<'call>, Failure> {
     let target = call.target();
     let backend = backends.find(target.backend).ok_or_else(|| unavailable(target, Unavailable::Removed, None))?;
+    let backend = match &backend.instances {
+        None => backend,
+        Some(instances) => {
+            let own = backends.instance(&backend, instances, call.caller());
+            let own = own.ok_or_else(|| unavailable(target, Unavailable::Full, None))?;
+            // Its first call waits for its start: whoever ends the call meanwhile is heard.
+            Box::pin(own.link.settled(flight)).await;
+            own
+        }
+    };
     let permit = backend.breaker.permit().map_err(|wait| unavailable(target, Unavailable::Open, Some(wait)))?;
     let place = backend.bulkhead.enter().await.ok_or_else(|| unavailable(target, Unavailable::Full, None))?;
     Ok(Lease { call, flight, backend, permit, _place: place })

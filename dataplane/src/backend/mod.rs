@@ -12,6 +12,7 @@ mod flood;
 pub mod handshake;
 pub mod health;
 pub mod http;
+pub mod instances;
 pub mod isolation;
 pub mod lease;
 pub mod listing;
@@ -242,6 +243,22 @@ impl Link {
         match self {
             Self::Http(link) => link.restart(),
             Self::Stdio(link) => link.restart(),
+        }
+    }
+
+    /// Returns when it is ready, or when waiting is of no use: it failed, or the flight was ended.
+    pub async fn settled(&self, flight: &crate::in_flight::Flight) {
+        match self {
+            Self::Http(link) => link.settled(flight).await,
+            Self::Stdio(link) => link.settled(flight).await,
+        }
+    }
+
+    /// Its client's roots are others now. Not ready: it is lost, and it will ask.
+    pub fn roots_changed(&self) {
+        match self {
+            Self::Http(link) => link.roots_changed(),
+            Self::Stdio(link) => link.roots_changed(),
         }
     }
 

@@ -15,12 +15,13 @@ use tokio::{sync::mpsc, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    BackendNote, Link, LinkParts, breaker::Breaker, bulkhead::Bulkhead, health, isolation::Owner, spec::BackendSpec,
-    stdio::spawner::Spawner,
+    BackendNote, Link, LinkParts, breaker::Breaker, bulkhead::Bulkhead, health, instances::Instances, isolation::Owner,
+    spec::BackendSpec, stdio::spawner::Spawner,
 };
 use crate::{
-    call::BackendId,
-    in_flight::InFlight,
+    audit::record::session_text,
+    call::{BackendId, Caller, Principal},
+    in_flight::{InFlight, LegKey},
     upcall::{Asked, feature::Features},
     workers::Workers,
 };
@@ -33,8 +34,39 @@ pub struct Backend {
     pub link: Link,
     pub breaker: Arc<Breaker>,
     pub bulkhead: Bulkhead,
+    /// None: it is shared. Else calls go to one of these, and its own link does what is done for all: it lists.
+    pub instances: Option<Instances>,
     /// Ends its tasks.
     stop: CancellationToken,
+}
+
+impl Backend {
+    /// By the operator: it is started anew, with all that it has.
+    pub fn restart(&self) {
+        self.link.restart();
+        for instance in self.instances.iter().flat_map(Instances::all) {
+            instance.backend.link.restart();
+        }
+    }
+
+    /// What it wrote to stderr; what each client's own process wrote comes after a line that says whose it is.
+    pub fn stderr(&self) -> Vec<String> {
+        let mut lines = self.link.stderr();
+        for instance in self.instances.iter().flat_map(Instances::all) {
+            let session = instance.session.map_or_else(String::new, |key| format!(", session {}", session_text(key)));
+            lines.push(format!("(of {}{session})", instance.principal.client.escape_debug()));
+            lines.extend(instance.backend.link.stderr());
+        }
+        lines
+    }
+
+    /// Ends it by the ladder, with all that it has; returns when nothing of it is left.
+    async fn end(&self) {
+        let own = self.instances.iter().flat_map(Instances::clear).collect::<Vec<_>>();
+        let instances = futures_util::future::join_all(own.iter().map(|instance| instance.link.stop()));
+        tokio::join!(self.link.stop(), instances);
+        self.stop.cancel();
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -113,15 +145,27 @@ impl Backends {
     pub async fn stop_all(&self) {
         let all = self.live.swap(Arc::default());
         futures_util::future::join_all(all.values().map(|backend| async {
-            backend.link.stop().await;
-            backend.stop.cancel();
+            backend.end().await;
         }))
         .await;
     }
 
     fn start(&self, spec: &Arc<BackendSpec>) -> Arc<Backend> {
         let id = BackendId(self.next.fetch_add(1, Relaxed));
-        let stop = self.parts.stop.child_token();
+        let instances = Instances::new(spec.isolation, spec.max_instances, spec.instance_idle, spec.may_ask);
+        // What only lists for all is told of all that may be asked: some servers offer more to a client that can more.
+        let declares = if instances.is_some() { spec.may_ask } else { Features::NONE };
+        self.make(id, spec, self.parts.stop.child_token(), (Owner::Shared, declares), instances)
+    }
+
+    fn make(
+        &self,
+        id: BackendId,
+        spec: &Arc<BackendSpec>,
+        stop: CancellationToken,
+        (owner, declares): (Owner, Features),
+        instances: Option<Instances>,
+    ) -> Arc<Backend> {
         let parts = LinkParts {
             id,
             tracker: self.parts.tracker.clone(),
@@ -129,8 +173,8 @@ impl Backends {
             notes: self.parts.notes.clone(),
             spawner: self.parts.spawner.clone(),
             workers: self.parts.workers.clone(),
-            owner: Owner::Shared,
-            declares: Features::NONE,
+            owner,
+            declares,
             asks: self.parts.asks.clone(),
         };
         let entered = self.parts.workers.enter();
@@ -140,6 +184,7 @@ impl Backends {
             breaker: Breaker::new(spec.breaker),
             bulkhead: Bulkhead::new(spec.max_concurrency),
             spec: Arc::clone(spec),
+            instances,
             stop,
         });
         self.parts.tracker.spawn(health::watch(
@@ -149,6 +194,44 @@ impl Backends {
         ));
         drop(entered);
         backend
+    }
+
+    /// The process or session of `backend` that this caller has to itself; started, where there is none yet. `None`:
+    /// there are as many as may be.
+    pub fn instance(&self, backend: &Backend, instances: &Instances, caller: &Caller) -> Option<Arc<Backend>> {
+        let start =
+            |owner, declares| self.make(backend.id, &backend.spec, backend.stop.child_token(), (owner, declares), None);
+        let (instance, gone) = instances.of(caller, start)?;
+        self.end(gone);
+        Some(instance)
+    }
+
+    /// Ends what this session had to itself.
+    pub fn end_session(&self, leg: LegKey) {
+        self.of_isolated(|instances| self.end(instances.end(leg)));
+    }
+
+    /// Ends instances that idled too long, and those of clients that may not go on.
+    pub fn sweep(&self, is_gone: impl Fn(&Principal) -> bool) {
+        self.of_isolated(|instances| self.end(instances.sweep(&is_gone)));
+    }
+
+    /// The client of this session says that its roots are others now.
+    pub fn roots_changed(&self, leg: LegKey, principal: &Principal) {
+        self.of_isolated(|instances| {
+            instances.hearing_of_roots(leg, principal).iter().for_each(|instance| instance.link.roots_changed());
+        });
+    }
+
+    fn of_isolated(&self, act: impl Fn(&Instances)) {
+        self.live.load().values().filter_map(|backend| backend.instances.as_ref()).for_each(act);
+    }
+
+    /// In the background, by the ladder.
+    fn end(&self, gone: impl IntoIterator<Item = Arc<Backend>>) {
+        for backend in gone {
+            self.parts.tracker.spawn(async move { backend.end().await });
+        }
     }
 
     /// Calls in flight finish on it, up to `drain`; then they are told so, and it ends.
@@ -163,8 +246,7 @@ impl Backends {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
             parts.in_flight.sweep_backend(backend.id);
-            backend.link.stop().await;
-            backend.stop.cancel();
+            backend.end().await;
         });
     }
 }

@@ -9,7 +9,7 @@ use ::http::{HeaderMap, Uri};
 use rustls::ClientConfig;
 use secrecy::SecretString;
 
-use super::{era::Era, http::addresses::Allowed};
+use super::{era::Era, http::addresses::Allowed, isolation::Isolation};
 use crate::upcall::feature::Features;
 
 #[derive(Debug)]
@@ -24,6 +24,10 @@ pub struct BackendSpec {
     pub attempts: u32,
     pub breaker: Breaker,
     pub health: Health,
+    pub isolation: Isolation,
+    /// Of a backend that is not shared.
+    pub max_instances: usize,
+    pub instance_idle: Duration,
     /// What it may ask of clients.
     pub may_ask: Features,
     /// Keyed hash over all of the above: equal means that the running link can be kept.

@@ -150,6 +150,10 @@ fn responded(plane: &Plane, caller: &Caller, body: &Bytes, scanned: &Scanned) {
 }
 
 fn notified(plane: &Plane, caller: &Caller, body: &Bytes, scanned: &Scanned) {
+    if scanned.method.is_some_and(|method| method.is(body, "notifications/roots/list_changed")) {
+        plane.backends.roots_changed(caller.leg().key(), caller.principal());
+        return;
+    }
     let is_cancel = scanned.method.is_some_and(|method| method.is(body, "notifications/cancelled"));
     if let (true, Some(span)) = (is_cancel, scanned.request_id) {
         let key = CallKey { leg: caller.leg().key(), id: body.slice(span.start as usize..span.end as usize) };

@@ -111,9 +111,12 @@ impl Deliverable {
         if let Way::Call(flight) = &way {
             flight.go_on();
         }
-        let answer = answer?;
-        open.answered = true;
+        if answer.is_ok() {
+            open.answered = true;
+        }
+        // Also of a call that is over: where a kill ended it, the server is told so.
         judge(&plane.gate, &principal, call, &self.backend)?;
+        let answer = answer?;
         match &answer {
             Answer::Result(json) | Answer::Error(json) if json.first() == Some(&b'{') => Ok(answer),
             Answer::Result(_) | Answer::Error(_) => Err(Refusal::BadAnswer),

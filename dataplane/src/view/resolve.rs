@@ -18,6 +18,7 @@ use crate::{
     backend::{
         era::Era,
         http::{addresses::Allowed, tls},
+        isolation::Isolation,
         spec::{BackendSpec, Breaker, Health, HttpSpec, Kind, StdioSpec},
     },
     upcall::feature::{Feature, Features},
@@ -194,6 +195,13 @@ pub fn backend_spec(
             timeout: secs(health.timeout_secs),
             unhealthy_after: health.unhealthy_after.max(1),
         },
+        isolation: match definition.isolation() {
+            v1::Isolation::Unspecified => Isolation::Shared,
+            v1::Isolation::PerSession => Isolation::PerSession,
+            v1::Isolation::PerClient => Isolation::PerClient,
+        },
+        max_instances: definition.max_instances.max(1) as usize,
+        instance_idle: secs(definition.instance_idle_secs),
         may_ask: may_ask(definition),
         fingerprint: resolver.fingerprint(&parts),
     })

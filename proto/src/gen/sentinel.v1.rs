@@ -161,7 +161,7 @@ pub struct Report {
     #[prost(bytes = "vec", tag = "13")]
     pub audit_acked_hash: ::prost::alloc::vec::Vec<u8>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct BackendHealth {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
@@ -193,6 +193,35 @@ pub struct BackendHealth {
     pub server: ::prost::alloc::string::String,
     #[prost(string, tag = "12")]
     pub protocol_version: ::prost::alloc::string::String,
+    /// of a backend that is not shared, the longest unused first
+    #[prost(message, repeated, tag = "13")]
+    pub instances: ::prost::alloc::vec::Vec<BackendInstance>,
+    /// 0: it is shared
+    #[prost(uint32, tag = "14")]
+    pub max_instances: u32,
+}
+/// The process or session that one client session, or one client, has to itself.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BackendInstance {
+    /// printable
+    #[prost(string, tag = "1")]
+    pub client: ::prost::alloc::string::String,
+    /// 16 hex digits, as in audit rows; empty: the client's, whatever the session
+    #[prost(string, tag = "2")]
+    pub session: ::prost::alloc::string::String,
+    /// as of a backend
+    #[prost(string, tag = "3")]
+    pub state: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "5")]
+    pub in_flight: u32,
+    #[prost(uint64, tag = "6")]
+    pub restarts: u64,
+    #[prost(uint32, tag = "7")]
+    pub pid: u32,
+    #[prost(int64, tag = "8")]
+    pub since_unix_ms: i64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Catalogue {
@@ -610,6 +639,13 @@ pub struct Backend {
     /// retry.attempts
     #[prost(uint32, tag = "12")]
     pub attempts: u32,
+    #[prost(enumeration = "Isolation", tag = "20")]
+    pub isolation: i32,
+    /// of a backend that is not shared
+    #[prost(uint32, tag = "21")]
+    pub max_instances: u32,
+    #[prost(uint32, tag = "22")]
+    pub instance_idle_secs: u32,
     /// of clients: elicitation, roots, sampling; what `may_ask` leaves out
     #[prost(string, repeated, tag = "23")]
     pub may_not_ask: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
@@ -792,6 +828,36 @@ impl Era {
             "ERA_AUTO" => Some(Self::Auto),
             "ERA_LEGACY" => Some(Self::Legacy),
             "ERA_MODERN" => Some(Self::Modern),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Isolation {
+    /// shared
+    Unspecified = 0,
+    PerSession = 1,
+    PerClient = 2,
+}
+impl Isolation {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ISOLATION_UNSPECIFIED",
+            Self::PerSession => "ISOLATION_PER_SESSION",
+            Self::PerClient => "ISOLATION_PER_CLIENT",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ISOLATION_UNSPECIFIED" => Some(Self::Unspecified),
+            "ISOLATION_PER_SESSION" => Some(Self::PerSession),
+            "ISOLATION_PER_CLIENT" => Some(Self::PerClient),
             _ => None,
         }
     }
@@ -1562,7 +1628,7 @@ pub struct PlaneState {
     #[prost(string, tag = "12")]
     pub problem: ::prost::alloc::string::String,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PlaneBackend {
     #[prost(string, tag = "1")]
     pub plane_id: ::prost::alloc::string::String,

@@ -29,6 +29,12 @@ const OF_HTTP: [&str; 7] =
     ["url", "headers", "transport", "ca_file", "client_cert_file", "client_key_file", "allowed_addresses"];
 const OF_STDIO: [&str; 7] = ["command", "args", "env", "cwd", "restart_on_exit", "max_restarts", "start_timeout_secs"];
 
+static ISOLATIONS: [(&str, v1::Isolation); 3] = [
+    ("shared", v1::Isolation::Unspecified),
+    ("per-session", v1::Isolation::PerSession),
+    ("per-client", v1::Isolation::PerClient),
+];
+
 /// As MCP names what a client declares.
 static FEATURES: [(&str, &str); 3] = [("elicitation", "elicitation"), ("roots", "roots"), ("sampling", "sampling")];
 const ERAS: [(&str, v1::Era); 3] = [("auto", v1::Era::Auto), ("legacy", v1::Era::Legacy), ("modern", v1::Era::Modern)];
@@ -68,8 +74,7 @@ fn backend(mut section: Section<'_>, notes: &mut Notes<'_>) -> Option<Placed<v1:
     let mut retry = section.section(notes, "retry", &keys::RETRY);
     let attempts = retry.or(notes, "attempts", 2, number(1..=10));
     retry.finish(notes);
-    let later = &[("per-session", "protocol"), ("per-client", "backends")];
-    section.or(notes, "isolation", (), word(&[("shared", ())], later));
+    let isolation = isolation(&mut section, notes);
     let may_ask = section.list(notes, "may_ask", word(&FEATURES, &[]));
     let era = section.or(notes, "era", v1::Era::Auto, word(&ERAS, &[]));
     let shown = section.section(notes, "tools", &keys::BACKEND_TOOLS);
@@ -107,11 +112,32 @@ fn backend(mut section: Section<'_>, notes: &mut Notes<'_>) -> Option<Placed<v1:
         max_concurrency,
         max_response_bytes,
         attempts,
+        isolation: isolation.0.into(),
+        max_instances: isolation.1,
+        instance_idle_secs: isolation.2,
         may_not_ask: may_not_ask(may_ask.map(plain).as_deref()),
         era: era.into(),
         kind: Some(kind?),
     };
     Some(Placed { at: start, value: backend })
+}
+
+/// How it is isolated, how many instances there may be, and for how many seconds one may idle; 0 and 0 for a shared one.
+fn isolation(section: &mut Section<'_>, notes: &mut Notes<'_>) -> (v1::Isolation, u32, u32) {
+    let isolation = section.or(notes, "isolation", v1::Isolation::Unspecified, word(&ISOLATIONS, &[]));
+    let most = section.placed(notes, "max_instances", number(1..=10_000));
+    let idle = section.placed(notes, "instance_idle_secs", number(1..=MOST_SECS));
+    if isolation != v1::Isolation::Unspecified {
+        let or = |given: Option<Placed<u32>>, usual| given.map_or(usual, |given| given.value);
+        return (isolation, or(most, 32), or(idle, 900));
+    }
+    for (key, given) in [("max_instances", most), ("instance_idle_secs", idle)] {
+        if let Some(given) = given {
+            let why = "a shared backend has one process or session; take it out, or write isolation = \"per-session\"";
+            notes.error(given.at, format!("{}: {why}", section.name(key)));
+        }
+    }
+    (isolation, 0, 0)
 }
 
 /// What a server may ask of a client, and is not in the list; no list leaves nothing out.

@@ -57,6 +57,8 @@ fn every_key_reaches_the_snapshot() {
     assert_eq!((n8n.era(), snapshot.backends[1].era()), (v1::Era::Legacy, v1::Era::Auto));
     assert_eq!((n8n.prefix.as_str(), n8n.max_concurrency, n8n.max_response_bytes), ("n8n", 3, 2 << 20));
     assert_eq!(n8n.may_not_ask, ["sampling"]);
+    assert_eq!((n8n.isolation(), n8n.max_instances, n8n.instance_idle_secs), (v1::Isolation::PerSession, 4, 60));
+    assert_eq!((snapshot.backends[1].isolation(), snapshot.backends[1].max_instances), (v1::Isolation::Unspecified, 0));
     assert_eq!(snapshot.backends[1].may_not_ask, [""; 0], "without a list all may be asked");
     assert_eq!(n8n.rename, [v1::Pair { key: "n8n_list_workflows".to_owned(), value: "list".to_owned() }]);
     let Some(Kind::Http(http)) = &n8n.kind else { panic!("type = http") };

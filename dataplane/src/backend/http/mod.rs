@@ -104,6 +104,27 @@ impl HttpLink {
         }
     }
 
+    /// Returns when it has a session, or could not get one, or the flight was ended.
+    pub async fn settled(&self, flight: &Flight) {
+        if self.core.session.load().is_some() {
+            return;
+        }
+        let mut condition = self.core.condition.subscribe();
+        tokio::select! {
+            _ = condition.wait_for(|condition| condition.state != State::Starting) => {}
+            _why = flight.ended() => {}
+        }
+    }
+
+    pub fn roots_changed(&self) {
+        let Some(session) = self.core.session.load_full() else { return };
+        let core = Arc::clone(&self.core);
+        self.core.spawn(async move {
+            // Nobody is left to be told that this failed: the server asks anew when it needs them.
+            core.tell(&session, "notifications/roots/list_changed", None).await.ok();
+        });
+    }
+
     /// By the operator: a new session, at once.
     pub fn restart(&self) {
         self.core.restart.notify_one();

@@ -12,6 +12,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
+    ask::WITHIN,
     core::Core,
     fault::Fault,
     session::{self, Session},
@@ -113,7 +114,12 @@ fn publish(core: &Arc<Core>, session: Session) -> Arc<Session> {
 /// As long as the session is good: lists at once, after changes, and after the server was out of reach.
 async fn serve(core: &Arc<Core>, session: &Arc<Session>) -> End {
     let (mut listed, mut attempt) = (false, 0);
-    let mut due = Some(Instant::now());
+    // Of a backend's several sessions one lists for all; another is ready as soon as it is there.
+    let lists = core.desk.owner.is_shared();
+    if !lists {
+        core.ready();
+    }
+    let mut due = lists.then(Instant::now);
     loop {
         tokio::select! {
             biased;
@@ -135,11 +141,14 @@ async fn serve(core: &Arc<Core>, session: &Arc<Session>) -> End {
                     biased;
                     () = core.halt.cancelled() => return End::Halted,
                     () = session.over.cancelled() => return End::Lost { listed },
-                    listing = core.list(session) => listing,
+                    listing = look(core, session, lists) => listing,
                 };
                 match listing {
-                    Ok(Listed { offering, good_for }) => {
-                        core.note_surely(Note::Listed(Box::new(offering))).await;
+                    Ok(listing) => {
+                        let good_for = listing.as_ref().and_then(|listed| listed.good_for);
+                        if let Some(listed) = listing {
+                            core.note_surely(Note::Listed(Box::new(listed.offering))).await;
+                        }
                         core.ready();
                         let tells = !session.is_modern() || session.agreed.changes.is_some();
                         (listed, attempt) = (true, 0);
@@ -153,7 +162,7 @@ async fn serve(core: &Arc<Core>, session: &Arc<Session>) -> End {
                         let wait = delay(attempt);
                         attempt += 1;
                         core.down(&fault.to_string(), wait);
-                        tracing::warn!(backend = &*core.backend, reason = %fault, "no list of tools from this server");
+                        tracing::warn!(backend = &*core.backend, reason = %fault, "this server can't be asked what it offers");
                         if matches!(fault, Fault::Broken(_)) && attempt >= MOST_REFUSED {
                             // It may speak another era by now.
                             session.lose();
@@ -164,6 +173,15 @@ async fn serve(core: &Arc<Core>, session: &Arc<Session>) -> End {
                 }
             }
         }
+    }
+}
+
+/// Whether it answers; with all that it offers, where that is asked for.
+async fn look(core: &Arc<Core>, session: &Arc<Session>, lists: bool) -> Result<Option<Listed>, Fault> {
+    if lists {
+        core.list(session).await.map(Some)
+    } else {
+        core.ask(Some(session), "ping", None, WITHIN).await.map(|_| None)
     }
 }
 

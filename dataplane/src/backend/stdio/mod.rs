@@ -133,6 +133,24 @@ impl StdioLink {
         if self.shared.current.load().is_some() { Ok(()) } else { Err(self.unavailable()) }
     }
 
+    /// Returns when its process is ready, or its first start has failed, or the flight was ended.
+    pub async fn settled(&self, flight: &Flight) {
+        if self.shared.current.load().is_some() {
+            return;
+        }
+        let mut status = self.shared.status.subscribe();
+        tokio::select! {
+            _ = status.wait_for(|published| published.status.state != State::Starting) => {}
+            _why = flight.ended() => {}
+        }
+    }
+
+    pub fn roots_changed(&self) {
+        if let Some(conversation) = self.shared.current.load_full() {
+            conversation.tell("notifications/roots/list_changed", None);
+        }
+    }
+
     fn unavailable(&self) -> Failure {
         let status = self.status();
         let state = match status.state {

@@ -155,6 +155,7 @@ async fn converse(plane: &Arc<Plane>, stream: UnixStream, orders: &Orders, stop:
         }
         session.calls.close();
         session.calls.wait().await;
+        plane.backends.end_session(session.key);
         drop(session);
         Ok::<_, io::Error>(())
     };

@@ -9,8 +9,14 @@ pub(super) fn serve(plane: &Plane, known: &Known, headers: &HeaderMap) -> Respon
     let Some(session) = headers.get(SESSION) else {
         return refuse(&Denial::InvalidRequest { what: "no Mcp-Session-Id to end".into(), position: None }, known.id);
     };
+    let leg = plane.sessions.open_id(session.as_bytes(), known.verified.principal());
     match plane.sessions.end(session.as_bytes(), known.verified.principal()) {
-        Ok(true) => bare(StatusCode::NO_CONTENT, known.id),
+        Ok(true) => {
+            if let Some(leg) = leg {
+                plane.backends.end_session(leg.key());
+            }
+            bare(StatusCode::NO_CONTENT, known.id)
+        }
         Ok(false) => refuse(&Denial::SessionNotFound, known.id),
         Err(fault) => {
             tracing::error!(%fault, "an ended session can't be written down: it would come back after a restart");

@@ -27,7 +27,7 @@ use crate::{
     backend::{
         BackendNote, LinkParts, LinkStatus, Note, Outgoing, Sent, State,
         era::Era,
-        isolation::Owner,
+        isolation::{Isolation, Owner},
         listing::Offered,
         spec::{BackendSpec, Breaker, Health, Kind, StdioSpec},
     },
@@ -121,6 +121,9 @@ impl Rig {
             attempts: 1,
             breaker: Breaker { failures: 5, open_for: PATIENCE, half_open_calls: 1 },
             health: Health { interval: PATIENCE, timeout: PATIENCE, unhealthy_after: 3 },
+            isolation: Isolation::Shared,
+            max_instances: 0,
+            instance_idle: PATIENCE,
             may_ask: Features::NONE,
             fingerprint: [0; 32],
         };

@@ -1,0 +1,64 @@
+"""The official Python SDK's client, asked by server-everything through Sentinel: a model's words, a person's, roots.
+
+asking_client.py http URL TOKEN | asking_client.py stdio COMMAND ARGS…
+"""
+
+import os
+import sys
+
+import anyio
+import httpx2
+from mcp import types
+from mcp.client.client import Client
+from mcp.client.stdio import StdioServerParameters, stdio_client
+from mcp.client.streamable_http import streamable_http_client
+
+
+def check(what, good, seen):
+    if not good:
+        raise SystemExit(f"{what}: {seen}")
+    print(f"ok {what}", flush=True)
+
+
+async def sampled(_context, params):
+    said = params.messages[0].content.text
+    return types.CreateMessageResult(role="assistant", model="none",
+                                     content=types.TextContent(type="text", text=f"heard: {said}"))
+
+
+async def elicited(_context, params):
+    if not params.message.startswith("[everything] "):
+        return types.ErrorData(code=-32602, message=f"who asks? {params.message}")
+    return types.ElicitResult(action="decline")
+
+
+async def roots(_context):
+    return types.ListRootsResult(roots=[types.Root(uri="file:///work/python")])
+
+
+async def main():
+    kind, *rest = sys.argv[1:]
+    if kind == "http":
+        url, token = rest
+        async with httpx2.AsyncClient(headers={"Authorization": f"Bearer {token}"}, timeout=60) as http:
+            await use(streamable_http_client(url, http_client=http))
+    else:
+        await use(stdio_client(StdioServerParameters(command=rest[0], args=rest[1:], env=dict(os.environ))))
+
+
+async def use(transport):
+    async with Client(transport, mode="legacy", sampling_callback=sampled, elicitation_callback=elicited,
+                      list_roots_callback=roots) as client:
+        async def call(tool, arguments=None):
+            answer = await client.call_tool(f"everything__{tool}", arguments or {})
+            return "\n".join(getattr(one, "text", "") for one in answer.content)
+
+        text = await call("trigger-sampling-request", {"prompt": "what is said?"})
+        check("sampling", "heard: " in text and "what is said?" in text, text)
+        text = await call("trigger-elicitation-request")
+        check("a declined elicitation", "declin" in text.lower(), text)
+        text = await call("get-roots-list")
+        check("roots", "file:///work/python" in text, text)
+
+
+anyio.run(main)
