@@ -157,7 +157,8 @@ async fn one_that_idles_ends_and_is_started_anew_by_the_next_call() {
     let fleet = fleet("isolation = \"per-session\"\ninstance_idle_secs = 1").await;
     let client = fleet.client("one", "operator").await;
     assert_eq!(client.call("own__counter", json!({})).await.content(), "1");
-    until_instances(&fleet, 0).await;
+    let last = *fleet.received("own").pids().last().unwrap();
+    until_dead(&json!(last)).await;
     assert_eq!(client.call("own__counter", json!({})).await.content(), "1");
 }
 

@@ -250,7 +250,7 @@ impl Session {
 
     fn notified(&self, method: &str, incoming: &Incoming<'_>) {
         if method == "notifications/roots/list_changed" {
-            self.server.log.write("roots_changed", "", "", None);
+            self.server.log.write("roots_changed", "", "null", None);
         }
         if method != "notifications/cancelled" {
             return;
