@@ -96,7 +96,8 @@ impl Store {
                 "inserted",
                 next,
                 format!(
-                    "UPDATE audit_logs SET seq = seq + 1 WHERE {of} AND seq > {at}; {}",
+                    "UPDATE audit_logs SET seq = -seq - 1 WHERE {of} AND seq > {at}; \
+                     UPDATE audit_logs SET seq = -seq WHERE {of} AND seq < 0; {}",
                     copy(&format!("{next}, ts, {next_hash}"), at)
                 ),
             ),
