@@ -3,8 +3,10 @@
 //! Immutable plain data, joined with the Policy into a View. It starts and calls nothing.
 
 mod definition;
+mod measure;
 pub mod merge;
 pub mod mirrored;
+mod patterns;
 pub mod schema;
 pub mod template;
 

@@ -14,16 +14,20 @@ use jsonschema::{Draft, PatternOptions, Validator};
 use sentinel_proto::v1::ArgumentMode;
 use serde_json::Value;
 
+use super::{
+    measure::{Measured, measure},
+    patterns::written_out,
+};
 use crate::denial::ArgumentProblem;
 
 const MAX_BYTES: usize = 64 * 1024;
-const MAX_DEPTH: usize = 64;
-const MAX_PATTERNS: usize = 1_000;
-/// Above it (≈ 0.5 ms a validation) a schema is not compiled.
-const MAX_EXPANDED: u64 = 50_000;
 /// Up to it (≈ 3 ms) all problems are listed; above, the first alone.
 const MAX_LISTED: u64 = 2_000;
+/// Compiled size of one pattern, bytes, and of all of a schema together: some 100 ms of compiling at most.
 const REGEX_BYTES: usize = 1024 * 1024;
+const ALL_REGEX_BYTES: usize = 16 * 1024 * 1024;
+/// Atoms of a pattern with look-around, its repetitions written out: that engine knows no bound of size.
+const MAX_WRITTEN_OUT: u64 = 10_000;
 const MOST_PROBLEMS: usize = 16;
 
 /// What stands between a tool's arguments and its backend.
@@ -57,22 +61,25 @@ impl Schema {
             return Err(format!("its schema has {} bytes where {MAX_BYTES} are judged", text.len()));
         }
         let schema: Value = serde_json::from_str(text).map_err(|fault| format!("its schema is no JSON: {fault}"))?;
-        let size = measure(&schema)?;
         let draft = dialect(&schema)?;
-        let linear = jsonschema::options()
-            .with_draft(draft)
-            .should_validate_formats(false)
-            .with_pattern_options(PatternOptions::regex().size_limit(REGEX_BYTES))
-            .build(&schema);
+        let Measured { size, patterns } = measure(&schema, draft)?;
+        let room = REGEX_BYTES.min(ALL_REGEX_BYTES / patterns.len().max(1));
+        let options = || jsonschema::options().with_draft(draft).should_validate_formats(false);
+        let linear = options().with_pattern_options(PatternOptions::regex().size_limit(room)).build(&schema);
         let validator = match linear {
             Ok(validator) => validator,
-            // Look-around needs the other engine, with a bound on its backtracking.
-            Err(_) => jsonschema::options()
-                .with_draft(draft)
-                .should_validate_formats(false)
-                .with_pattern_options(PatternOptions::fancy_regex().backtrack_limit(10_000))
-                .build(&schema)
-                .map_err(|fault| format!("its schema can't be compiled: {fault}"))?,
+            // Look-around needs the other engine, with a bound on its backtracking; it counts repetitions out.
+            Err(_) => {
+                if let Some(pattern) = patterns.iter().find(|pattern| written_out(pattern) > MAX_WRITTEN_OUT) {
+                    let pattern: String = pattern.chars().take(64).collect();
+                    return Err(format!("its pattern {pattern:?} repeats too much to be judged"));
+                }
+                let bounded = PatternOptions::fancy_regex().size_limit(room).backtrack_limit(10_000);
+                options()
+                    .with_pattern_options(bounded)
+                    .build(&schema)
+                    .map_err(|fault| format!("its schema can't be compiled: {fault}"))?
+            }
         };
         Ok(Self { validator, lists_all: size <= MAX_LISTED })
     }
@@ -111,77 +118,6 @@ fn dialect(schema: &Value) -> Result<Draft, String> {
         }
     }
     Err("its schema names a dialect that is not known here".into())
-}
-
-/// Nodes of the schema with each local `$ref` counted as often as it is reached; a cycle counts 100.
-fn measure(schema: &Value) -> Result<u64, String> {
-    let mut walk = Walk { root: schema, known: HashMap::new(), patterns: 0 };
-    let size = walk.expanded(schema, 0, &mut Vec::new())?;
-    if walk.patterns > MAX_PATTERNS {
-        return Err(format!("its schema has more than {MAX_PATTERNS} patterns"));
-    }
-    if size > MAX_EXPANDED {
-        return Err(format!(
-            "its schema expands to more than {MAX_EXPANDED} nodes, which is too costly to judge a call by"
-        ));
-    }
-    Ok(size)
-}
-
-struct Walk<'a> {
-    root: &'a Value,
-    known: HashMap<String, u64>,
-    patterns: usize,
-}
-
-impl<'a> Walk<'a> {
-    fn expanded(&mut self, node: &'a Value, depth: usize, open: &mut Vec<String>) -> Result<u64, String> {
-        if depth > MAX_DEPTH {
-            return Err(format!("its schema is nested deeper than {MAX_DEPTH}"));
-        }
-        let mut size = 1_u64;
-        match node {
-            Value::Object(members) => {
-                self.patterns += usize::from(members.contains_key("pattern"));
-                if let Some(patterns) = members.get("patternProperties").and_then(Value::as_object) {
-                    self.patterns += patterns.len();
-                }
-                for (key, value) in members {
-                    if matches!(key.as_str(), "$ref" | "$dynamicRef" | "$recursiveRef")
-                        && let Some(target) = value.as_str()
-                    {
-                        size = size.saturating_add(self.referred(target, open)?);
-                    } else {
-                        size = size.saturating_add(self.expanded(value, depth + 1, open)?);
-                    }
-                }
-            }
-            Value::Array(items) => {
-                for item in items {
-                    size = size.saturating_add(self.expanded(item, depth + 1, open)?);
-                }
-            }
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-        }
-        Ok(size)
-    }
-
-    fn referred(&mut self, target: &str, open: &mut Vec<String>) -> Result<u64, String> {
-        if open.iter().any(|held| held == target) {
-            return Ok(100);
-        }
-        if let Some(size) = self.known.get(target) {
-            return Ok(*size);
-        }
-        let root = self.root;
-        // Anchors and $id stay within the document, and the compiler refuses what it can't find: count them once.
-        let Some(node) = target.strip_prefix('#').and_then(|pointer| root.pointer(pointer)) else { return Ok(100) };
-        open.push(target.to_owned());
-        let size = self.expanded(node, open.len(), open)?;
-        open.pop();
-        self.known.insert(target.to_owned(), size);
-        Ok(size)
-    }
 }
 
 type Compiled = Result<Arc<Schema>, Arc<str>>;
@@ -237,6 +173,66 @@ mod tests {
     fn a_schema_whose_validation_doubles_with_each_level_is_refused() {
         assert!(Schema::compile(&doubling(4)).is_ok());
         assert!(Schema::compile(&doubling(24)).expect_err("too costly").contains("too costly"));
+    }
+
+    #[test]
+    fn doubling_behind_anchors_escapes_or_an_address_of_its_own_is_found_as_well() {
+        let anchored = doubling(24).replace("#/$defs/", "#");
+        let named = (0..=24).fold(anchored, |text, level| {
+            text.replace(&format!("\"l{level}\":{{"), &format!("\"l{level}\":{{\"$anchor\":\"l{level}\","))
+        });
+        assert!(Schema::compile(&named).expect_err("anchors").contains("too costly"), "{named}");
+        let escaped = doubling(24).replace("#/$defs/", "#/%24defs/");
+        assert!(Schema::compile(&escaped).expect_err("escapes").contains("too costly"));
+        let addressed =
+            doubling(24).replace("#/$defs/", "http://a.b/c#/$defs/").replacen('{', "{\"$id\":\"http://a.b/c\",", 1);
+        assert!(Schema::compile(&addressed).expect_err("its own address").contains("too costly"));
+    }
+
+    #[test]
+    fn what_cannot_be_followed_is_refused_with_what_it_is() {
+        for (schema, why) in [
+            (r#"{"$ref":"http://127.0.0.1:1/schema.json"}"#, "nothing is fetched"),
+            (r#"{"$ref":"file:///etc/passwd"}"#, "nothing is fetched"),
+            (r##"{"$ref":"#/$defs/none"}"##, "is not in it"),
+            (r##"{"$ref":"#none"}"##, "is not in it"),
+            (r#"{"properties":{"a":{"$id":"http://a.b/c","type":"string"}}}"#, "holds another one"),
+            (r#"{"$defs":{"a":{"$anchor":"x"},"b":{"$anchor":"x"}}}"#, "one anchor twice"),
+        ] {
+            let refused = Schema::compile(schema).expect_err(schema);
+            assert!(refused.contains(why), "{schema}: {refused}");
+        }
+    }
+
+    #[test]
+    fn names_and_data_that_look_like_keywords_are_no_references() {
+        for schema in [
+            r#"{"properties":{"$ref":{"type":"string"},"$id":{"type":"string"},"pattern":{"type":"string"}}}"#,
+            r##"{"properties":{"a":{"default":{"$ref":"#/components/schemas/Pet"},"examples":[{"$ref":"x.json"}]}}}"##,
+            r##"{"$ref":"#/properties/a","properties":{"a":{"items":{"$ref":"#"}}}}"##,
+        ] {
+            assert!(Schema::compile(schema).is_ok(), "{schema}: {:?}", Schema::compile(schema));
+        }
+    }
+
+    #[test]
+    fn costly_patterns_are_refused_in_bounded_time() {
+        let many = |pattern: &str, count: usize| {
+            let all = (0..count).map(|n| (format!("p{n}"), serde_json::json!({ "pattern": format!("{pattern}{n}") })));
+            serde_json::json!({ "properties": all.collect::<serde_json::Map<_, _>>() }).to_string()
+        };
+        let since = tokio::time::Instant::now();
+        for schema in [
+            many(r"(\p{L}{90}){90}", 1),
+            many(r"\p{L}{99}", 900),
+            many(r"(((?=a)b){999}){999}", 1),
+            many(r"((((?!x)y){99}){99}){99}", 20),
+        ] {
+            let refused = Schema::compile(&schema).expect_err("it is refused");
+            assert!(refused.contains("compiled") || refused.contains("repeats"), "{refused}");
+        }
+        assert!(since.elapsed() < std::time::Duration::from_secs(20), "{:?}", since.elapsed());
+        assert!(Schema::compile(&many(r"^[a-z]{1,64}$|", 100)).is_ok());
     }
 
     #[test]
