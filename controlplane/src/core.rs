@@ -13,6 +13,7 @@ use crate::guard::printable;
 use crate::keeper::Keeper;
 use crate::killswitch::KillSwitch;
 use crate::metrics::Metrics;
+use crate::pins::Pins;
 use crate::refusal::Refusal;
 use crate::revisions::Revisions;
 use crate::secrets::Tokens;
@@ -28,10 +29,11 @@ pub struct Core {
     pub keeper: Keeper,
     pub kills: KillSwitch,
     pub metrics: Metrics,
+    pub pins: Pins,
     pub revisions: Revisions,
     pub signing: Arc<SigningKey>,
     pub spine: Spine,
-    /// Cancelled once the kill set, the planes and a revision have been read from the store.
+    /// Cancelled once the kill set, the pins, the planes and a revision have been read from the store.
     pub begun: CancellationToken,
     pub started_ms: i64,
     pub tails: Tails,

@@ -21,6 +21,7 @@ pub mod logs;
 pub mod metrics;
 pub mod nearest;
 pub mod ops;
+pub mod pins;
 pub mod publish;
 pub mod refusal;
 pub mod revisions;

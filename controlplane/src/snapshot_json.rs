@@ -31,6 +31,7 @@ pub fn value(snapshot: &Snapshot) -> Value {
         health,
         circuit_breaker,
         audit,
+        pinning,
     } = snapshot;
     json!({
         "format": format,
@@ -57,6 +58,10 @@ pub fn value(snapshot: &Snapshot) -> Value {
             Ok(ArgumentMode::Off) => "off",
             Ok(ArgumentMode::Unspecified) | Err(_) => "unspecified",
         },
+        "pinning": pinning.as_ref().map(|p| json!({
+            "first_use": if p.hold_first { "hold" } else { "trust" },
+            "on_change": if p.warn_changed { "warn" } else { "hold" },
+        })),
         "backends": backends.iter().map(backend_value).collect::<Vec<_>>(),
         "health": health.as_ref().map(|h| json!({
             "interval_secs": h.interval_secs, "timeout_secs": h.timeout_secs, "unhealthy_after": h.unhealthy_after,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::stream::BoxStream;
 use sentinel_proto::v1::config_service_server::ConfigService;
 use sentinel_proto::v1::plane_says::Says;
-use sentinel_proto::v1::{Hello, KillSet, PlaneHears, PlaneSays, Report};
+use sentinel_proto::v1::{Hello, KillSet, PinsApplied, PlaneHears, PlaneSays, Report, Sighting};
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::core::Core;
@@ -17,6 +17,7 @@ use crate::fleet::outbox::Outbox;
 use crate::fleet::{LinkId, Proof};
 use crate::guard::{self, Power, printable};
 use crate::kill_set::{Kills, scope_word};
+use crate::pins::{self, PinsHeld};
 use crate::refusal::Refusal;
 use crate::revisions::Current;
 use crate::secrets::sha256;
@@ -117,6 +118,9 @@ async fn greet(core: &Core, outbox: &Outbox, peer: &str, mut hello: Hello) -> Re
     let whole = core.kills.see(Kills::whole);
     let current = core.revisions.current();
     outbox.kill(whole.clone());
+    // Likewise pins: the first View of a plane is made by them.
+    let pinned = core.pins.see(PinsHeld::whole);
+    outbox.pins(pinned.clone());
     let welcome = current.as_ref().map(|current| current.candidate().prepare());
     let link = core
         .fleet
@@ -125,6 +129,9 @@ async fn greet(core: &Core, outbox: &Outbox, peer: &str, mut hello: Hello) -> Re
     // What happened between looking and the link being there.
     if core.kills.see(Kills::epoch) != whole.epoch {
         outbox.kill(core.kills.see(Kills::whole));
+    }
+    if core.pins.see(PinsHeld::epoch) != pinned.epoch {
+        outbox.pins(core.pins.see(PinsHeld::whole));
     }
     let number = |current: &Option<Arc<Current>>| current.as_ref().map(|current| current.revision.number);
     if number(&core.revisions.current()) != number(&current) {
@@ -220,6 +227,8 @@ async fn listen(core: &Core, outbox: &Outbox, link: &LinkId, says: &mut Streamin
             Some(Says::Applied(said)) => core.fleet.applied(link, said),
             Some(Says::KillApplied(said)) => core.fleet.kill_applied(link, said),
             Some(Says::Report(said)) => report(core, link, said).await,
+            Some(Says::Sightings(said)) => sighted(core, link, said.tools),
+            Some(Says::PinsApplied(said)) => pinned(core, link, said),
             Some(Says::CommandDone(said)) => core.fleet.command_done(link, said),
             // The end of the stream tells the plane that its goodbye was heard.
             Some(Says::Goodbye(_)) => {
@@ -251,6 +260,43 @@ async fn report(core: &Core, link: &LinkId, mut said: Report) {
         Ok(_) => {}
         Err(why) => tracing::debug!(plane = link.plane, %why, "what a plane knows of kill switches waits"),
     }
+}
+
+/// Keeps what was sighted, and pins what is trusted. Not on the stream's task: a kill's acknowledgement may be next.
+/// What the store does not take now is told again.
+fn sighted(core: &Core, link: &LinkId, mut tools: Vec<Sighting>) {
+    tools.retain(pins::is_sane);
+    core.fleet.sighted(link, tools.clone());
+    let (core, id) = (core.clone(), link.plane.clone());
+    core.spine.tracker().clone().spawn(async move {
+        let plane = name(&core, &id);
+        match core.pins.seen(&tools, &plane, core.clock.unix_ms()).await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(plane, count, "tools are pinned as they were seen first"),
+            Err(why) => tracing::debug!(plane, %why, "what a plane saw first waits to be pinned"),
+        }
+    });
+}
+
+fn pinned(core: &Core, link: &LinkId, said: PinsApplied) {
+    core.fleet.pins_applied(link, said.epoch);
+    if said.brings.is_empty() {
+        return;
+    }
+    let (core, id) = (core.clone(), link.plane.clone());
+    core.spine.tracker().clone().spawn(async move {
+        let plane = name(&core, &id);
+        match core.pins.adopt(said.brings, &plane).await {
+            Ok(count) => tracing::warn!(plane, count, "adopted pins that this plane knew and the store did not"),
+            Err(why) => {
+                tracing::warn!(plane, %why, "a plane's pins could not be adopted; it brings them with its next stream")
+            }
+        }
+    });
+}
+
+fn name(core: &Core, plane: &str) -> String {
+    core.fleet.see(|all| all.get(plane).map_or_else(|| plane.to_owned(), |plane| plane.name.clone()))
 }
 
 /// Notes the end, in memory at once and in the store as far as it is there.

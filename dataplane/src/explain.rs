@@ -174,7 +174,9 @@ impl Asked<'_> {
         let target = view.catalogue.target(what.0, name);
         let target = way.pass(Stage::Visible, visible::shown(policy, principal, what, target))?;
         way.explanation.backend = target.backend_name.to_string();
-        way.pass(Stage::TargetKills, killed.target(target).map_or(Ok(()), |by| Err(Denial::Disabled(by.clone()))))?;
+        let held = target.may_be_used().map_err(Denial::Disabled);
+        let killed = || killed.target(target).map_or(Ok(()), |by| Err(Denial::Disabled(by.clone())));
+        way.pass(Stage::TargetKills, held.and_then(|()| killed()))?;
         way.pass(Stage::TargetLimits, limits::target::look(principal, target, &plane.buckets))?;
         self.arguments(ask, target, way)?;
         let room = plane.audit.spool.reserve().map(drop);

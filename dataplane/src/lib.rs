@@ -20,6 +20,7 @@ pub mod kill;
 pub mod listen;
 pub mod metrics;
 pub mod ops;
+pub mod pins;
 pub mod pipeline;
 pub mod plane;
 pub mod stages;

@@ -12,19 +12,23 @@ use sentinel_dataplane::{
         spec::Kind,
     },
     call,
-    catalogue::{Catalogue, Target, schema::Check},
+    catalogue::{Catalogue, Sighted, Target, print, schema::Check},
     kill::Kills,
     ops::status::{Look, PlaneStatus},
     plane::{Life, Plane},
     view::task::InForce,
 };
-use sentinel_proto::v1::{self, BackendHealth, BackendInstance, CatalogueTool};
+use sentinel_proto::v1::{self, BackendHealth, BackendInstance, CatalogueTool, Sighting, Sightings};
 use tokio::sync::watch;
 
 /// Characters of a description in a report.
 const DESCRIPTION: usize = 200;
 /// Characters of what the control plane said when it took no stream.
 const SENTENCE: usize = 500;
+/// Longest definition that is kept to be compared, bytes.
+const SHOWN: usize = 64 * 1024;
+/// All definitions of one message, bytes.
+const ALL_SHOWN: usize = 4 << 20;
 
 /// What is said at each start and in `status` while a child of ours could read the data directory.
 pub(crate) const SAME_USER: &str = "backends can read Sentinel's keys: same user, no sandbox";
@@ -41,8 +45,8 @@ pub(crate) struct Eyes {
 impl Eyes {
     pub(crate) fn look(self) -> Look {
         let eyes = Arc::new(self);
-        let other = Arc::clone(&eyes);
-        Look::new(move || eyes.status(), move || other.catalogue())
+        let (other, third) = (Arc::clone(&eyes), Arc::clone(&eyes));
+        Look::new(move || eyes.status(), move || other.catalogue(), move || third.sightings())
     }
 
     fn status(&self) -> PlaneStatus {
@@ -89,6 +93,11 @@ impl Eyes {
             warnings.push("[auth] mode = \"none\": every caller on this machine is let in as \"anonymous\"".into());
         }
         let stamp = view.as_ref().map(|view| view.stamp);
+        let sighted = || view.iter().flat_map(|view| view.catalogue.sighted());
+        let held = |backend: &str| {
+            let of_backend = |sighted: &&Sighted| *sighted.target.backend_name == *backend;
+            sighted().filter(of_backend).filter(|sighted| sighted.target.held.is_some()).count()
+        };
         let life = *self.plane.life.borrow();
         PlaneStatus {
             is_draining: life == Life::Draining,
@@ -103,6 +112,8 @@ impl Eyes {
             backends,
             catalogue_digest: stamp
                 .map_or_else(Vec::new, |stamp| [stamp.revision.to_be_bytes(), stamp.generation.to_be_bytes()].concat()),
+            unpinned: sighted().filter(|sighted| sighted.trusted).count(),
+            quarantined: live.iter().map(|backend| (backend.spec.name.to_string(), held(&backend.spec.name))).collect(),
             audit_backlog: audit.backlog.records,
             audit_written: audit.written,
             audit_dropped: audit.dropped,
@@ -117,6 +128,8 @@ impl Eyes {
         let Some(view) = self.plane.views.load_full() else { return v1::Catalogue::default() };
         let catalogue = &view.catalogue;
         let mut tools: Vec<_> = catalogue.all(call::Kind::Tool).iter().map(|tool| listed(tool, catalogue)).collect();
+        let held = catalogue.sighted().filter(|sighted| sighted.target.held.is_some());
+        tools.extend(held.map(|sighted| listed(&sighted.target, catalogue)));
         let refused = catalogue.refused().iter().filter(|refused| refused.kind == call::Kind::Tool);
         tools.extend(refused.map(|refused| CatalogueTool {
             exposed: refused.exposed.to_string(),
@@ -127,6 +140,37 @@ impl Eyes {
             reason: refused.reason.clone(),
         }));
         v1::Catalogue { tools }
+    }
+
+    /// What is trusted at first sight may wait for the next message; what is held is told without its definition when
+    /// there is no room for it.
+    fn sightings(&self) -> Sightings {
+        let view = self.plane.views.load_full();
+        let (mut tools, mut room) = (Vec::new(), ALL_SHOWN);
+        for sighted in view.iter().flat_map(|view| view.catalogue.sighted()) {
+            let mut sighting = sighting(sighted);
+            match room.checked_sub(sighting.definition.len()) {
+                Some(left) => room = left,
+                None if sighting.trusted => continue,
+                None => sighting.definition.clear(),
+            }
+            tools.push(sighting);
+        }
+        Sightings { tools }
+    }
+}
+
+fn sighting(sighted: &Sighted) -> Sighting {
+    Sighting {
+        backend: sighted.target.backend_name.to_string(),
+        own: sighted.target.own.to_string(),
+        exposed: sighted.target.exposed.to_string(),
+        hash: sighted.hash.to_vec(),
+        definition: print::canonical(&sighted.definition).filter(|text| text.len() <= SHOWN).unwrap_or_default(),
+        trusted: sighted.trusted,
+        held: sighted.target.held.is_some(),
+        why: sighted.why.clone(),
+        gone: sighted.gone.clone(),
     }
 }
 
@@ -181,7 +225,10 @@ fn listed(tool: &Target, catalogue: &Catalogue) -> CatalogueTool {
         description: String,
     }
     let described: Option<Described> = serde_json::from_slice(&tool.definition).ok();
+    let sighted = catalogue.sighting(&tool.exposed).filter(|sighted| !sighted.trusted);
     let (status, reason) = match &tool.check {
+        _ if tool.held.is_some() => ("quarantined", sighted.map_or_else(String::new, |sighted| sighted.why.clone())),
+        _ if let Some(sighted) = sighted => ("changed", sighted.why.clone()),
         Check::Unchecked(reason) => ("unchecked", reason.to_string()),
         _ if catalogue.is_stale(&tool.backend_name) => ("stale", "its backend is down".into()),
         Check::Open | Check::Enforced(_) | Check::Warned(_) | Check::Refused(_) => ("listed", String::new()),

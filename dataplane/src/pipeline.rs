@@ -40,6 +40,7 @@ async fn pass(
     let call = visible::check(call)?; // not there and not shown: one answer
     recording.passed(Stage::Resolve);
     recording.target(call.target());
+    call.target().may_be_used().map_err(Denial::Disabled)?; // quarantined: by the View that the caller holds
     plane.gate.target(call.target()).map_err(Denial::Disabled)?; // tool, backend: likewise an early word
     let call = limits::target::admit(call, &plane.buckets)?;
     recording.passed(Stage::TargetLimits);

@@ -24,6 +24,7 @@ use sentinel_dataplane::{
         stdio::{StdioArgs, Token},
     },
     metrics::Metrics,
+    pins::Pins,
     plane::{Life, Plane},
     stages::authn::Tokens,
     upcall,
@@ -305,6 +306,7 @@ impl Ground {
             metrics: metrics.clone(),
             resolver: Resolver::of_environment(),
             disk: self.disk.clone(),
+            pins: pins(&self.home),
             clock: clock.clone(),
             in_force,
             may_be_anonymous: self.flags.allow_anonymous
@@ -351,4 +353,13 @@ fn tell_of_earlier(opened: &Opened) {
 /// Where a snapshot on disk says that MCP is served.
 fn listen_of(kept: &Kept) -> Option<SocketAddr> {
     v1::Snapshot::decode(kept.snapshot.clone()).ok()?.gateway?.listen.parse().ok()
+}
+
+/// What this plane's disk knows of them.
+fn pins(home: &Home) -> Pins {
+    let (pins, damage) = Pins::open(home.plane());
+    if let Some(damage) = damage {
+        tracing::error!(damage, "no definition is trusted at first sight before the control plane has sent its pins");
+    }
+    pins
 }

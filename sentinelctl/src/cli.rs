@@ -7,7 +7,9 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::fault::Fault;
 use crate::output::Format;
-use crate::{audit, backend, completion, config, connect, explain, kill, plane, reload, status, token, tool, up};
+use crate::{
+    audit, backend, completion, config, connect, explain, kill, plane, reload, status, token, tool, tool_trust, up,
+};
 
 /// The operator's command line of the Sentinel gateway.
 #[derive(Debug, Parser)]
@@ -120,6 +122,7 @@ pub enum Prepared {
     Explain(explain::Ask),
     ToolList { role: Option<String> },
     ToolShow { name: String },
+    ToolTrust(tool_trust::Ask),
     Plane(plane::Ask),
 }
 
@@ -137,6 +140,8 @@ impl Command {
             Self::Explain(args) => Prepared::Explain(args.prepared()?),
             Self::Tool(tool::Verb::List { role }) => Prepared::ToolList { role },
             Self::Tool(tool::Verb::Show { name }) => Prepared::ToolShow { name },
+            Self::Tool(tool::Verb::Approve(args)) => Prepared::ToolTrust(tool_trust::Ask::Approve(args)),
+            Self::Tool(tool::Verb::Quarantine(args)) => Prepared::ToolTrust(tool_trust::Ask::Quarantine(args)),
             Self::Plane(verb) => Prepared::Plane(verb.prepared()),
             // Answered before: `up` and `tool call` find their own way, `completion` needs none, the rest was refused.
             Self::Up(_) | Self::Tool(_) | Self::Connect(_) | Self::Doctor | Self::Completion(_) => {

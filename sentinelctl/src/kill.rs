@@ -189,7 +189,7 @@ fn ack_line(ack: &KillAck, now_ms: i64) -> String {
     format!("{}: not acknowledged, {}, {seen}", ack.plane_name, ack.state)
 }
 
-fn ack_json(ack: &KillAck) -> Value {
+pub(crate) fn ack_json(ack: &KillAck) -> Value {
     json!({
         "plane_id": ack.plane_id, "plane_name": ack.plane_name, "acked": ack.acked, "took_ms": ack.took_ms,
         "cut": ack.cut, "state": ack.state, "last_seen": clock::rfc3339_ms(ack.last_seen_unix_ms),

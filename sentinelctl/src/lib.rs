@@ -36,6 +36,7 @@ pub mod status;
 pub mod token;
 pub mod tool;
 pub mod tool_show;
+pub mod tool_trust;
 pub mod up;
 mod wrap;
 
@@ -90,12 +91,6 @@ async fn dispatch(cli: Cli, world: &World, output: &mut Output) -> Result<(), Fa
         Command::Doctor => return Box::pin(doctor::run(&connection, world, output)).await,
         Command::Connect(args) => return Box::pin(connect::run(*args, &connection, world, output)).await,
         Command::Completion(args) => return completion::run(&args, output),
-        Command::Tool(tool::Verb::Approve(_)) => {
-            return Err(Fault::later("tool approve", "backends"));
-        }
-        Command::Tool(tool::Verb::Quarantine(_)) => {
-            return Err(Fault::later("tool quarantine", "backends"));
-        }
         Command::Tool(tool::Verb::Call(args)) => {
             return Box::pin(tool::call(args, &connection, world, output)).await;
         }
@@ -114,6 +109,7 @@ async fn dispatch(cli: Cli, world: &World, output: &mut Output) -> Result<(), Fa
         cli::Prepared::Explain(ask) => explain::run(&mut client, ask, output).await,
         cli::Prepared::Backend(ask) => backend::run(&mut client, world, ask, output).await,
         cli::Prepared::ToolList { role } => tool::list(&mut client, role, output).await,
+        cli::Prepared::ToolTrust(ask) => tool_trust::run(&mut client, world, ask, output).await,
         cli::Prepared::ToolShow { name } => tool_show::run(&mut client, name, output).await,
         cli::Prepared::Plane(ask) => plane::run(&mut client, world, ask, output).await,
     }

@@ -76,6 +76,9 @@ fn show(reply: &StatusReply, output: &mut Output) {
         reply.audit_rows, reply.audit_backlog, reply.audit_quarantined
     );
     facts.push([plain("audit"), (audit, quarantined)]);
+    if !reply.quarantined.is_empty() {
+        facts.push([plain("quarantined"), (reply.quarantined.join(", "), Tone::Bad)]);
+    }
     if reply.anonymous {
         facts.push([plain("callers"), ("anonymous: [auth] mode = \"none\" is in force".to_owned(), Tone::Doubtful)]);
     }
@@ -166,7 +169,7 @@ fn to_json(reply: &StatusReply) -> Value {
         "store": { "kind": reply.store, "state": reply.store_state },
         "revision": reply.revision, "digest": reply.digest,
         "config": { "file": reply.config_file, "state": reply.config_state },
-        "epoch": reply.epoch, "anonymous": reply.anonymous, "warnings": reply.warnings,
+        "epoch": reply.epoch, "anonymous": reply.anonymous, "warnings": reply.warnings, "quarantined": reply.quarantined,
         "audit": { "rows": reply.audit_rows, "backlog": reply.audit_backlog, "quarantined": reply.audit_quarantined },
         "planes": reply.planes.iter().map(plane::to_json).collect::<Vec<_>>(),
         "backends": reply.backends.iter().map(backend_json).collect::<Vec<_>>(),

@@ -5,13 +5,13 @@ use sentinel_proto::v1::{PlaneTool, TokenMintRequest, ToolListRequest};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::cli::{Connection, Rest};
+use crate::cli::Connection;
 use crate::client::{self, Client};
 use crate::fault::Fault;
 use crate::locate::World;
 use crate::mcp::Session;
 use crate::output::{Output, Rows, Tone, plain};
-use crate::token;
+use crate::{token, tool_trust};
 
 /// How long the token of one call holds.
 const CALL_TOKEN_SECS: u64 = 300;
@@ -31,10 +31,10 @@ pub enum Verb {
         /// The name under which it is listed
         name: String,
     },
-    #[command(hide = true)]
-    Approve(Rest),
-    #[command(hide = true)]
-    Quarantine(Rest),
+    /// Trust the definition of a quarantined tool as it is now
+    Approve(tool_trust::Approve),
+    /// Hold a tool until it is approved: in no list, and its calls are refused
+    Quarantine(tool_trust::Quarantine),
 }
 
 #[derive(Debug, clap::Args)]
@@ -78,6 +78,7 @@ pub(crate) fn state(killed: bool, status: &str) -> (String, Tone) {
     match (killed, status) {
         (true, _) => ("killed".to_owned(), Tone::Bad),
         (false, "listed") => ("listed".to_owned(), Tone::Good),
+        (false, "quarantined") => ("quarantined".to_owned(), Tone::Bad),
         (false, other) => (other.to_owned(), Tone::Doubtful),
     }
 }

@@ -1,13 +1,13 @@
 //! `sentinelctl tool show`: all that is known of one tool, and its definition as clients get it.
 
-use sentinel_proto::v1::{AuditStat, Quota, ToolShowReply, ToolShowRequest};
+use sentinel_proto::v1::{AuditStat, Pin, Quota, ToolShowReply, ToolShowRequest};
 use serde_json::{Value, json};
 
 use crate::audit::{millis, stats};
 use crate::client::Client;
 use crate::fault::Fault;
 use crate::output::{Output, Rows, plain};
-use crate::{clock, kill, tool};
+use crate::{clock, kill, tool, tool_trust};
 
 /// Errors: as the control plane says.
 pub async fn run(client: &mut Client, name: String, output: &mut Output) -> Result<(), Fault> {
@@ -26,6 +26,7 @@ pub async fn run(client: &mut Client, name: String, output: &mut Output) -> Resu
             output.verbatim(&serde_json::to_string_pretty(value).unwrap_or_default());
         }
     }
+    tool_trust::show(&reply.sightings, reply.pin.as_ref(), &reply.pinned_definition, output);
     if !reply.kills.is_empty() {
         output.line("");
         output.table(kill::rows(&reply.kills, clock::now_ms()), "");
@@ -49,6 +50,7 @@ fn facts(reply: &ToolShowReply) -> Rows {
         ("description", described.to_owned()),
         ("roles", if listed.roles.is_empty() { "none: nobody sees it".to_owned() } else { listed.roles.join(", ") }),
         ("planes", listed.planes.join(", ")),
+        ("pinned", reply.pin.as_ref().map(pinned).unwrap_or_default()),
         (
             "limit",
             reply.limit.as_ref().map(|limit| format!("{} ({})", quota(limit), reply.limit_from)).unwrap_or_default(),
@@ -80,6 +82,11 @@ fn recent(stat: &AuditStat) -> String {
     )
 }
 
+fn pinned(pin: &Pin) -> String {
+    let hash = if pin.hash.is_empty() { "nothing".to_owned() } else { tool_trust::short(&pin.hash) };
+    format!("{hash}, {} ({})", clock::rfc3339_ms(pin.since_unix_ms), pin.by)
+}
+
 fn quota(quota: &Quota) -> String {
     format!("{} in {} s, burst {}", quota.requests, quota.per_secs, quota.burst)
 }
@@ -102,6 +109,10 @@ fn to_json(reply: &ToolShowReply) -> Value {
         }
         members.insert("recent".to_owned(), recent);
         members.insert("recent_problem".to_owned(), json!(reply.recent_problem));
+        members.insert("pin".to_owned(), json!(reply.pin.as_ref().map(tool_trust::pin_json)));
+        let pinned = serde_json::from_str(&reply.pinned_definition).unwrap_or_default();
+        members.insert("pinned_definition".to_owned(), pinned);
+        members.insert("sightings".to_owned(), reply.sightings.iter().map(tool_trust::sighting_json).collect());
         members.insert("kills".to_owned(), reply.kills.iter().map(kill::entry_json).collect());
     }
     shown

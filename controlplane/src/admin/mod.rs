@@ -13,6 +13,7 @@ mod planning;
 mod status;
 mod tokens;
 mod tools;
+mod trust;
 
 use std::time::Duration;
 
@@ -25,8 +26,8 @@ use sentinel_proto::v1::{
     ConfigShowReply, ConfigShowRequest, ExplainAskReply, ExplainAskRequest, ExplainCallReply, ExplainCallRequest,
     KillListReply, KillListRequest, KillReply, KillRequest, PlaneForgetReply, PlaneForgetRequest, PlaneListReply,
     PlaneListRequest, PublishReply, ReloadRequest, RollbackRequest, StatusReply, StatusRequest, TokenListRevokedReply,
-    TokenListRevokedRequest, TokenMintReply, TokenMintRequest, TokenRevokeRequest, ToolListReply, ToolListRequest,
-    ToolShowReply, ToolShowRequest,
+    TokenListRevokedRequest, TokenMintReply, TokenMintRequest, TokenRevokeRequest, ToolApproveRequest, ToolListReply,
+    ToolListRequest, ToolQuarantineRequest, ToolShowReply, ToolShowRequest, ToolTrustReply,
 };
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
@@ -73,7 +74,7 @@ impl AdminService for Admin {
     }
 
     async fn reload(&self, request: Request<ReloadRequest>) -> Result<Response<PublishReply>, Status> {
-        answer(configuration::reload(&self.core, self.open(request)?).await)
+        answer(Box::pin(configuration::reload(&self.core, self.open(request)?)).await)
     }
 
     async fn rollback(&self, request: Request<RollbackRequest>) -> Result<Response<PublishReply>, Status> {
@@ -172,6 +173,17 @@ impl AdminService for Admin {
         let asked = self.open(request)?;
         self.core.fleet.all_reported(Instant::now() + FIRST_REPORT).await;
         answer(tools::show(&self.core, &asked.name).await)
+    }
+
+    async fn tool_approve(&self, request: Request<ToolApproveRequest>) -> Result<Response<ToolTrustReply>, Status> {
+        answer(trust::approve(&self.core, self.open(request)?).await)
+    }
+
+    async fn tool_quarantine(
+        &self,
+        request: Request<ToolQuarantineRequest>,
+    ) -> Result<Response<ToolTrustReply>, Status> {
+        answer(trust::quarantine(&self.core, self.open(request)?).await)
     }
 
     async fn audit_stats(&self, request: Request<AuditStatsRequest>) -> Result<Response<AuditStatsReply>, Status> {

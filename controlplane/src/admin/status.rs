@@ -2,6 +2,7 @@
 
 use sentinel_proto::v1::{KillEntry, StatusReply};
 
+use super::trust;
 use crate::core::Core;
 use crate::kill_set::Kills;
 use crate::revisions::FileState;
@@ -34,6 +35,7 @@ pub(super) async fn status(core: &Core) -> StatusReply {
         kills: in_force(core),
         started_unix_ms: core.started_ms,
         anonymous,
+        quarantined: trust::quarantined(core),
     }
 }
 
@@ -86,6 +88,11 @@ fn warnings(core: &Core, anonymous: bool) -> Vec<String> {
         }
     }
     all.extend(core.fleet.turned_away());
+    let held = trust::quarantined(core);
+    if let Some((first, more)) = held.split_first() {
+        let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+        all.push(format!("{first}{more} quarantined: see `sentinelctl tool list` and `tool show {first}`"));
+    }
     all.extend(core.fleet.warnings());
     if let Some(current) = core.revisions.current() {
         all.extend(current.warnings.iter().map(crate::revisions::sentence));

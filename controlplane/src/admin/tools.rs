@@ -73,10 +73,18 @@ pub(super) async fn show(core: &Core, name: &str) -> Result<ToolShowReply, Refus
         Ok(recent) => (Some(recent), String::new()),
         Err(why) => (None, why.to_string()),
     };
+    let pin = core.pins.see(|held| held.find(&tool.backend, &tool.own).cloned());
+    let pinned_definition = match &pin {
+        Some(pin) if !pin.hash.is_empty() => core.pins.definition(pin).await.unwrap_or_default(),
+        _ => String::new(),
+    };
     Ok(ToolShowReply {
         recent,
         recent_since_unix_ms: since,
         recent_problem,
+        pin,
+        pinned_definition,
+        sightings: super::trust::sightings(core, Some(name)),
         definition,
         problem,
         limit,

@@ -32,6 +32,7 @@ pub(super) fn snapshot(config: Config, built_in: &BuiltInKey) -> v1::Snapshot {
         health: Some(config.health),
         circuit_breaker: Some(config.circuit_breaker),
         audit: Some(config.audit),
+        pinning: Some(config.pinning),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What planes said, each word taken for the plane of its stream alone.
 
 use sentinel_proto::v1::plane_hears::Hears;
-use sentinel_proto::v1::{Abort, Applied, CommandDone, Commit, KillApplied, Prepared, Report};
+use sentinel_proto::v1::{Abort, Applied, CommandDone, Commit, KillApplied, Prepared, Report, Sighting};
 use tokio::time::Instant;
 
 use super::plane::{Answer, Link, Plane};
@@ -62,6 +62,14 @@ impl Fleet {
 
     pub fn kill_applied(&self, link: &LinkId, said: KillApplied) {
         self.heard(link, |plane, _| plane.acked(said.epoch, said.cut));
+    }
+
+    pub fn pins_applied(&self, link: &LinkId, epoch: u64) {
+        self.heard(link, |plane, _| plane.pins = plane.pins.max(epoch));
+    }
+
+    pub fn sighted(&self, link: &LinkId, tools: Vec<Sighting>) {
+        self.heard(link, |plane, _| plane.sightings = tools);
     }
 
     pub fn report(&self, link: &LinkId, mut said: Report) {

@@ -186,6 +186,8 @@ impl Fleet {
             plane.digest.clone_from(&hello.digest);
             plane.epoch = hello.kill_set.as_ref().map_or(0, |set| set.epoch);
             plane.acks.clear();
+            plane.pins = 0;
+            plane.sightings.clear();
             plane.reported = false;
             plane.last_seen_ms = now;
             plane.stopped = false;

@@ -1,5 +1,5 @@
-//! What waits to be sent to one plane: kills in a lane of their own that nothing can fill or hold up, and the rest in
-//! a short queue behind it.
+//! What waits to be sent to one plane: kills in a lane of their own that nothing can fill or hold up, then pins in
+//! another, and the rest in a short queue behind them.
 //!
 //! It does not know what the messages mean, but that a later `Prepare` replaces one that has not left yet.
 
@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::Stream;
 use sentinel_proto::v1::plane_hears::Hears;
-use sentinel_proto::v1::{KillSet, PlaneHears};
+use sentinel_proto::v1::{KillSet, PinSet, PlaneHears};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::kill_set::Kills;
+use crate::pins::PinsHeld;
 
 /// Messages other than kills that may wait for one plane; a plane that lets so many lie is taken for silent.
 const WAITING: usize = 32;
@@ -32,6 +33,7 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Lanes {
     kills: Option<KillSet>,
+    pins: Option<PinSet>,
     rest: VecDeque<Hears>,
     last: Option<Status>,
 }
@@ -59,6 +61,24 @@ impl Outbox {
                 }
             };
             lanes.kills = Some(merged);
+        });
+        self.0.ready.notify_one();
+    }
+
+    /// Adds to the pins that wait; likewise.
+    pub fn pins(&self, set: PinSet) {
+        self.lanes(|lanes| {
+            let merged = match lanes.pins.take() {
+                None => set,
+                Some(waiting) => {
+                    let whole = waiting.whole || set.whole;
+                    let mut both = PinsHeld::default();
+                    both.merge(&waiting);
+                    both.merge(&set);
+                    PinSet { whole, ..both.whole() }
+                }
+            };
+            lanes.pins = Some(merged);
         });
         self.0.ready.notify_one();
     }
@@ -97,7 +117,7 @@ impl Outbox {
         self.0.closed.cancelled().await;
     }
 
-    /// What the plane hears, kills first; ends after `close`.
+    /// What the plane hears, kills first, then pins; ends after `close`.
     pub fn stream(&self) -> impl Stream<Item = Result<PlaneHears, Status>> + Send + use<> {
         futures_util::stream::unfold((self.clone(), false), |(outbox, ended)| async move {
             if ended {
@@ -119,7 +139,10 @@ impl Outbox {
     }
 
     fn take(&self) -> Option<Hears> {
-        self.lanes(|lanes| lanes.kills.take().map(Hears::KillSet).or_else(|| lanes.rest.pop_front()))
+        self.lanes(|lanes| {
+            let first = lanes.kills.take().map(Hears::KillSet).or_else(|| lanes.pins.take().map(Hears::Pins));
+            first.or_else(|| lanes.rest.pop_front())
+        })
     }
 
     fn lanes<T>(&self, with: impl FnOnce(&mut Lanes) -> T) -> T {

@@ -5,7 +5,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use sentinel_proto::v1::{BackendHealth, CatalogueTool, CommandDone, KillAck, PlaneProblem, PlaneState, Report};
+use sentinel_proto::v1::{
+    BackendHealth, CatalogueTool, CommandDone, KillAck, PlaneProblem, PlaneState, Report, Sighting,
+};
 use tokio::time::Instant;
 
 use super::outbox::Outbox;
@@ -37,6 +39,8 @@ pub struct Plane {
     pub digest: Vec<u8>,
     /// Kills up to here are in force there.
     pub epoch: u64,
+    /// Pins up to here are in force there.
+    pub pins: u64,
     pub link: Option<Link>,
     pub report: Option<Report>,
     /// How far its clock is ahead of ours, as its last report showed; below 0: behind.
@@ -44,6 +48,8 @@ pub struct Plane {
     /// It has reported since it came and since it applied its revision.
     pub reported: bool,
     pub catalogue: Vec<CatalogueTool>,
+    /// Its tools that are not simply as they are pinned.
+    pub sightings: Vec<Sighting>,
     /// Why it does not run the current revision.
     pub problem: String,
     /// A second process that came with this id.
@@ -97,11 +103,13 @@ impl Plane {
             revision: 0,
             digest: Vec::new(),
             epoch: 0,
+            pins: 0,
             link: None,
             report: None,
             ahead_ms: 0,
             reported: false,
             catalogue: Vec::new(),
+            sightings: Vec::new(),
             problem: String::new(),
             rival: String::new(),
             acks: VecDeque::new(),

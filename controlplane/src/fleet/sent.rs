@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use sentinel_proto::v1::command::What;
 use sentinel_proto::v1::plane_hears::Hears;
-use sentinel_proto::v1::{Command, CommandDone, KillSet, Prepare};
+use sentinel_proto::v1::{Command, CommandDone, KillSet, PinSet, Prepare};
 use tokio::time::Instant;
 
 use super::plane::{Asked, Plane};
@@ -17,6 +17,15 @@ impl Fleet {
         self.see(|all| {
             for link in all.values().filter_map(|plane| plane.link.as_ref()) {
                 link.outbox.kill(set.clone());
+            }
+        });
+    }
+
+    /// Hands pins to every connected plane.
+    pub fn pins(&self, set: &PinSet) {
+        self.see(|all| {
+            for link in all.values().filter_map(|plane| plane.link.as_ref()) {
+                link.outbox.pins(set.clone());
             }
         });
     }

@@ -37,7 +37,12 @@ impl Fleet {
             for plane in all.values() {
                 for tool in &plane.catalogue {
                     let key = (tool.exposed.clone(), tool.backend.clone());
-                    tools.entry(key).or_insert_with(|| (tool.clone(), Vec::new())).1.push(plane.name.clone());
+                    let (shown, planes) = tools.entry(key).or_insert_with(|| (tool.clone(), Vec::new()));
+                    // Held on one plane is what operators have to see.
+                    if tool.status == "quarantined" {
+                        shown.clone_from(tool);
+                    }
+                    planes.push(plane.name.clone());
                 }
             }
             tools.into_values().collect()

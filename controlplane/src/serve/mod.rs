@@ -24,6 +24,7 @@ use crate::home::{self, Home};
 use crate::keeper::{self, Keeper};
 use crate::killswitch::KillSwitch;
 use crate::metrics::Metrics;
+use crate::pins::Pins;
 use crate::revisions::Revisions;
 use crate::secrets::{self, Fingerprint, Tokens};
 use crate::signing::{self, SigningKey};
@@ -170,6 +171,7 @@ fn build(config: &Path, clock: &Clock, tokens: Tokens, signing: SigningKey) -> R
     let revisions = Revisions::new(config.to_owned(), built_in, fleet.clone(), keeper.clone(), clock.clone(), acks);
     Ok(Core {
         kills: KillSwitch::new(fleet.clone(), keeper.clone()),
+        pins: Pins::new(fleet.clone(), keeper.clone()),
         revisions,
         metrics,
         signing: Arc::new(signing),

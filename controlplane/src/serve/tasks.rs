@@ -145,6 +145,7 @@ pub(super) fn begin(core: &Core, outcome: Outcome) {
 async fn restore(core: &Core) -> Result<Start, Refusal> {
     let store = core.keeper.store()?;
     core.kills.load(&store.kill_set().await?);
+    core.pins.load(&store.pins().await?);
     let planes = store.planes().await?.into_iter().map(|known| {
         let mut plane = Plane::known(known.id, known.name, known.first_seen_unix_ms, known.last_seen_unix_ms);
         plane.version = known.version;

@@ -3,6 +3,7 @@
 mod ingest;
 mod listing;
 mod opening;
+mod pins;
 mod records;
 mod state;
 mod switches;

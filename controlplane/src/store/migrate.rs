@@ -9,10 +9,14 @@ pub(crate) struct Migration {
     pub(crate) sql: &'static str,
 }
 
-pub(crate) const SQLITE: &[Migration] =
-    &[Migration { name: "first", sql: include_str!("../../../migrations/sqlite/0001_first.sql") }];
-pub(crate) const POSTGRES: &[Migration] =
-    &[Migration { name: "first", sql: include_str!("../../../migrations/postgres/0001_first.sql") }];
+pub(crate) const SQLITE: &[Migration] = &[
+    Migration { name: "first", sql: include_str!("../../../migrations/sqlite/0001_first.sql") },
+    Migration { name: "pins", sql: include_str!("../../../migrations/sqlite/0002_pins.sql") },
+];
+pub(crate) const POSTGRES: &[Migration] = &[
+    Migration { name: "first", sql: include_str!("../../../migrations/postgres/0001_first.sql") },
+    Migration { name: "pins", sql: include_str!("../../../migrations/postgres/0002_pins.sql") },
+];
 
 /// Who wrote a `schema_version`: other programs have tables of that name.
 pub(crate) const PRODUCT: &str = "sentinel";

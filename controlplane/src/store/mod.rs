@@ -16,6 +16,7 @@ pub mod exporting;
 mod fixtures;
 pub(crate) mod listing;
 mod migrate;
+pub mod pins;
 pub mod planes;
 mod postgres;
 pub mod revisions;

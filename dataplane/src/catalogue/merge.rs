@@ -8,11 +8,18 @@ use std::{collections::HashMap, sync::Arc};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Catalogue, Refused, Target, definition, mirrored, schema, template::Template};
+use super::{
+    Catalogue, Refused, Sighted, Target, definition, mirrored,
+    print::{self, Print, Printed},
+    schema,
+    template::Template,
+};
 use crate::{
     backend::listing::{Offered, Offering},
     call::{BackendId, Kind},
+    denial::{Disabled, Scope},
     metrics::Metrics,
+    pins::{Judging, Pins, Seen, Verdict},
     view::policy::{Policy, PolicyBackend},
 };
 
@@ -20,6 +27,8 @@ use crate::{
 pub const MAX_NAME: usize = 64;
 /// The same of a prompt: no model sees it, people do.
 const MAX_PROMPT: usize = 256;
+/// The same of a tool as its backend knows it.
+const MAX_OWN: usize = 256;
 /// Longest URI of a resource, bytes.
 const MAX_URI: usize = 8_192;
 /// Templates of all backends that are held against a URI.
@@ -30,8 +39,36 @@ const MAX_TEMPLATES: usize = 256;
 pub struct Offer {
     pub backend: BackendId,
     pub offering: Offering,
+    /// Of its tools, in their order.
+    prints: Arc<[Printed]>,
     /// The backend is down; its entries are kept for a while.
     pub stale: bool,
+}
+
+impl Offer {
+    /// Costs what its definitions cost to print: not for a worker that serves calls.
+    pub fn new(backend: BackendId, offering: Offering) -> Self {
+        let prints = print::of_all(offering.of(Kind::Tool));
+        Self { backend, offering, prints, stale: false }
+    }
+}
+
+/// What tells a tool that is trusted from one that is not.
+#[derive(Debug)]
+pub struct Trust<'a> {
+    pub pins: &'a Pins,
+    /// The Catalogue that this one follows.
+    pub before: Option<&'a Catalogue>,
+    /// Unix milliseconds.
+    pub now: i64,
+}
+
+impl Trust<'_> {
+    /// Since when a tool is held for what it says.
+    fn since(&self, exposed: &str, hash: &[u8; 32]) -> i64 {
+        let before = self.before.and_then(|before| before.sighting(exposed)).filter(|before| before.hash == *hash);
+        before.and_then(|before| before.target.held.as_ref()).map_or(self.now, |held| held.since)
+    }
 }
 
 #[derive(Deserialize)]
@@ -44,20 +81,26 @@ struct Schemas<'a> {
 pub fn merge(
     policy: &Policy,
     offers: &HashMap<Arc<str>, Offer>,
+    trust: &Trust<'_>,
     schemas: &mut schema::Cache,
     metrics: &Metrics,
 ) -> Catalogue {
-    let mut merging = Merging { catalogue: Catalogue::default(), policy, schemas, metrics };
+    let mut merging = Merging { catalogue: Catalogue::default(), policy, trust, schemas, metrics };
     for backend in &policy.backends {
         let Some(offer) = offers.get(&backend.spec.name) else { continue };
         let name = Arc::clone(&backend.spec.name);
         merging.catalogue.heard.push((Arc::clone(&name), offer.offering.abilities));
         if offer.stale {
-            merging.catalogue.stale.push(name);
+            merging.catalogue.stale.push(Arc::clone(&name));
         }
-        for kind in Kind::ALL {
+        let tools = || offer.offering.of(Kind::Tool).iter().zip(&*offer.prints);
+        let judging = Judging::of(trust.pins, policy.pinning, &name, tools().map(|(tool, print)| (&*tool.name, print)));
+        for (tool, print) in tools() {
+            merging.add(Of { backend, id: offer.backend, kind: Kind::Tool }, tool, Some((&judging, print)));
+        }
+        for kind in [Kind::Prompt, Kind::Resource, Kind::Template] {
             for offered in offer.offering.of(kind) {
-                merging.add(Of { backend, id: offer.backend, kind }, offered);
+                merging.add(Of { backend, id: offer.backend, kind }, offered, None);
             }
         }
     }
@@ -69,6 +112,7 @@ pub fn merge(
 struct Merging<'a> {
     catalogue: Catalogue,
     policy: &'a Policy,
+    trust: &'a Trust<'a>,
     schemas: &'a mut schema::Cache,
     metrics: &'a Metrics,
 }
@@ -82,14 +126,25 @@ struct Of<'a> {
 }
 
 impl Merging<'_> {
-    fn add(&mut self, of: Of<'_>, offered: &Offered) {
+    /// `trust`: of a tool.
+    fn add(&mut self, of: Of<'_>, offered: &Offered, trust: Option<(&Judging<'_>, &Printed)>) {
         let backend = of.backend;
         if of.kind == Kind::Tool && backend.hide.iter().any(|pattern| pattern.matches(&offered.name)) {
             return;
         }
         let exposed = self.exposed(of, &offered.name);
-        match self.target(of, offered, &exposed) {
-            Ok((target, template)) => self.catalogue.add(target, template),
+        let judged = match trust {
+            Some((_, Err(unprinted))) => Err(unprinted.to_string()),
+            Some((judging, Ok(print))) => self.target(of, offered, &exposed).map(|(target, _)| {
+                let verdict = judging.verdict(&offered.name, &exposed, print);
+                self.put(target, offered, print, verdict);
+            }),
+            None => {
+                self.target(of, offered, &exposed).map(|(target, template)| drop(self.catalogue.add(target, template)))
+            }
+        };
+        match judged {
+            Ok(()) => {}
             Err(reason) => self.catalogue.refused.push(Refused {
                 kind: of.kind,
                 exposed: (*exposed).into(),
@@ -123,6 +178,7 @@ impl Merging<'_> {
     ) -> Result<(Target, Option<Template>), String> {
         let Of { backend, id, kind } = of;
         judge(kind, exposed)?;
+        judge_own(kind, &offered.name)?;
         if let Some(other) = self.catalogue.find(kind, exposed) {
             return Err(match kind {
                 Kind::Tool => format!("collides with {} of {}; use tools.rename", other.own, other.backend_name),
@@ -170,6 +226,7 @@ impl Merging<'_> {
             max_timeout: backend.max_timeout,
             mirrored,
             metrics,
+            held: None,
         };
         Ok((target, template))
     }
@@ -181,6 +238,30 @@ impl Merging<'_> {
             schema::Check::Refused(reason) => Err(reason.to_string()),
             check => Ok(check),
         }
+    }
+}
+
+impl Merging<'_> {
+    /// A tool, as its pin allows.
+    fn put(&mut self, mut target: Target, offered: &Offered, print: &Print, verdict: Verdict) {
+        let (trusted, seen, held) = match verdict {
+            Verdict::Pinned => {
+                self.catalogue.add(target, None);
+                return;
+            }
+            Verdict::First => (true, None, false),
+            Verdict::Changed(seen) => (false, Some(seen), false),
+            Verdict::Held(seen) => (false, Some(seen), true),
+        };
+        let Seen { reason, why, gone, since } = seen.unwrap_or_default();
+        if held {
+            let since = if since == 0 { self.trust.since(&target.exposed, &print.hash) } else { since };
+            target.held = Some(Disabled { scope: Scope::Tool, reason: reason.into(), since, sent: false });
+        }
+        let target = self.catalogue.add(target, None);
+        let definition = offered.definition.clone();
+        let sighted = Sighted { hash: print.hash, definition, trusted, why, gone, target: Arc::clone(&target) };
+        self.catalogue.sighted.insert(Arc::clone(&target.exposed), sighted);
     }
 }
 
@@ -201,6 +282,20 @@ fn judge(kind: Kind, exposed: &str) -> Result<(), String> {
     }
 }
 
+/// A rename makes a good name of a bad one, but what would trick a reader stands in logs, reports and pins as well.
+fn judge_own(kind: Kind, own: &str) -> Result<(), String> {
+    if kind != Kind::Tool {
+        return Ok(());
+    }
+    if own.chars().count() > MAX_OWN {
+        return Err(format!("its own name has more than {MAX_OWN} characters"));
+    }
+    if own.chars().any(tricks) {
+        return Err("its own name holds characters that are not printable".into());
+    }
+    Ok(())
+}
+
 fn judge_tool(exposed: &str) -> Result<(), String> {
     if exposed.chars().count() > MAX_NAME {
         return Err(format!("{} characters where clients take {MAX_NAME}; use tools.rename", exposed.chars().count()));
@@ -214,7 +309,8 @@ fn judge_tool(exposed: &str) -> Result<(), String> {
 /// Controls, and what turns the direction of text or is not seen.
 fn tricks(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]

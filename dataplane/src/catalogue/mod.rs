@@ -7,10 +7,15 @@ mod measure;
 pub mod merge;
 pub mod mirrored;
 mod patterns;
+pub mod print;
 pub mod schema;
 pub mod template;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 
@@ -18,6 +23,7 @@ use self::{mirrored::Mirrored, template::Template};
 use crate::{
     backend::abilities::Abilities,
     call::{Ask, BackendId, Kind},
+    denial::Disabled,
     metrics::ToolMetrics,
 };
 
@@ -42,6 +48,30 @@ pub struct Target {
     /// Arguments that its server wants to see in headers as well, where that is a modern one.
     pub mirrored: Box<[Mirrored]>,
     pub metrics: Arc<ToolMetrics>,
+    /// It is quarantined: in no list, and refused to those who may see it.
+    pub held: Option<Disabled>,
+}
+
+impl Target {
+    /// Errors: it is quarantined, for `Denial::Disabled`.
+    pub fn may_be_used(&self) -> Result<(), Disabled> {
+        self.held.clone().map_or(Ok(()), Err)
+    }
+}
+
+/// A tool that is not simply as it is pinned.
+#[derive(Clone, Debug)]
+pub struct Sighted {
+    pub target: Arc<Target>,
+    pub hash: [u8; 32],
+    /// As the backend gave it.
+    pub definition: Bytes,
+    /// In use at first sight, and to be pinned.
+    pub trusted: bool,
+    /// For operators, a sentence; empty where it is trusted.
+    pub why: String,
+    /// Pinned names that its backend offers no more, where it may be one of them.
+    pub gone: Vec<String>,
 }
 
 /// What a backend offers and clients don't get, with the reason for the operator.
@@ -57,8 +87,9 @@ pub struct Refused {
 /// All of one kind.
 #[derive(Debug, Default)]
 struct Shelf {
-    /// In the order of the file, then of the backend.
+    /// What is listed, in the order of the file, then of the backend.
     targets: Vec<Arc<Target>>,
+    /// What is held as well.
     by_name: HashMap<Arc<str>, Arc<Target>>,
 }
 
@@ -71,6 +102,8 @@ pub struct Catalogue {
     /// The templates, read; the same order.
     matchers: Vec<(Template, Arc<Target>)>,
     refused: Vec<Refused>,
+    /// By exposed name.
+    sighted: BTreeMap<Arc<str>, Sighted>,
     /// Backends whose entries are kept although they are down.
     stale: Vec<Arc<str>>,
     /// Backends that have said what they offer, be it nothing; and what they can.
@@ -112,13 +145,13 @@ impl Catalogue {
         self.heard.iter().map(|(_, abilities)| *abilities)
     }
 
-    /// In the order of the file, then of the backend.
+    /// What is listed, in the order of the file, then of the backend.
     pub fn all(&self, kind: Kind) -> &[Arc<Target>] {
         &self.shelf(kind).targets
     }
 
     /// The name must be free. `template`: of a template alone.
-    fn add(&mut self, target: Target, template: Option<Template>) {
+    fn add(&mut self, target: Target, template: Option<Template>) -> Arc<Target> {
         let target = Arc::new(target);
         self.matchers.extend(template.map(|template| (template, Arc::clone(&target))));
         let shelf = match target.kind {
@@ -128,7 +161,20 @@ impl Catalogue {
             Kind::Template => &mut self.templates,
         };
         shelf.by_name.insert(Arc::clone(&target.exposed), Arc::clone(&target));
-        shelf.targets.push(target);
+        if target.held.is_none() {
+            shelf.targets.push(Arc::clone(&target));
+        }
+        target
+    }
+
+    /// Tools that are not simply as they are pinned, those that are held among them.
+    pub fn sighted(&self) -> impl Iterator<Item = &Sighted> {
+        self.sighted.values()
+    }
+
+    /// What is to be said of this tool.
+    pub fn sighting(&self, exposed: &str) -> Option<&Sighted> {
+        self.sighted.get(exposed)
     }
 
     const fn shelf(&self, kind: Kind) -> &Shelf {

@@ -71,7 +71,7 @@ impl<'f> Session<'f> {
                     Err(status) => return Ended::Lost(sentence(&status)),
                 },
                 () = leave.cancelled() => return self.leave(hears).await,
-                Some(reply) = self.replies.next(), if !self.replies.is_empty() => self.send(reply).await,
+                Some(reply) = self.replies.next(), if !self.replies.is_empty() => self.reply(reply).await,
                 room = feed.view.reserve(), if !self.pending.is_empty() => {
                     if let (Ok(room), Some(message)) = (room, self.pending.pop_front()) {
                         room.send(message);
@@ -105,6 +105,12 @@ impl<'f> Session<'f> {
                 }
                 Ok(())
             }
+            Hears::Pins(set) => {
+                let (reply, applied) = oneshot::channel();
+                self.pending.push_back(ViewMessage::Pins { set, reply });
+                self.replies.push(Box::pin(async move { say(applied.await.unwrap_or_default()) }));
+                Ok(())
+            }
             // May build a configuration: not on the stream's task, where kills would wait for it.
             Hears::Command(command) if matches!(command.what, Some(What::Judge(_) | What::Explain(_))) => {
                 let operate = self.feed.operate.clone();
@@ -117,6 +123,14 @@ impl<'f> Session<'f> {
                 self.send(say(done)).await
             }
         }
+    }
+
+    /// What is shown of tools is there before the word that a decision about them is in force.
+    async fn reply(&mut self, reply: PlaneSays) -> Result<(), Gone> {
+        if matches!(reply.says, Some(Says::PinsApplied(_))) {
+            self.report().await?;
+        }
+        self.send(reply).await
     }
 
     fn report_soon(&mut self) {
@@ -226,7 +240,12 @@ impl<'f> Session<'f> {
             clock_unix_ms: i64::try_from(feed.clock.now_micros() / 1000).unwrap_or(i64::MAX),
         };
         self.told = Some(status.catalogue_digest);
-        self.send(say(report)).await
+        self.send(say(report)).await?;
+        // Told again until the control plane has pinned what is trusted.
+        if is_new || status.unpinned > 0 {
+            return self.send(say(feed.look.sightings())).await;
+        }
+        Ok(())
     }
 
     /// The disk again, where it refused.
@@ -284,7 +303,7 @@ macro_rules! said {
         })+
     };
 }
-said!(Hello, Prepared, Applied, KillApplied, Report, Goodbye, CommandDone);
+said!(Hello, Prepared, Applied, KillApplied, Report, Goodbye, CommandDone, Sightings, PinsApplied);
 
 /// What went wrong, for a log line: gRPC's own words, and the causes below them.
 pub(super) fn sentence(status: &Status) -> String {

@@ -72,7 +72,11 @@ impl Rig {
             listen: "127.0.0.1:9200".into(),
             kills: Arc::clone(&kills),
             view: inbox,
-            look: Look::new(|| PlaneStatus { revision: 3, ..PlaneStatus::default() }, Default::default),
+            look: Look::new(
+                || PlaneStatus { revision: 3, ..PlaneStatus::default() },
+                Default::default,
+                Default::default,
+            ),
             changed: Arc::default(),
             operate: Operate::new(|command| CommandDone { id: command.id, ok: true, ..CommandDone::default() }),
             heard,

@@ -14,6 +14,7 @@ use crate::ops::status::PlaneStatus;
 pub(super) struct Sampled {
     healthy: IntGaugeVec,
     gave_up: IntGaugeVec,
+    quarantined: IntGaugeVec,
     inflight: IntGaugeVec,
     breaker: IntGaugeVec,
     restarts: IntCounterVec,
@@ -36,6 +37,7 @@ impl Sampled {
         Ok(Self {
             healthy: new.gauges("sentinel_backend_healthy", "1: it is ready.", &["backend"])?,
             gave_up: new.gauges("sentinel_backend_gave_up", "1: it died too often; one try in 5 min.", &["backend"])?,
+            quarantined: new.gauges("sentinel_quarantined_tools", "Tools that are held.", &["backend"])?,
             inflight: new.gauges("sentinel_backend_inflight", "Calls at the backend.", &["backend"])?,
             breaker: new.gauges("sentinel_breaker_state", "1: it is in this state.", &["backend", "state"])?,
             restarts: new.counters("sentinel_backend_restarts_total", "Restarts of its process.", &["backend"])?,
@@ -62,6 +64,7 @@ impl Sampled {
             // A series that a removal does not find was never made.
             self.healthy.remove_label_values(&[&name]).ok();
             self.gave_up.remove_label_values(&[&name]).ok();
+            self.quarantined.remove_label_values(&[&name]).ok();
             self.inflight.remove_label_values(&[&name]).ok();
             self.restarts.remove_label_values(&[&name]).ok();
             self.instances.remove_label_values(&[&name]).ok();
@@ -84,6 +87,9 @@ impl Sampled {
                 self.instances.with_label_values(&[name]).set(count);
             }
             raise(&self.restarts.with_label_values(&[name]), backend.restarts);
+        }
+        for (name, count) in &status.quarantined {
+            self.quarantined.with_label_values(&[name]).set(i64::try_from(*count).unwrap_or(i64::MAX));
         }
         self.revision.set(signed(status.revision));
         self.kill_epoch.set(signed(status.kill_epoch));

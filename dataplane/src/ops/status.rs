@@ -4,7 +4,7 @@
 
 use std::{fmt, sync::Arc};
 
-use sentinel_proto::v1::{BackendHealth, Catalogue};
+use sentinel_proto::v1::{BackendHealth, Catalogue, Sightings};
 
 /// Where the snapshot in force came from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,6 +46,10 @@ pub struct PlaneStatus {
     pub backends: Vec<BackendHealth>,
     /// Changes with the catalogue.
     pub catalogue_digest: Vec<u8>,
+    /// Tools that are in use at first sight and that the control plane has not pinned yet.
+    pub unpinned: usize,
+    /// Tools that are held, by backend.
+    pub quarantined: Vec<(String, usize)>,
     pub audit_backlog: u64,
     pub audit_written: u64,
     pub audit_dropped: u64,
@@ -85,6 +89,7 @@ impl PlaneStatus {
 pub struct Look {
     status: Arc<dyn Fn() -> PlaneStatus + Send + Sync>,
     catalogue: Arc<dyn Fn() -> Catalogue + Send + Sync>,
+    sightings: Arc<dyn Fn() -> Sightings + Send + Sync>,
 }
 
 impl fmt::Debug for Look {
@@ -97,8 +102,9 @@ impl Look {
     pub fn new(
         status: impl Fn() -> PlaneStatus + Send + Sync + 'static,
         catalogue: impl Fn() -> Catalogue + Send + Sync + 'static,
+        sightings: impl Fn() -> Sightings + Send + Sync + 'static,
     ) -> Self {
-        Self { status: Arc::new(status), catalogue: Arc::new(catalogue) }
+        Self { status: Arc::new(status), catalogue: Arc::new(catalogue), sightings: Arc::new(sightings) }
     }
 
     pub fn status(&self) -> PlaneStatus {
@@ -107,5 +113,10 @@ impl Look {
 
     pub fn catalogue(&self) -> Catalogue {
         (self.catalogue)()
+    }
+
+    /// Tools that are not simply as they are pinned.
+    pub fn sightings(&self) -> Sightings {
+        (self.sightings)()
     }
 }

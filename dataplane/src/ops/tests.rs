@@ -9,7 +9,7 @@ use super::*;
 
 fn app(status: PlaneStatus, token: Option<&str>) -> Router {
     router(Arc::new(Ops {
-        look: Look::new(move || status.clone(), Catalogue::default),
+        look: Look::new(move || status.clone(), Catalogue::default, Default::default),
         metrics: Metrics::new().unwrap(),
         clock: Clock::system(),
         token: token.map(Into::into),

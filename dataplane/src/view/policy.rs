@@ -34,6 +34,7 @@ pub struct Policy {
     pub separator: Box<str>,
     pub keep_listed: Duration,
     pub arguments: ArgumentMode,
+    pub pinning: v1::Pinning,
     /// How calls' arguments enter their records.
     pub record_arguments: Arguments,
     pub kills: v1::KillList,
@@ -288,6 +289,7 @@ impl Policy {
             separator: catalog.separator.into(),
             keep_listed: Duration::from_secs(catalog.keep_listed_secs.into()),
             arguments: ArgumentMode::try_from(snapshot.arguments).unwrap_or(ArgumentMode::Enforce),
+            pinning: snapshot.pinning.unwrap_or_default(),
             record_arguments: Arguments::new(
                 match v1::ArgumentRecord::try_from(audit.arguments) {
                     Ok(v1::ArgumentRecord::Full) => Show::Full,

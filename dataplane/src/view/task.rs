@@ -1,6 +1,8 @@
 //! The view's one task, the only publisher: it hears prepares, commits and what backends say, joins the newest Policy
 //! with the newest offers, and swaps. What costs (schemas, listings) is done here, off the call path.
 
+mod pinning;
+
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -22,11 +24,15 @@ use super::{
 use crate::{
     backend::{BackendNote, Note, State, registry::Backends},
     call::BackendId,
-    catalogue::{Refused, merge, merge::Offer, schema},
+    catalogue::{
+        merge::{self, Offer, Trust},
+        schema,
+    },
     clock::Clock,
     kill::Kills,
     metrics::Metrics,
     ops::status::Source,
+    pins::Pins,
     plane::Plane,
     upcall,
 };
@@ -36,8 +42,6 @@ const HELD: Duration = Duration::from_secs(30);
 /// What several changes of one moment are joined into one swap for.
 const SETTLE: Duration = Duration::from_millis(20);
 const TICK: Duration = Duration::from_secs(1);
-/// Entries that are not exposed, named in the log at each swap.
-const MOST_SAID: usize = 50;
 
 /// What the feed (or the start) asks of the task.
 #[derive(Debug)]
@@ -59,6 +63,11 @@ pub enum ViewMessage {
     Abort {
         revision: Revision,
         digest: [u8; 32],
+    },
+    /// Which definitions of tools are trusted. Epoch 0 in the reply: the disk refused.
+    Pins {
+        set: v1::PinSet,
+        reply: oneshot::Sender<v1::PinsApplied>,
     },
     /// From disk, at the start: the first that builds is put in force, unless something newer is.
     Revive {
@@ -90,6 +99,7 @@ pub struct ViewTask {
     pub metrics: Metrics,
     pub resolver: Resolver,
     pub disk: LastKnownGood,
+    pub pins: Pins,
     pub clock: Clock,
     pub in_force: watch::Sender<InForce>,
     pub may_be_anonymous: bool,
@@ -191,6 +201,9 @@ impl ViewTask {
             }
             ViewMessage::Abort { revision, digest } => {
                 known.prepared.take_if(|prepared| prepared.kept.revision == revision && prepared.kept.digest == digest);
+            }
+            ViewMessage::Pins { set, reply } => {
+                reply.send(self.pinned(known, &set)).ok();
             }
             ViewMessage::Revive { kept, reply } => {
                 reply.send(self.revive(known, kept)).ok();
@@ -302,10 +315,12 @@ impl ViewTask {
                     Some(held) => offering.or(&held.offering),
                     None => *offering,
                 };
-                let offer = Offer { backend: note.backend, offering, stale: false };
-                let same = held == Some(&offer);
-                known.offers.insert(name, offer);
-                !same
+                let is_same = |held: &&Offer| held.backend == note.backend && !held.stale && held.offering == offering;
+                if held.filter(is_same).is_some() {
+                    return false;
+                }
+                known.offers.insert(name, block_in_place(|| Offer::new(note.backend, offering)));
+                true
             }
             Note::Log { level, message, of } => {
                 if let (Some(view), Some(level)) =
@@ -352,17 +367,20 @@ impl ViewTask {
 
     fn publish(&mut self, known: &mut Known) {
         let Some(policy) = &known.policy else { return };
-        let catalogue = block_in_place(|| merge::merge(policy, &known.offers, &mut known.schemas, &self.metrics));
-        let refused = catalogue.refused();
-        for Refused { kind, own, backend, reason, .. } in refused.iter().take(MOST_SAID) {
-            tracing::warn!(%backend, list = kind.list_method(), name = %own.escape_debug(), %reason, "not exposed");
-        }
-        if let Some(more) = refused.len().checked_sub(MOST_SAID).filter(|more| *more > 0) {
-            tracing::warn!(more, "not exposed, for like reasons");
+        let old = self.views.load_full();
+        let trust = Trust {
+            pins: &self.pins,
+            before: old.as_ref().map(|old| &*old.catalogue),
+            now: i64::try_from(self.clock.now_micros() / 1000).unwrap_or(i64::MAX),
+        };
+        let catalogue =
+            block_in_place(|| merge::merge(policy, &known.offers, &trust, &mut known.schemas, &self.metrics));
+        pinning::tell(&catalogue, trust.before);
+        if let Err(fault) = block_in_place(|| pinning::keep(&mut self.pins, &catalogue)) {
+            tracing::error!(%fault, "the pins are in force and not on disk");
         }
         known.generation += 1;
         let stamp = Stamp { revision: policy.revision, generation: known.generation };
-        let old = self.views.load_full();
         let catalogue = Arc::new(catalogue);
         if let Err(stale) = self.publisher.publish(View::new(stamp, Arc::clone(policy), Arc::clone(&catalogue))) {
             tracing::error!(%stale, "a view was not published");

@@ -100,6 +100,19 @@ pub fn body(bytes: &[u8]) -> Result<Body, Fault> {
     Ok(found)
 }
 
+/// Any JSON value, within the same bounds and with one reading only: no key twice at any depth.
+///
+/// # Errors
+/// The first fault.
+pub fn value(bytes: &[u8]) -> Result<(), Fault> {
+    utf8(bytes)?;
+    let mut walker = Walker::new(bytes, true);
+    walker.lexer.space();
+    walker.value()?;
+    end(&mut walker)?;
+    Ok(())
+}
+
 fn batch(walker: &mut Walker<'_>) -> Result<Body, Broken> {
     let start = walker.lexer.at;
     walker.element()?;

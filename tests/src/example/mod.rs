@@ -15,6 +15,7 @@ pub mod stdio;
 pub mod tools;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -43,6 +44,8 @@ pub struct Server {
     log: ReceiveLog,
     misbehaves: bool,
     is_modern: bool,
+    /// Tools more, as the text of a list without its brackets.
+    more_tools: Option<PathBuf>,
     executions: AtomicU64,
     grown: AtomicU64,
     features: features::Grown,
@@ -50,16 +53,22 @@ pub struct Server {
 }
 
 impl Server {
-    /// `misbehaves` adds the tool that breaks the protocol on request.
+    /// `misbehaves` adds the tool that breaks the protocol on request; `more_tools` is read at each list, if it is there.
     #[must_use]
-    pub fn new(log: ReceiveLog, misbehaves: bool) -> Arc<Self> {
-        Arc::new(Self { log, misbehaves, ..Self::default() })
+    pub fn new(log: ReceiveLog, misbehaves: bool, more_tools: Option<PathBuf>) -> Arc<Self> {
+        Arc::new(Self { log, misbehaves, more_tools, ..Self::default() })
+    }
+
+    /// As they stand in the file: nothing is judged, so that a test may write anything.
+    fn more_tools(&self) -> String {
+        let read = self.more_tools.as_ref().and_then(|path| std::fs::read_to_string(path).ok());
+        read.map(|text| text.trim().to_owned()).unwrap_or_default()
     }
 
     /// The same, which speaks revision 2026-07-28 and no other.
     #[must_use]
-    pub fn modern(log: ReceiveLog, misbehaves: bool) -> Arc<Self> {
-        Arc::new(Self { log, misbehaves, is_modern: true, ..Self::default() })
+    pub fn modern(log: ReceiveLog, misbehaves: bool, more_tools: Option<PathBuf>) -> Arc<Self> {
+        Arc::new(Self { log, misbehaves, more_tools, is_modern: true, ..Self::default() })
     }
 
     /// From now on notes that belong to no request also go there; until it is closed.

@@ -96,7 +96,7 @@ pub(super) fn list(server: &Server) -> String {
     if server.misbehaves {
         tools.push(tool(
             "misbehave",
-            "Breaks the protocol: rubbish, twice, wrong_id, silent, error, lacks, version, no_result, task.",
+            "Breaks the protocol: rubbish, twice, wrong_id, silent, error, lacks, version, no_result, task, relist.",
             json!({ "how": { "type": "string" } }),
             &["how"],
         ));
@@ -104,7 +104,8 @@ pub(super) fn list(server: &Server) -> String {
     for number in 1..=server.grown.load(Ordering::Relaxed) {
         tools.push(tool(&format!("grown_{number}"), "Has grown.", json!({}), &[]));
     }
-    json!({ "tools": tools }).to_string()
+    let listed = tools.iter().map(Value::to_string).chain(Some(server.more_tools()).filter(|more| !more.is_empty()));
+    format!(r#"{{"tools":[{}]}}"#, listed.collect::<Vec<_>>().join(","))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "made in the call: a reference would only be noise")]
@@ -143,6 +144,9 @@ pub(super) async fn run(session: &Session, call: Call, out: &mpsc::Sender<String
             text_result(&grown, false)
         }
         "misbehave" if server.misbehaves => {
+            if text(&arguments, "how") == "relist" {
+                server.tell_all(&note("notifications/tools/list_changed", &json!({})));
+            }
             return misbehave(&call, text(&arguments, "how"), out).await;
         }
         "route" if server.is_modern => text_result(&modern::routed(call.arguments.as_deref()), false),
@@ -151,7 +155,9 @@ pub(super) async fn run(session: &Session, call: Call, out: &mpsc::Sender<String
             Some(result) => result,
             None => return,
         },
-        name if is_grown(name, server) => text_result(name, false),
+        name if is_grown(name, server) || server.more_tools().contains(&format!("\"{name}\"")) => {
+            text_result(name, false)
+        }
         name => match asking::run(session, name, &arguments, out).await {
             Some(result) => result,
             None => {

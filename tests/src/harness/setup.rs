@@ -82,7 +82,7 @@ impl Setup {
         self
     }
 
-    /// One more example server by stdio, with the receive log `NAME.received`.
+    /// One more example server by stdio, with the receive log `NAME.received` and tools more in `NAME.tools`.
     #[must_use]
     pub fn backend(self, name: &str) -> Self {
         self.backend_with(name, "")
@@ -175,13 +175,15 @@ impl Setup {
         let mut text = format!("{}\n{}\n{}\n", self.auth, self.roles, self.limits);
         let server = program("sentinel-example-server");
         for Example { name, more, kind } in &self.examples {
-            let log = folder.join(format!("{name}.received"));
-            let (server, log) = (server.display(), log.display());
+            let (log, tools) = (folder.join(format!("{name}.received")), folder.join(format!("{name}.tools")));
+            let (server, log, tools) = (server.display(), log.display(), tools.display());
             let modern = if *kind == ExampleKind::Modern { "\"--modern\", " } else { "" };
             let start = if *kind == ExampleKind::Wrapped {
                 format!("command = \"sh\"\nargs = [\"-c\", \"'{server}' --misbehave --log '{log}'; true\"]")
             } else {
-                format!("command = \"{server}\"\nargs = [{modern}\"--misbehave\", \"--log\", \"{log}\"]")
+                format!(
+                    "command = \"{server}\"\nargs = [{modern}\"--misbehave\", \"--log\", \"{log}\", \"--tools\", \"{tools}\"]"
+                )
             };
             writeln!(text, "[[backends]]\nname = \"{name}\"\n{start}\n{more}").unwrap();
         }

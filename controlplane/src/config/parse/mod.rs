@@ -26,6 +26,7 @@ pub(super) struct Config {
     pub(super) kills: Vec<Kill>,
     pub(super) catalog: v1::Catalog,
     pub(super) arguments: v1::ArgumentMode,
+    pub(super) pinning: v1::Pinning,
     pub(super) backends: Vec<Placed<v1::Backend>>,
     pub(super) health: v1::Health,
     pub(super) circuit_breaker: v1::CircuitBreaker,
@@ -66,6 +67,7 @@ pub(super) fn config(text: &str, notes: &mut Notes<'_>) -> Option<Config> {
     let kills = roles::kills(file.section(notes, "kill_switch", &keys::KILL_SWITCH), notes);
     let catalog = settings::catalog(file.section(notes, "catalog", &keys::CATALOG), notes);
     let arguments = settings::schema(file.section(notes, "schema", &keys::SCHEMA), notes);
+    let pinning = settings::pinning(file.section(notes, "pinning", &keys::PINNING), notes);
     let backends = backend::backends(&mut file, notes);
     let health = settings::health(file.section(notes, "health", &keys::HEALTH), notes);
     let breaker = file.section(notes, "circuit_breaker", &keys::CIRCUIT_BREAKER);
@@ -81,6 +83,7 @@ pub(super) fn config(text: &str, notes: &mut Notes<'_>) -> Option<Config> {
         kills,
         catalog,
         arguments,
+        pinning,
         backends,
         health,
         circuit_breaker,

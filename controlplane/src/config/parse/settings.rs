@@ -1,4 +1,5 @@
-//! The sections that are lists of plain settings: gateway, catalog, schema, health, circuit_breaker, audit.
+//! The sections that are lists of plain settings: gateway, catalog, schema, pinning, health,
+//! circuit_breaker, audit.
 
 use std::net::SocketAddr;
 
@@ -94,6 +95,16 @@ pub(super) fn schema(mut section: Section<'_>, notes: &mut Notes<'_>) -> v1::Arg
     section.or(notes, "report_as", (), word(&[("error", ())], &[("tool_result", "later")]));
     section.finish(notes);
     mode
+}
+
+/// What becomes of a tool's definition at first sight, and when it changes.
+pub(super) fn pinning(mut section: Section<'_>, notes: &mut Notes<'_>) -> v1::Pinning {
+    let pinning = v1::Pinning {
+        hold_first: section.or(notes, "first_use", false, word(&[("trust", false), ("hold", true)], &[])),
+        warn_changed: section.or(notes, "on_change", false, word(&[("hold", false), ("warn", true)], &[])),
+    };
+    section.finish(notes);
+    pinning
 }
 
 pub(super) fn health(mut section: Section<'_>, notes: &mut Notes<'_>) -> v1::Health {

@@ -54,7 +54,7 @@ fn habits_from_elsewhere_get_what_it_is_called_here() {
 #[test]
 fn what_a_later_issue_brings_is_refused_as_that() {
     refused(vec![
-        ("[pinning]\nfirst_use = 'hold'\n".to_owned(), &["pinning comes later with the backends issue"]),
+        ("[pinning]\nfirst_use = 'ask'\n".to_owned(), &["first_use"]),
         ("[[virtual_servers]]\nname = 'r'\n".to_owned(), &["virtual_servers comes later with the protocol issue"]),
         ("[gateway]\nmax_staleness_secs = 604801\n".to_owned(), &["out of range; it must be 0 to 604800"]),
         (backend("idle_stop_secs = 3"), &["comes later with the backends issue"]),

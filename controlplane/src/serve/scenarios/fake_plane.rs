@@ -6,7 +6,8 @@ use sentinel_proto::v1::config_service_client::ConfigServiceClient;
 use sentinel_proto::v1::plane_hears::Hears;
 use sentinel_proto::v1::plane_says::Says;
 use sentinel_proto::v1::{
-    Applied, Goodbye, Hello, KillApplied, PlaneHears, PlaneProblem, PlaneSays, Prepare, Prepared,
+    Applied, Goodbye, Hello, KillApplied, Pin, PinSet, PinsApplied, PlaneHears, PlaneProblem, PlaneSays, Prepare,
+    Prepared,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -17,6 +18,8 @@ use super::{Rig, channel, with_token};
 pub(super) struct FakePlane {
     says: mpsc::Sender<PlaneSays>,
     hears: Streaming<PlaneHears>,
+    /// What it heard of pins; each is acknowledged at once.
+    pub(super) pins: Vec<PinSet>,
 }
 
 /// The hello of plane number `n`, which has nothing yet.
@@ -38,7 +41,7 @@ impl FakePlane {
         let mut client = ConfigServiceClient::new(channel(&rig.home).await);
         let request = with_token(&rig.home.plane_token(), ReceiverStream::new(out));
         let hears = client.watch(request).await.unwrap().into_inner();
-        Self { says, hears }
+        Self { says, hears, pins: Vec::new() }
     }
 
     /// Connects and runs the revision in force.
@@ -56,15 +59,42 @@ impl FakePlane {
     /// Says goodbye and waits until it was heard.
     pub(super) async fn leave(mut self) {
         self.say(Says::Goodbye(Goodbye { reason: "drained".to_owned() })).await;
-        let end = tokio::time::timeout(Duration::from_secs(10), self.hears.message());
-        assert!(end.await.expect("the stream ends").unwrap().is_none());
+        while self.next().await.unwrap().is_some() {}
     }
 
     /// What comes next. Errors: the status that ended the stream.
     pub(super) async fn hear(&mut self) -> Result<Hears, Status> {
-        let next = tokio::time::timeout(Duration::from_secs(10), self.hears.message());
-        let message = next.await.expect("something is heard")?;
-        Ok(message.expect("the stream has not ended").hears.unwrap())
+        Ok(self.next().await?.expect("the stream has not ended"))
+    }
+
+    /// The next that is not about pins; none: the stream has ended.
+    async fn next(&mut self) -> Result<Option<Hears>, Status> {
+        loop {
+            let next = tokio::time::timeout(Duration::from_secs(10), self.hears.message());
+            match next.await.expect("something is heard")?.map(|message| message.hears.unwrap()) {
+                Some(Hears::Pins(set)) => self.pinned(set).await,
+                other => return Ok(other),
+            }
+        }
+    }
+
+    async fn pinned(&mut self, set: PinSet) {
+        self.say(Says::PinsApplied(PinsApplied { epoch: set.epoch, brings: Vec::new() })).await;
+        self.pins.push(set);
+    }
+
+    /// The next pin that it hears.
+    pub(super) async fn take_pin(&mut self) -> Pin {
+        loop {
+            let next = tokio::time::timeout(Duration::from_secs(10), self.hears.message());
+            let message = next.await.expect("something is heard").unwrap();
+            let Some(Hears::Pins(set)) = message.unwrap().hears else { panic!("a set of pins") };
+            let pin = set.pins.first().cloned();
+            self.pinned(set).await;
+            if let Some(pin) = pin {
+                return pin;
+            }
+        }
     }
 
     pub(super) async fn take_kills(&mut self) -> sentinel_proto::v1::KillSet {

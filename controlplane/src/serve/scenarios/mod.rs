@@ -3,6 +3,7 @@
 mod fake_plane;
 mod identity;
 mod kills;
+mod pins;
 mod publishing;
 
 use std::time::Duration;

@@ -308,6 +308,7 @@ fn tool() -> Target {
         max_timeout: PATIENCE,
         mirrored: Box::default(),
         metrics: Metrics::new().unwrap().tool("x__echo"),
+        held: None,
     }
 }
 
