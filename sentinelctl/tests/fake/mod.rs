@@ -104,6 +104,8 @@ answers! {
     explain_call: ExplainCallRequest => ExplainCallReply = |a| a.explained.clone();
     explain_ask: ExplainAskRequest => ExplainAskReply = |a| a.foretold.clone();
     tool_show: ToolShowRequest => ToolShowReply = |a| a.tool.clone();
+    tool_approve: ToolApproveRequest => ToolTrustReply = |_| ToolTrustReply::default();
+    tool_quarantine: ToolQuarantineRequest => ToolTrustReply = |_| ToolTrustReply::default();
 }
 
 /// A data directory with socket and token, and the service behind it until `Home` is dropped.
