@@ -101,8 +101,11 @@ fn expressions() -> Vec<String> {
 
 /// What both daemons expose once calls of several kinds were made.
 async fn exposed_by_daemons() -> Exposed {
-    let fleet = Fleet::start(Setup::example()).await;
+    let setup = Setup::example().backend_with("own", "isolation = \"per-session\"");
+    let fleet = Fleet::start(setup).await;
     let client = fleet.client("claude", "operator").await;
+    // One that asks a client that can't be asked, from a process of its own.
+    client.call("own__sample", json!({ "prompt": "x" })).await;
     assert_eq!(client.call("example__echo", json!({ "text": "x" })).await.content(), "x");
     // One that fails, so that errors have a series; one reload, so that publishing has.
     client.call("example__nothing", json!({})).await;

@@ -18,9 +18,9 @@ use crate::store::pins::Pinned;
 
 const LONGEST_REASON: usize = 500;
 
-/// What planes report of this exposed name, or of all.
+/// What planes report of this exposed name, or of all; by the planes' names.
 pub(super) fn sightings(core: &Core, exposed: Option<&str>) -> Vec<PlaneSighting> {
-    core.fleet.see(|all| {
+    let mut seen: Vec<_> = core.fleet.see(|all| {
         let each = all.values().flat_map(|plane| {
             let meant = |seen: &&Sighting| !seen.trusted && exposed.is_none_or(|exposed| seen.exposed == exposed);
             plane
@@ -30,7 +30,9 @@ pub(super) fn sightings(core: &Core, exposed: Option<&str>) -> Vec<PlaneSighting
                 .map(|seen| PlaneSighting { plane_name: plane.name.clone(), sighting: Some(seen.clone()) })
         });
         each.collect()
-    })
+    });
+    seen.sort_by(|one, other| one.plane_name.cmp(&other.plane_name));
+    seen
 }
 
 /// Exposed names of tools that are held on a plane, sorted.

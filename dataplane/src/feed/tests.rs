@@ -111,7 +111,7 @@ impl Talk {
     async fn says(&mut self) -> Says {
         loop {
             match within(self.says.message()).await.unwrap().unwrap().says.unwrap() {
-                Says::Report(_) => {}
+                Says::Report(_) | Says::Sightings(_) => {}
                 other => return other,
             }
         }

@@ -898,6 +898,36 @@ impl ArgumentMode {
         }
     }
 }
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Isolation {
+    /// shared
+    Unspecified = 0,
+    PerSession = 1,
+    PerClient = 2,
+}
+impl Isolation {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ISOLATION_UNSPECIFIED",
+            Self::PerSession => "ISOLATION_PER_SESSION",
+            Self::PerClient => "ISOLATION_PER_CLIENT",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ISOLATION_UNSPECIFIED" => Some(Self::Unspecified),
+            "ISOLATION_PER_SESSION" => Some(Self::PerSession),
+            "ISOLATION_PER_CLIENT" => Some(Self::PerClient),
+            _ => None,
+        }
+    }
+}
 /// Of MCP: legacy up to 2025-11-25, modern from 2026-07-28 on. Unspecified: as auto.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -928,36 +958,6 @@ impl Era {
             "ERA_AUTO" => Some(Self::Auto),
             "ERA_LEGACY" => Some(Self::Legacy),
             "ERA_MODERN" => Some(Self::Modern),
-            _ => None,
-        }
-    }
-}
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum Isolation {
-    /// shared
-    Unspecified = 0,
-    PerSession = 1,
-    PerClient = 2,
-}
-impl Isolation {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Unspecified => "ISOLATION_UNSPECIFIED",
-            Self::PerSession => "ISOLATION_PER_SESSION",
-            Self::PerClient => "ISOLATION_PER_CLIENT",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "ISOLATION_UNSPECIFIED" => Some(Self::Unspecified),
-            "ISOLATION_PER_SESSION" => Some(Self::PerSession),
-            "ISOLATION_PER_CLIENT" => Some(Self::PerClient),
             _ => None,
         }
     }

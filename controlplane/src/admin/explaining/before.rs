@@ -92,9 +92,9 @@ pub(in crate::admin) async fn ask(core: &Core, asked: ExplainAskRequest) -> Resu
     Ok(ExplainAskReply { asks: explained })
 }
 
-/// The connected planes, or the one that is named.
+/// The connected planes, by name, or the one that is named.
 fn planes(core: &Core, named: &str) -> Result<Vec<(String, String)>, Refusal> {
-    let found: Vec<(String, String)> = core.fleet.see(|all| {
+    let mut found: Vec<(String, String)> = core.fleet.see(|all| {
         let connected = all.values().filter(|plane| plane.link.is_some());
         let meant = connected.filter(|plane| named.is_empty() || plane.id == named || plane.name == named);
         meant.map(|plane| (plane.id.clone(), plane.name.clone())).collect()
@@ -105,6 +105,7 @@ fn planes(core: &Core, named: &str) -> Result<Vec<(String, String)>, Refusal> {
             "{which} is connected, and planes decide; `sentinelctl plane list` shows which there were"
         )));
     }
+    found.sort_by(|(_, one), (_, other)| one.cmp(other));
     Ok(found)
 }
 

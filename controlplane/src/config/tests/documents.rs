@@ -65,6 +65,9 @@ fn the_ranges_of_the_reference_are_those_of_the_parser() {
             let file = |number: i64| {
                 let auth = if table.path == "auth" { "" } else { "[auth]\n" };
                 let (open, more) = match table.path {
+                    "backends" if cells[3].contains("not with `shared`") => {
+                        ("[[backends]]".to_owned(), "name = 'a'\ncommand = 'b'\nisolation = 'per-client'\n")
+                    }
                     "backends" => ("[[backends]]".to_owned(), "name = 'a'\ncommand = 'b'\n"),
                     path => (format!("[{path}]"), ""),
                 };

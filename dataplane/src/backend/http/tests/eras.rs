@@ -120,7 +120,7 @@ async fn a_server_that_changes_its_era_is_asked_anew_and_costs_no_call() {
         }
     })
     .await;
-    let rig = Rig::asked(server.address).await;
+    let mut rig = Rig::asked(server.address).await;
     for (turn, revision) in [(false, "2025-11-25"), (true, "2026-07-28")] {
         is_modern.store(turn, Relaxed);
 
@@ -128,6 +128,7 @@ async fn a_server_that_changes_its_era_is_asked_anew_and_costs_no_call() {
 
         assert_eq!(said["result"]["structuredContent"]["n"], 3, "{said}");
         assert_eq!(&*rig.link.status().protocol_version, revision);
+        rig.listed().await;
     }
 }
 

@@ -169,7 +169,8 @@ if MODE == "exit":
     sys.stderr.write("no, thank you\n")
     sys.exit(1)
 if MODE in ("usage", "noise"):
-    print("usage: child [-h]\n" * 2000, flush=True)
+    # One write: a second one might meet a pipe that was closed for the first.
+    os.write(1, b"usage: child [-h]\n" * 2000)
     if MODE == "usage":
         sys.exit(1)
     time.sleep(600)
