@@ -31,12 +31,6 @@ impl Fault {
         }
     }
 
-    /// A command or flag that is known, and not there yet.
-    #[must_use]
-    pub fn later(what: &str, issue: &str) -> Self {
-        Self::Usage(format!("`{what}` comes later with the {issue} issue"))
-    }
-
     /// What the control plane answered instead of a reply (the table at the head of admin.proto).
     #[must_use]
     pub fn of_status(status: &tonic::Status) -> Self {

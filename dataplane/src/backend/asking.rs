@@ -187,7 +187,7 @@ mod tests {
         let mut taken = 0;
         for id in 0..200 {
             taken += usize::from(asking.begin(&desk, request(id)).is_ok());
-            asked.recv().await.unwrap();
+            while asked.try_recv().is_ok() {}
         }
         assert!(taken < 100, "{taken}");
     }
