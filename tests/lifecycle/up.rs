@@ -40,7 +40,7 @@ async fn up() -> Up {
     let up = Up { process, ports, folder };
     until("it says what to do next", async || {
         let out = up.process.out();
-        if out.contains("Sentinel is up.") { Ok(()) } else { Err(out + &up.process.log()) }
+        if out.contains("Ctrl-C ends everything.") { Ok(()) } else { Err(out + &up.process.log()) }
     })
     .await;
     up
