@@ -76,11 +76,12 @@ def direct(server, folder, port):
 
 
 def backend(server, folder, started):
+    """In the era that the direct client speaks: a server of both words some things otherwise in the other."""
     if server.http:
-        return {"name": server.name, "url": f"http://127.0.0.1:{started.port}{server.http}"}
+        return {"name": server.name, "url": f"http://127.0.0.1:{started.port}{server.http}", "era": "legacy"}
     keys = {name: f"${{{name}:-}}" for name in server.keys}
     return {"name": server.name, "command": server.command[0], "args": server.command[1:], "env": server.env | keys,
-            "cwd": folder}
+            "cwd": folder, "era": "legacy"}
 
 
 def definitions(server, tools, listed):
