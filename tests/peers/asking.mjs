@@ -29,7 +29,7 @@ function check(what, good, seen) {
 const capabilities = { sampling: {}, elicitation: { form: {}, url: {} }, roots: { listChanged: true } };
 const client = new Client({ name: 'peers-asked', version: '1.0.0' }, { capabilities });
 const asked = { sampling: [], form: [], url: [], completed: [] };
-let roots = [{ uri: 'file:///work/one', name: 'one' }];
+let roots = [{ uri: 'file:///projects/one', name: 'one' }];
 client.setRequestHandler(types.CreateMessageRequestSchema, (request) => {
   asked.sampling.push(request.params);
   return { model: 'none', role: 'assistant', content: { type: 'text', text: 'a model would say this' } };
@@ -55,13 +55,13 @@ check('who asks is shown', asked.form[0]?.message.startsWith('[everything] '), a
 const visited = await call('trigger-url-elicitation', { url: 'https://example.com/consent' });
 check('elicitation by a URL', !visited.isError && asked.url[0]?.url === 'https://example.com/consent', { visited, asked });
 const listed = await call('get-roots-list');
-check('roots', text(listed).includes('file:///work/one'), listed);
-roots = [{ uri: 'file:///work/two', name: 'two' }];
+check('roots', text(listed).includes('file:///projects/one'), listed);
+roots = [{ uri: 'file:///projects/two', name: 'two' }];
 await client.sendRootsListChanged();
 let now = '';
-for (let tries = 0; tries < 100 && !now.includes('file:///work/two'); tries += 1) {
+for (let tries = 0; tries < 100 && !now.includes('file:///projects/two'); tries += 1) {
   await new Promise((resolve) => setTimeout(resolve, 100));
   now = text(await call('get-roots-list'));
 }
-check('other roots', now.includes('file:///work/two'), now);
+check('other roots', now.includes('file:///projects/two'), now);
 await client.close();

@@ -33,7 +33,7 @@ async def elicited(_context, params):
 
 
 async def roots(_context):
-    return types.ListRootsResult(roots=[types.Root(uri="file:///work/python")])
+    return types.ListRootsResult(roots=[types.Root(uri="file:///projects/python")])
 
 
 async def main():
@@ -58,7 +58,7 @@ async def use(transport):
         text = await call("trigger-elicitation-request")
         check("a declined elicitation", "declin" in text.lower(), text)
         text = await call("get-roots-list")
-        check("roots", "file:///work/python" in text, text)
+        check("roots", "file:///projects/python" in text, text)
 
 
 anyio.run(main)

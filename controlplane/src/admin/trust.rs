@@ -4,7 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sentinel_proto::v1::{Pin, PlaneSighting, Sighting, ToolApproveRequest, ToolQuarantineRequest, ToolTrustReply};
+use sentinel_proto::v1::{
+    Actor, Pin, PlaneSighting, Sighting, ToolApproveRequest, ToolQuarantineRequest, ToolTrustReply,
+};
 use tokio::time::Instant;
 use wildmatch::WildMatch;
 
@@ -17,6 +19,25 @@ use crate::secrets::hex;
 use crate::store::pins::Pinned;
 
 const LONGEST_REASON: usize = 500;
+
+/// Who decides about which tool, and why, as the record of the deed shows it.
+struct Order {
+    by: By,
+    target: String,
+    reason: String,
+}
+
+impl Order {
+    /// Once every plane has said what it lists: a name is judged by that.
+    async fn of(core: &Core, actor: Option<&Actor>, name: &str, reason: &str) -> Self {
+        core.fleet.all_reported(Instant::now() + super::FIRST_REPORT).await;
+        Self {
+            by: By::claimed(actor),
+            target: format!("tool {}", printable(name, LONGEST_REASON)),
+            reason: printable(reason, LONGEST_REASON),
+        }
+    }
+}
 
 /// What planes report of this exposed name, or of all; by the planes' names.
 pub(super) fn sightings(core: &Core, exposed: Option<&str>) -> Vec<PlaneSighting> {
@@ -46,10 +67,7 @@ pub(super) fn quarantined(core: &Core) -> Vec<String> {
 
 /// Trusts the definition that planes hold now. Errors: nothing is held under this name, or not one definition alone.
 pub(super) async fn approve(core: &Core, asked: ToolApproveRequest) -> Result<ToolTrustReply, Refusal> {
-    core.fleet.all_reported(Instant::now() + super::FIRST_REPORT).await;
-    let by = By::claimed(asked.actor.as_ref());
-    let reason = printable(&asked.reason, LONGEST_REASON);
-    let target = format!("tool {}", printable(&asked.name, LONGEST_REASON));
+    let Order { by, target, reason } = Order::of(core, asked.actor.as_ref(), &asked.name, &asked.reason).await;
     let (parts, word, told) = (core.clone(), by.word(), reason.clone());
     let deed = Box::pin(async move {
         let all: Vec<Sighting> = sightings(&parts, None).into_iter().filter_map(|seen| seen.sighting).collect();
@@ -138,10 +156,7 @@ fn settled(core: &Core, approved: &[Sighting], all: &[Sighting]) -> Vec<Pinned> 
 
 /// Holds a tool whatever its definition. Errors: no plane reports one of this name.
 pub(super) async fn quarantine(core: &Core, asked: ToolQuarantineRequest) -> Result<ToolTrustReply, Refusal> {
-    core.fleet.all_reported(Instant::now() + super::FIRST_REPORT).await;
-    let by = By::claimed(asked.actor.as_ref());
-    let reason = printable(&asked.reason, LONGEST_REASON);
-    let target = format!("tool {}", printable(&asked.name, LONGEST_REASON));
+    let Order { by, target, reason } = Order::of(core, asked.actor.as_ref(), &asked.name, &asked.reason).await;
     let (parts, word, told) = (core.clone(), by.word(), reason.clone());
     let deed = Box::pin(async move {
         let keys: BTreeSet<(String, String)> = parts.fleet.see(|all| {

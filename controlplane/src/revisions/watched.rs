@@ -184,7 +184,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("sentinel.toml");
         std::fs::write(&path, "one").unwrap();
-        let (tell, told) = std::sync::mpsc::channel();
+        let (tell, told) = std::sync::mpsc::sync_channel(64);
         let mut watcher = notify::recommended_watcher(move |notice| {
             if is_change(&notice) {
                 tell.send(notice.unwrap()).unwrap();

@@ -6,7 +6,10 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{abilities::Abilities, handshake::Agreed};
+use super::{
+    abilities::Abilities,
+    handshake::{Agreed, Implementation},
+};
 use crate::{
     call::Routed,
     denial::{LEGACY_REVISIONS, MODERN_REVISION},
@@ -75,13 +78,6 @@ struct Meta {
     server_info: Option<Implementation>,
 }
 
-#[derive(Deserialize)]
-struct Implementation {
-    name: String,
-    #[serde(default)]
-    version: String,
-}
-
 /// A JSON-RPC error, as far as the era shows in it.
 #[derive(Deserialize)]
 struct Refusal {
@@ -135,11 +131,10 @@ pub fn judge(result: Option<&[u8]>, error: Option<&[u8]>) -> Probed {
     if let Some(result) = result {
         let Ok(found) = serde_json::from_slice::<DiscoverResult>(result) else { return Probed::Legacy };
         return among(&found.supported_versions).unwrap_or_else(|| {
-            let server = found.meta.server_info.map_or_else(String::new, |it| format!("{} {}", it.name, it.version));
             Probed::Modern(Agreed {
                 era: Era::Modern,
                 protocol_version: MODERN_REVISION.into(),
-                server: server.into_boxed_str(),
+                server: Implementation::shown(found.meta.server_info.as_ref()),
                 abilities: Abilities::read(&found.capabilities),
                 changes: changes(&found.capabilities),
             })

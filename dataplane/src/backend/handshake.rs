@@ -46,11 +46,19 @@ struct InitializeResult {
     server_info: Option<Implementation>,
 }
 
+/// What a server says that it is, in either era.
 #[derive(Deserialize)]
-struct Implementation {
+pub(super) struct Implementation {
     name: String,
     #[serde(default)]
     version: String,
+}
+
+impl Implementation {
+    /// As an operator sees it; empty where it says nothing.
+    pub(super) fn shown(server: Option<&Self>) -> Box<str> {
+        server.map_or_else(String::new, |server| format!("{} {}", server.name, server.version)).into_boxed_str()
+    }
 }
 
 /// Reads the `result` of `initialize`.
@@ -59,11 +67,10 @@ pub fn agree(result: &[u8]) -> Result<Agreed, HandshakeFault> {
     if !LEGACY_REVISIONS.contains(&result.protocol_version.as_str()) {
         return Err(HandshakeFault::Version(result.protocol_version));
     }
-    let server = result.server_info.map_or_else(String::new, |server| format!("{} {}", server.name, server.version));
     Ok(Agreed {
         era: Era::Legacy,
         protocol_version: result.protocol_version.into_boxed_str(),
-        server: server.into_boxed_str(),
+        server: Implementation::shown(result.server_info.as_ref()),
         abilities: Abilities::read(&result.capabilities),
         changes: None,
     })
