@@ -1,85 +1,67 @@
-//! The pooled HTTP client of one backend, and what its errors mean: never written, or broken on the way.
-//!
-//! No redirects, no proxies, no cookies: hyper-util's client has none of them. A connection that was found dead
-//! before the first byte of a request is replaced by the client itself.
+//! The way to one HTTP backend: a pool of connections for each worker, the headers of every request, and what errors
+//! mean: never written, or broken on the way. No redirects, no proxies, no cookies.
 
-use std::{borrow::Cow, error::Error as _, future::Future, time::Duration};
+use std::{borrow::Cow, error::Error, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Uri,
     header::{ACCEPT, CONTENT_TYPE, HOST},
 };
-use http_body_util::Full;
-use hyper_rustls::HttpsConnector;
-use hyper_util::{
-    client::legacy::{self, connect::HttpConnector},
-    rt::TokioTimer,
-};
-use tokio_util::task::TaskTracker;
+use hyper_util::client::legacy::connect::HttpConnector;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{addresses::Judging, fault::Fault};
+use super::{
+    addresses::Judging,
+    fault::Fault,
+    pool::{Connector, Keep, Pool},
+};
 use crate::{
     backend::spec::HttpSpec,
     workers::{self, Workers},
 };
-
-type Client = legacy::Client<HttpsConnector<HttpConnector<Judging>>, Full<Bytes>>;
 
 /// Below the five seconds after which Node and uvicorn close an idle connection: so the end that closes is ours.
 const IDLE: Duration = Duration::from_secs(4);
 const CONNECT_LOOPBACK: Duration = Duration::from_secs(1);
 const CONNECT: Duration = Duration::from_secs(3);
 
-/// Connections are tasks of the plane's tracker.
-#[derive(Clone, Debug)]
-struct Owned(TaskTracker);
-
-impl<F> hyper::rt::Executor<F> for Owned
-where
-    F: Future + Send + 'static,
-    F::Output: Send + 'static,
-{
-    fn execute(&self, future: F) {
-        self.0.spawn(future);
-    }
-}
-
-/// A client for each worker, and one for what runs on none: a connection is driven by the worker that opened it.
+/// A pool for each worker, and one for what runs on none: a connection is driven by the worker that opened it.
 pub(super) struct Clients {
-    elsewhere: Client,
-    of_workers: Box<[Client]>,
+    elsewhere: Arc<Pool>,
+    of_workers: Box<[Arc<Pool>]>,
 }
 
 impl Clients {
     /// `idle`: connections that each keeps for later.
-    pub(super) fn new(spec: &HttpSpec, idle: usize, tracker: &TaskTracker, workers: &Workers) -> Self {
-        let fresh = || client(spec, idle, tracker.clone());
+    pub(super) fn new(
+        spec: &HttpSpec,
+        idle: usize,
+        tracker: &TaskTracker,
+        workers: &Workers,
+        halt: &CancellationToken,
+    ) -> Self {
+        let connector = connector(spec);
+        let keep = Keep { most: idle, within: IDLE };
+        let fresh = || Pool::new(connector.clone(), spec.url.clone(), keep, tracker.clone(), halt.clone());
         Self { elsewhere: fresh(), of_workers: (0..workers.count()).map(|_| fresh()).collect() }
     }
 
     /// This thread's.
-    pub(super) fn here(&self) -> &Client {
+    pub(super) fn here(&self) -> &Arc<Pool> {
         workers::here().checked_sub(1).and_then(|at| self.of_workers.get(at)).unwrap_or(&self.elsewhere)
     }
 }
 
-fn client(spec: &HttpSpec, idle: usize, tracker: TaskTracker) -> Client {
+fn connector(spec: &HttpSpec) -> Connector {
     let mut http = HttpConnector::new_with_resolver(Judging::new(spec.allowed.clone()));
     http.enforce_http(false);
     http.set_nodelay(true);
     http.set_connect_timeout(Some(if is_loopback(&spec.url) { CONNECT_LOOPBACK } else { CONNECT }));
-    let connector = hyper_rustls::HttpsConnectorBuilder::new()
+    hyper_rustls::HttpsConnectorBuilder::new()
         .with_tls_config((*spec.tls).clone())
         .https_or_http()
         .enable_http1()
-        .wrap_connector(http);
-    legacy::Client::builder(Owned(tracker))
-        .pool_idle_timeout(IDLE)
-        .pool_timer(TokioTimer::new())
-        .pool_max_idle_per_host(idle)
-        .set_host(false)
-        .build(connector)
+        .wrap_connector(http)
 }
 
 /// What every request carries: the configured headers, `Host` as the URL says it, both kinds of answers accepted.
@@ -106,21 +88,19 @@ fn is_loopback(uri: &Uri) -> bool {
     bare == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// A request that got no answer's head.
-pub(super) fn judge(error: &legacy::Error) -> Fault {
-    // Given back by the connection: it was dead before the first byte.
-    let given_back =
-        error.source().and_then(|source| source.downcast_ref::<hyper::Error>()).is_some_and(hyper::Error::is_canceled);
-    if error.is_connect() || given_back {
-        Fault::Unreachable(cause(error))
-    } else {
-        Fault::Broken(Cow::Owned(format!("the connection broke before its answer ({})", cause(error))))
-    }
+/// Not a byte of a request was written.
+pub(super) fn unreachable(error: &(dyn Error + 'static)) -> Fault {
+    Fault::Unreachable(cause(error))
+}
+
+/// A request that was written, or may have been, and got no answer's head.
+pub(super) fn broken(error: &hyper::Error) -> Fault {
+    Fault::Broken(Cow::Owned(format!("the connection broke before its answer ({})", cause(error))))
 }
 
 /// The innermost cause, which says what happened; at most 200 characters, nothing unprintable.
-fn cause(error: &legacy::Error) -> String {
-    let mut innermost: &dyn std::error::Error = error;
+fn cause(error: &(dyn Error + 'static)) -> String {
+    let mut innermost = error;
     while let Some(source) = innermost.source() {
         innermost = source;
     }

@@ -13,7 +13,6 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, Uri};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use tokio::{
     sync::{Notify, Semaphore, mpsc, watch},
     time::Instant,
@@ -23,6 +22,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     client::{self, Clients},
     fault::Fault,
+    pool::Lent,
     session::Session,
 };
 use crate::{
@@ -61,6 +61,7 @@ pub(super) struct Core {
     pub(super) desk: Desk,
     /// What is told to the server that may be asked.
     pub(super) declares: Features,
+    /// As it stands in a request: path and query.
     uri: Uri,
     /// As configured; none: the server is asked.
     pub(super) era: Option<Era>,
@@ -99,6 +100,7 @@ impl std::fmt::Debug for Core {
 impl Core {
     pub(super) fn new(spec: &BackendSpec, http: &HttpSpec, parts: LinkParts) -> Arc<Self> {
         let clock = Clock::system();
+        let halt = parts.stop.child_token();
         let condition = Condition {
             state: State::Starting,
             reason: "its first session is being made".into(),
@@ -115,8 +117,8 @@ impl Core {
             declares: parts.declares,
             base: client::base_headers(&http.url, &http.headers),
             max_response_bytes: spec.max_response_bytes,
-            clients: Clients::new(http, spec.max_concurrency, &parts.tracker, &parts.workers),
-            uri: http.url.clone(),
+            clients: Clients::new(http, spec.max_concurrency, &parts.tracker, &parts.workers, &halt),
+            uri: http.url.path_and_query().cloned().map_or_else(Uri::default, Uri::from),
             era: spec.era,
             session: ArcSwapOption::empty(),
             condition: watch::Sender::new(condition),
@@ -131,7 +133,7 @@ impl Core {
             notes: parts.notes,
             tracker: parts.tracker,
             tasks: TaskTracker::new(),
-            halt: parts.stop.child_token(),
+            halt,
         })
     }
 
@@ -140,25 +142,17 @@ impl Core {
     }
 
     /// One request, to the head of its answer.
-    pub(super) async fn send(
-        &self,
-        method: Method,
-        headers: HeaderMap,
-        body: Bytes,
-    ) -> Result<Response<Incoming>, Fault> {
+    pub(super) async fn send(&self, method: Method, headers: HeaderMap, body: Bytes) -> Result<Response<Lent>, Fault> {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = headers;
-        match self.clients.here().request(request).await {
-            Ok(response) => {
-                if self.unreachable.load(Relaxed) {
-                    self.is_reached();
-                }
-                Ok(response)
-            }
-            Err(error) => Err(client::judge(&error)),
+        // On the heap: the call's own future is moved about, and is to stay small.
+        let response = Box::pin(self.clients.here().send(request)).await?;
+        if self.unreachable.load(Relaxed) {
+            self.is_reached();
         }
+        Ok(response)
     }
 
     /// A task of this link; none is begun once it stops.

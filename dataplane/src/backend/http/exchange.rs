@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 
 use super::{
     core::Core,
     fault::Fault,
     modern,
+    pool::Lent,
     reading::{self, Collected, Exchange, Form, Found, SMALL, Whose},
     session::Session,
 };
@@ -116,11 +117,7 @@ impl Core {
     }
 }
 
-async fn answer(
-    exchange: &Exchange<'_>,
-    call: &Outgoing<'_>,
-    response: http::Response<Incoming>,
-) -> Result<Answer, Fault> {
+async fn answer(exchange: &Exchange<'_>, call: &Outgoing<'_>, response: http::Response<Lent>) -> Result<Answer, Fault> {
     let (client_id, ask) = (call.routed.client_id(), call.routed.ask);
     let is_modern = exchange.session.is_some_and(|session| session.is_modern());
     let (head, mut body) = response.into_parts();
@@ -160,7 +157,7 @@ async fn streamed(
     client_id: &Bytes,
     mut neutral: Option<Neutral>,
     begun: Bytes,
-    mut body: Incoming,
+    mut body: Lent,
 ) -> Result<Answer, Fault> {
     let limit = exchange.core.max_response_bytes;
     let mut scan = AnswerScan::new(exchange.number, client_id.clone());

@@ -12,6 +12,7 @@ mod core;
 mod exchange;
 mod fault;
 mod modern;
+mod pool;
 mod reading;
 mod session;
 mod stream;

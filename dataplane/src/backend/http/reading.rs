@@ -10,9 +10,9 @@ use http::{
     header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE},
 };
 use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 
-use super::{beside, client::printable, core::Core, fault::Fault, session::Session};
+use super::{beside, client::printable, core::Core, fault::Fault, pool::Lent, session::Session};
 use crate::{
     answering::Events,
     in_flight::Flight,
@@ -93,7 +93,7 @@ pub(super) fn form(headers: &HeaderMap) -> Result<Form, Fault> {
 }
 
 /// The next data of a body; none at its end.
-pub(super) async fn next(body: &mut Incoming) -> Result<Option<Bytes>, Fault> {
+pub(super) async fn next(body: &mut Lent) -> Result<Option<Bytes>, Fault> {
     while let Some(frame) = body.frame().await {
         match frame.map(hyper::body::Frame::into_data) {
             Ok(Ok(data)) => return Ok(Some(data)),
@@ -117,7 +117,7 @@ pub(super) enum Collected {
 }
 
 /// The body, up to about `bound` bytes. One chunk is not copied.
-pub(super) async fn collect(body: &mut Incoming, bound: usize) -> Result<Collected, Fault> {
+pub(super) async fn collect(body: &mut Lent, bound: usize) -> Result<Collected, Fault> {
     let Some(first) = next(body).await? else {
         return Ok(Collected::Whole(Bytes::new()));
     };
@@ -150,7 +150,7 @@ pub(super) fn too_large(limit: usize) -> Fault {
 }
 
 /// The answer, collected whole whatever it comes as.
-pub(super) async fn whole_answer(exchange: &Exchange<'_>, response: Response<Incoming>) -> Result<Found, Fault> {
+pub(super) async fn whole_answer(exchange: &Exchange<'_>, response: Response<Lent>) -> Result<Found, Fault> {
     let (head, mut body) = response.into_parts();
     if !head.status.is_success() {
         return refused(exchange, head.status, &head.headers, body).await;
@@ -215,7 +215,7 @@ pub(super) async fn refused(
     exchange: &Exchange<'_>,
     status: StatusCode,
     headers: &HeaderMap,
-    mut body: Incoming,
+    mut body: Lent,
 ) -> Result<Found, Fault> {
     let has_id = exchange.session.is_some_and(|session| session.has_id);
     if status == StatusCode::NOT_FOUND && has_id {
@@ -290,7 +290,7 @@ impl Place {
 }
 
 /// The answer in an event stream, taken up again where it breaks off with an event id.
-pub(super) async fn events(exchange: &Exchange<'_>, body: Incoming) -> Result<Found, Fault> {
+pub(super) async fn events(exchange: &Exchange<'_>, body: Lent) -> Result<Found, Fault> {
     let limit = exchange.core.max_response_bytes;
     let (mut place, mut total, mut fruitless) = (Place::default(), 0, 0);
     let mut body = body;
@@ -332,7 +332,7 @@ enum Stop {
 
 async fn one_stream(
     exchange: &Exchange<'_>,
-    mut body: Incoming,
+    mut body: Lent,
     limit: usize,
     place: &mut Place,
     total: &mut usize,
@@ -360,7 +360,7 @@ async fn one_stream(
 }
 
 /// Reads the end of a stream that has nothing more to say: closed early, its connection would be lost for the pool.
-fn drain(core: &Core, mut body: Incoming) {
+fn drain(core: &Core, mut body: Lent) {
     let end = futures_util::FutureExt::now_or_never(body.frame());
     if body.is_end_stream() || matches!(end, Some(None)) {
         return;

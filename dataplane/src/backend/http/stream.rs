@@ -10,13 +10,13 @@ use std::{
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
-use hyper::body::Incoming;
 
 use super::{
     beside,
     core::Core,
     fault::Fault,
     modern,
+    pool::Lent,
     reading::{self, Form, Place, Whose},
     session::Session,
     supervisor,
@@ -79,7 +79,7 @@ async fn again_and_again(core: &Arc<Core>, session: &Arc<Session>) {
 }
 
 /// Opens it.
-async fn opened(core: &Core, session: &Session, place: &Place) -> Result<http::Response<Incoming>, Fault> {
+async fn opened(core: &Core, session: &Session, place: &Place) -> Result<http::Response<Lent>, Fault> {
     match &session.agreed.changes {
         Some(params) => {
             let body = outgoing::request(LISTEN, Some(params.as_bytes()), core.number());
@@ -114,7 +114,7 @@ async fn once(core: &Arc<Core>, session: &Arc<Session>, place: &mut Place, opene
 }
 
 /// To its end, or to the first thing in it that is no event of a bearable size.
-async fn read(core: &Arc<Core>, session: &Arc<Session>, mut body: Incoming, place: &mut Place) {
+async fn read(core: &Arc<Core>, session: &Arc<Session>, mut body: Lent, place: &mut Place) {
     let mut parser = sse::Parser::new(core.max_response_bytes);
     let mut arrived = Vec::new();
     while let Ok(Some(chunk)) = reading::next(&mut body).await {
