@@ -6,9 +6,8 @@
 mod flight_ref;
 
 use std::{
-    collections::HashMap,
     fmt,
-    hash::{BuildHasher, RandomState},
+    hash::BuildHasher as _,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -17,6 +16,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use foldhash::{HashMap, fast::RandomState};
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -190,7 +190,7 @@ impl InFlight {
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
             next: AtomicU64::new(1),
             count: AtomicUsize::new(0),
             origin: Instant::now(),

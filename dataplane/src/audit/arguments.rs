@@ -2,7 +2,7 @@
 //! or not at all. One pass over the raw bytes, no tree; white space goes, so that a record stays one line.
 //! Strings are not searched: a secret inside an innocent value is not found.
 
-use std::collections::HashSet;
+use foldhash::HashSet;
 
 use aws_lc_rs::digest::{SHA256, digest};
 
@@ -34,7 +34,7 @@ impl Arguments {
     pub fn new<'a>(show: Show, keys: impl IntoIterator<Item = &'a str>) -> Self {
         let keys = match show {
             Show::Redacted => keys.into_iter().map(plain).collect(),
-            Show::Full | Show::Hash | Show::Nothing => HashSet::new(),
+            Show::Full | Show::Hash | Show::Nothing => HashSet::default(),
         };
         Self { show, keys }
     }

@@ -371,14 +371,11 @@ fn micros(spent: Duration) -> u64 {
 
 /// First 8 of the session's 16 bytes, as 16 hex digits: enough to join rows, too little to be one. Empty: there is none.
 pub fn session_text(key: LegKey) -> String {
-    use std::fmt::Write as _;
     if key.is_alone() {
         return String::new();
     }
-    key.0.iter().take(8).fold(String::with_capacity(16), |mut text, byte| {
-        write!(text, "{byte:02x}").ok();
-        text
-    })
+    let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or('0');
+    key.0.iter().take(8).flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]).collect()
 }
 
 impl Drop for Recording {

@@ -71,7 +71,7 @@ impl Backend {
 
 #[derive(Clone, Debug)]
 pub struct Backends {
-    live: Arc<ArcSwap<HashMap<BackendId, Arc<Backend>>>>,
+    live: Arc<ArcSwap<foldhash::HashMap<BackendId, Arc<Backend>>>>,
     next: Arc<AtomicU32>,
     parts: Arc<Parts>,
 }
@@ -123,7 +123,7 @@ impl Backends {
     /// Returns the incarnation of each name. `drain`: what calls on a retired one may still take.
     pub fn reconcile(&self, specs: &[Arc<BackendSpec>], drain: Duration) -> HashMap<Arc<str>, BackendId> {
         let held = self.live.load_full();
-        let mut next = HashMap::with_capacity(specs.len());
+        let mut next = foldhash::HashMap::with_capacity_and_hasher(specs.len(), foldhash::fast::RandomState::default());
         let mut names = HashMap::with_capacity(specs.len());
         for spec in specs {
             let kept = held

@@ -11,11 +11,7 @@ pub mod print;
 pub mod schema;
 pub mod template;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -90,7 +86,7 @@ struct Shelf {
     /// What is listed, in the order of the file, then of the backend.
     targets: Vec<Arc<Target>>,
     /// What is held as well.
-    by_name: HashMap<Arc<str>, Arc<Target>>,
+    by_name: foldhash::HashMap<Arc<str>, Arc<Target>>,
 }
 
 #[derive(Debug, Default)]

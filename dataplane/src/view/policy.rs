@@ -43,7 +43,7 @@ pub struct Policy {
     /// Backends that can't be built here and are off (`--allow-degraded`), with why.
     pub degraded: Vec<(Arc<str>, String)>,
     pub per_client: Quota,
-    roles: HashMap<Box<str>, Role>,
+    roles: foldhash::HashMap<Box<str>, Role>,
     default_role: Option<Box<str>>,
     quotas: Quotas,
 }
@@ -336,7 +336,7 @@ fn auth(auth: v1::Auth, ground: &Ground<'_>, problems: &mut Vec<Problem>) -> Opt
     }
 }
 
-fn roles(roles: Vec<v1::Role>, problems: &mut Vec<Problem>) -> HashMap<Box<str>, Role> {
+fn roles(roles: Vec<v1::Role>, problems: &mut Vec<Problem>) -> foldhash::HashMap<Box<str>, Role> {
     roles
         .into_iter()
         .map(|role| {

@@ -7,7 +7,6 @@ mod drawn;
 pub mod target;
 
 use std::{
-    collections::HashMap,
     fmt,
     hash::{BuildHasher, RandomState},
     num::NonZeroU32,
@@ -19,6 +18,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use foldhash::HashMap;
 use governor::{
     RateLimiter,
     clock::{Clock as _, DefaultClock},
