@@ -22,7 +22,7 @@ async fn a_stolen_a_forged_and_an_ended_session_are_all_not_found() {
         let _id = reply.is_refused("session_not_found", -31404);
     }
     thief.session = Some(own);
-    let ended = thief.end().await;
+    let ended = thief.end().await.status;
     let after = thief.call("example__echo", json!({ "text": "x" })).await;
 
     assert!((200..300).contains(&ended), "{ended}");

@@ -1,6 +1,7 @@
 //! One call of every kind of the errors table, explained after the fact: where it ended, by which line of the file, and
 //! what the client was told.
 
+use nix::sys::signal::Signal;
 use sentinel_tests::harness::client::Client;
 use sentinel_tests::harness::fleet::Fleet;
 use sentinel_tests::harness::reply::Reply;
@@ -208,4 +209,60 @@ async fn what_a_full_plane_refuses_and_what_is_taken_back_or_cut_is_told() {
     let told = explained(&fleet, &cancelled.request_id()).await;
     assert_eq!((&told["call"]["status"], &told["error"]), (&json!("cancelled"), &Value::Null), "{told}");
     assert_eq!(told["stages"][9]["verdict"], "ended", "{told}");
+}
+
+/// A file system without room over a folder of a running program, whose open files stay where they are.
+struct Full(std::path::PathBuf);
+
+impl Full {
+    /// None: only root may mount.
+    fn over(folder: std::path::PathBuf) -> Option<Self> {
+        let mut mount = std::process::Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=64k", "none"]).arg(&folder);
+        mount.status().is_ok_and(|status| status.success()).then_some(Self(folder))
+    }
+}
+
+impl Drop for Full {
+    fn drop(&mut self) {
+        std::process::Command::new("umount").arg(&self.0).status().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_the_plane_itself_can_not_do_is_told() {
+    let mut fleet = Fleet::start(Setup::example()).await;
+    let client = fleet.client("op", "operator").await;
+    let state = fleet.planes[0].data_dir().join("plane");
+
+    std::fs::create_dir(state.join("sessions.ended")).unwrap();
+    check(&fleet, &case("internal", "", "", client.end().await)).await;
+
+    let Some(full) = Full::over(state.join("spool")) else {
+        println!("not run as root: a full disk was not made, and `audit_unavailable` not provoked");
+        return;
+    };
+    let refused = until("the plane finds its disk full", async || {
+        let reply = client.call("example__echo", json!({ "text": "x" })).await;
+        if reply.data()["kind"] == "audit_unavailable" { Ok(reply) } else { Err(reply) }
+    })
+    .await;
+    let asked = fleet.ctl("explain --client op --role operator --tool example__counter --output json").await.json();
+    let plane = &asked["planes"][0];
+    assert_eq!((&plane["kind"], &plane["error"]["code"]), (&json!("audit_unavailable"), &json!(-31507)), "{asked}");
+    let _id = refused.is_refused("audit_unavailable", -31507);
+    drop(full);
+    until("calls pass again", async || {
+        let reply = client.call("example__echo", json!({ "text": "x" })).await;
+        if reply.data().is_null() { Ok(()) } else { Err(reply) }
+    })
+    .await;
+    // What had no room for a row of its own is counted, and written by the latest at the end.
+    fleet.planes[0].process.signal(Signal::SIGTERM);
+    until("the refusal is counted", async || {
+        let rows = fleet.ctl("audit list --client op --status denied --output json").await.json();
+        let is_counted = |row: &Value| row["kind"] == "audit_unavailable" && row["method"] == "refusals";
+        if rows.as_array().unwrap().iter().any(is_counted) { Ok(()) } else { Err(rows) }
+    })
+    .await;
 }

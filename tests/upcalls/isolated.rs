@@ -53,7 +53,7 @@ async fn each_session_has_a_process_of_its_own_and_it_ends_with_the_session() {
     );
     assert_eq!(fleet.planes[0].metric("sentinel_backend_instances{backend=\"own\"}").await, Some(2.0));
 
-    assert_eq!(first.end().await, 204);
+    assert_eq!(first.end().await.status, 204);
     until_dead(&both[0]["pid"]).await;
     assert_eq!(until_instances(&fleet, 1).await[0]["pid"], both[1]["pid"]);
     assert_eq!(second.call("own__counter", json!({})).await.content(), "2", "the other's goes on");
@@ -67,7 +67,7 @@ async fn a_process_of_a_client_serves_all_its_sessions_and_no_other_client() {
     assert_eq!(first.call("own__counter", json!({})).await.content(), "1");
     assert_eq!(again.call("own__counter", json!({})).await.content(), "2");
     assert_eq!(other.call("own__counter", json!({})).await.content(), "1");
-    assert_eq!(first.end().await, 204);
+    assert_eq!(first.end().await.status, 204);
     assert_eq!(again.call("own__counter", json!({})).await.content(), "3", "a session's end is not its client's");
     until_instances(&fleet, 2).await;
 }
@@ -179,7 +179,7 @@ async fn at_the_maximum_a_client_gets_room_by_what_it_left_idle_and_takes_none_o
         (&json!("backend_unavailable"), &json!("full")),
         "{refused:?}"
     );
-    assert_eq!(second.end().await, 204);
+    assert_eq!(second.end().await.status, 204);
     assert!(
         busy.next_json().await.is_some_and(|message| message.get("error").is_some()),
         "its call ended with its process"

@@ -75,6 +75,13 @@ impl Table {
         }
         (entry, crowded)
     }
+
+    fn fold(&mut self, what: &Aggregate) {
+        let (entry, _) = self.entry((what.client, &what.who, what.kind), what.first);
+        entry.first = if entry.folded == 0 { what.first } else { entry.first.min(what.first) };
+        entry.last = entry.last.max(what.last);
+        entry.folded = entry.folded.saturating_add(what.count);
+    }
 }
 
 /// Whose rows of its own a kind uses up. What is told alike is counted alike: a row costs more than a count, and so a
@@ -119,13 +126,14 @@ impl Aggregates {
             *rows = rows.saturating_add(1);
             return Row::Own;
         }
-        let (entry, _) = table.entry((client, who, kind), now);
-        if entry.folded == 0 {
-            entry.first = now;
-        }
-        entry.folded = entry.folded.saturating_add(1);
-        entry.last = now;
+        table.fold(&Aggregate { who: who.to_owned(), client, kind, count: 1, first: now, last: now });
         Row::Folded
+    }
+
+    /// Counts what could not be written, for a time when there is room again.
+    pub fn keep(&self, unwritten: &[Aggregate]) {
+        let mut table = self.table();
+        unwritten.iter().for_each(|aggregate| table.fold(aggregate));
     }
 
     /// The aggregates whose minute is over at `now`; ask each second. `backlog` is the spool's: nobody's

@@ -295,7 +295,14 @@ impl Recording {
         }
         let room = match self.room.take() {
             Some(room) => room,
-            None => trail.spool.reserve().map_err(|_| Lost)?,
+            None => match trail.spool.reserve() {
+                Ok(room) => room,
+                Err(_) if status == Status::Denied => {
+                    trail.fold(&self.principal, kind);
+                    return Ok(Kept { _recorded: None });
+                }
+                Err(_) => return Err(Lost),
+            },
         };
         let session = session_text(self.session);
         let roles: Vec<&str> = self.principal.roles.iter().map(|role| &**role).collect();

@@ -62,6 +62,13 @@ impl Trail {
         self.aggregates.decide(Of::Client(&principal.client), kind, self.clock.now_micros())
     }
 
+    /// A refusal for whose own row there is no room: it is counted until there is.
+    pub fn fold(&self, principal: &Principal, kind: &'static str) {
+        let now = self.clock.now_micros();
+        let who = principal.client.to_string();
+        self.aggregates.keep(&[Aggregate { who, client: true, kind, count: 1, first: now, last: now }]);
+    }
+
     /// `None`: the record can't be kept; it is counted as dropped and the operator is told.
     pub fn append(&self, room: Room, event: &Event<'_>) -> Option<Recorded> {
         BUFFER.with_borrow_mut(|buffer| {
@@ -90,7 +97,7 @@ impl Trail {
         // The method is the client's word: a record takes no more of it than a method's length.
         let method: String = method.chars().take(64).collect();
         let told = denial.told(&id.to_string());
-        self.own(
+        let kept = self.own(
             who,
             &Event {
                 kind,
@@ -100,6 +107,9 @@ impl Trail {
                 ..Event::new(id.uuid(), self.clock.now_micros(), &method, Status::Denied)
             },
         );
+        if kept.is_none() {
+            self.fold(who.principal, kind);
+        }
     }
 
     /// A new session. Errors: `AuditUnavailable`; then there is no session.
@@ -148,8 +158,10 @@ impl Trail {
     }
 
     fn write(&self, aggregates: &[Aggregate]) {
-        for aggregate in aggregates {
-            let Ok(room) = self.spool.reserve() else { return };
+        for (at, aggregate) in aggregates.iter().enumerate() {
+            let Ok(room) = self.spool.reserve() else {
+                return self.aggregates.keep(aggregates.get(at..).unwrap_or_default());
+            };
             let detail = serde_json::json!({ "aggregate": true, "last": aggregate.last, "peer": (!aggregate.client).then_some(&aggregate.who) });
             let detail = detail.to_string();
             let event = Event {

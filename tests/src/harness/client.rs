@@ -143,8 +143,8 @@ impl Client {
     }
 
     /// Ends its session.
-    pub async fn end(&self) -> u16 {
-        self.headed(self.http.delete(&self.url)).send().await.unwrap().status().as_u16()
+    pub async fn end(&self) -> Reply {
+        whole(self.headed(self.http.delete(&self.url)).send().await.unwrap()).await
     }
 
     /// A POST with all that belongs to it, to be changed before it is sent.

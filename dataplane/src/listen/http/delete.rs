@@ -20,6 +20,7 @@ pub(super) fn serve(plane: &Plane, known: &Known, headers: &HeaderMap) -> Respon
         Ok(false) => refuse(&Denial::SessionNotFound, known.id),
         Err(fault) => {
             tracing::error!(%fault, "an ended session can't be written down: it would come back after a restart");
+            known.record(plane, "DELETE", &Denial::Internal);
             refuse(&Denial::Internal, known.id)
         }
     }

@@ -41,14 +41,15 @@ pub(super) struct Known {
 impl Known {
     /// A refusal that no session or method was read for.
     fn turned_away(&self, plane: &Plane, denial: &Denial) -> Response<Reply> {
-        self.record(plane, denial);
+        self.record(plane, "POST", denial);
         refuse(denial, self.id)
     }
 
-    fn record(&self, plane: &Plane, denial: &Denial) {
+    /// `method`: HTTP's.
+    pub(super) fn record(&self, plane: &Plane, method: &str, denial: &Denial) {
         let revision = self.view.stamp.revision;
         let who = Who { principal: self.verified.principal(), session: String::new(), revision };
-        plane.audit.turned_away(&who, "POST", self.id, denial);
+        plane.audit.turned_away(&who, method, self.id, denial);
         plane.metrics.refused(denial.row().recorded);
     }
 }
@@ -134,7 +135,7 @@ async fn one(
             what: "no session: send initialize first, then its Mcp-Session-Id with every request".into(),
             position: None,
         };
-        known.record(plane, &denial);
+        known.record(plane, "POST", &denial);
         return refused(id, body, &scanned, &denial);
     };
     let traceparent = headers.get("traceparent").and_then(|value| value.to_str().ok());
@@ -188,7 +189,7 @@ fn initialize(plane: &Arc<Plane>, known: Known, body: &Bytes, scanned: &Scanned)
     let (revision, features) = match local::negotiate(body, scanned) {
         Ok(agreed) => agreed,
         Err(denial) => {
-            known.record(plane, &denial);
+            known.record(plane, "POST", &denial);
             return refused(id, body, scanned, &denial);
         }
     };
