@@ -7,6 +7,7 @@ use crate::started;
 use sentinel_tests::harness::client::Client;
 use sentinel_tests::harness::fleet::Fleet;
 use sentinel_tests::harness::setup::Setup;
+use sentinel_tests::harness::until::{holds, until};
 use serde_json::json;
 
 /// A fleet whose `example__echo` is killed, and a client.
@@ -49,6 +50,18 @@ async fn a_control_plane_killed_after_the_kill_changes_nothing() {
     is_still_killed(&client).await;
     let listed = fleet.ctl("kill-switch list").await.exits(0);
     let _ran = listed.says("example__echo");
+}
+
+#[tokio::test]
+async fn a_kill_right_after_the_control_plane_is_back_finds_the_tool_though_the_plane_comes_a_moment_later() {
+    let mut fleet = started(Setup::example()).await;
+    let client = fleet.client("claude", "operator").await;
+
+    fleet.kill_and_restart_control_plane().await;
+    until("the control plane answers", async || holds(fleet.control_plane_ready().await.is_ok())).await;
+    let _ran = fleet.ctl("kill-switch tool example__echo --reason stop").await.exits(0);
+
+    is_still_killed(&client).await;
 }
 
 #[tokio::test]

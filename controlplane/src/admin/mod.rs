@@ -39,7 +39,7 @@ use crate::refusal::Refusal;
 pub use self::configuration::reload_by;
 
 /// How long a question about backends and tools waits for a plane that has just come: its report is on its way.
-const FIRST_REPORT: Duration = Duration::from_secs(2);
+const FIRST_REPORT: Duration = Duration::from_secs(3);
 
 #[derive(Clone, Debug)]
 pub struct Admin {

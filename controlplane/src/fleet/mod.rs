@@ -39,6 +39,7 @@ struct Inner {
     links: AtomicU64,
     commands: AtomicU64,
     clock: Clock,
+    born: Instant,
 }
 
 /// Which stream of which plane: what is heard on an older stream of the same plane counts for nothing.
@@ -88,6 +89,7 @@ impl Fleet {
             links: AtomicU64::new(1),
             commands: AtomicU64::new(1),
             clock,
+            born: Instant::now(),
         }))
     }
 

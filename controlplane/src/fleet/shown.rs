@@ -1,11 +1,15 @@
 //! The fleet as operators see it: planes, their backends, and the tools that they offer.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use sentinel_proto::v1::{CatalogueTool, PlaneBackend, PlaneProblem, PlaneState};
 use tokio::time::Instant;
 
 use super::Fleet;
+
+/// How long after the start planes that are only remembered are expected to come back.
+const COMING_BACK: Duration = Duration::from_secs(15);
 
 impl Fleet {
     /// All planes, by name and then id.
@@ -58,9 +62,13 @@ impl Fleet {
     }
 
     /// Waits until every connected plane has reported since it came and took its revision, at most to `deadline`:
-    /// before it, what it offers is not known here. One that has a problem with the revision is not waited for.
+    /// before it, what it offers is not known here. One that has a problem with the revision is not waited for. Right
+    /// after the start those that the store remembers are on their way back, and are waited for as well.
     pub async fn all_reported(&self, deadline: Instant) {
-        let silent = |plane: &super::Plane| plane.link.is_some() && !plane.reported && plane.problem.is_empty();
+        let silent = |plane: &super::Plane| match plane.link {
+            Some(_) => !plane.reported && plane.problem.is_empty(),
+            None => plane.boot == 0 && !plane.stopped && self.0.born.elapsed() < COMING_BACK,
+        };
         self.until(deadline, |all| (!all.values().any(silent)).then_some(())).await;
     }
 
