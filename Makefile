@@ -36,10 +36,11 @@ deb: ## the Debian package, in target/debian
 	$(CARGO) build --release -p sentinel-controlplane -p sentinel-dataplane -p sentinelctl
 	sh deploy/debian/build.sh $(TARGET)/release $(TARGET)/debian
 
-proof: ## the long version of the audit promises: daemons killed under 20 000 calls; 100 000 rows verified, and damaged
+proof: ## the long versions: daemons killed under 20 000 calls; 100 000 rows verified, and damaged; 100 000 calls with equal ids
 	$(CARGO) build --workspace
 	SENTINEL_PROOF=1 $(CARGO) test -p sentinel-tests --test audit p03_p06 -- --nocapture
 	SENTINEL_PROOF=1 $(CARGO) test -p sentinel-tests --test operator three_planes -- --nocapture --test-threads 1
+	SENTINEL_PROOF=1 $(CARGO) test -p sentinel-tests --test eras each_answer_comes -- --nocapture
 
 session: ## every command of sentinelctl on terminals of 60 and 160 columns, as table and JSON: target/session/
 	$(CARGO) build --workspace

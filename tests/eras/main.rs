@@ -4,8 +4,11 @@
 
 mod backends;
 mod calls;
+mod every_message;
 mod features;
 mod listening;
+mod mixups;
 mod requests;
 mod schema;
 mod stdio;
+mod to_servers;

@@ -1,22 +1,173 @@
-//! What Sentinel says of itself in the modern era, held against the official schema of the revision.
+//! What Sentinel says itself, held against the official schema of the revision that is spoken. Objects of MCP are open,
+//! so what only another era says is looked for besides.
 
-use std::sync::LazyLock;
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex};
 
+use jsonschema::Validator;
 use serde_json::{Value, json};
 
-/// What a server of tools sends, from the official schema.
-static SCHEMA: LazyLock<Value> =
-    LazyLock::new(|| serde_json::from_str(include_str!("schema-2026-07-28.json")).unwrap());
+pub(crate) const MODERN: &str = "2026-07-28";
+pub(crate) const LEGACY: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
 
-/// Panics unless the message is what the schema calls `definition`.
-pub(crate) fn is_a(definition: &str, message: &Value) {
-    let mut schema = SCHEMA.clone();
-    assert!(schema["$defs"][definition].is_object(), "the schema has no {definition}");
-    schema["$ref"] = json!(format!("#/$defs/{definition}"));
-    let validator = jsonschema::validator_for(&schema).unwrap();
+/// All definitions of each revision.
+static SCHEMAS: LazyLock<HashMap<&str, Value>> = LazyLock::new(|| {
+    let texts = [
+        ("2024-11-05", include_str!("schemas/2024-11-05.json")),
+        ("2025-03-26", include_str!("schemas/2025-03-26.json")),
+        ("2025-06-18", include_str!("schemas/2025-06-18.json")),
+        ("2025-11-25", include_str!("schemas/2025-11-25.json")),
+        ("2026-07-28", include_str!("schemas/2026-07-28.json")),
+    ];
+    texts.into_iter().map(|(revision, text)| (revision, serde_json::from_str(text).unwrap())).collect()
+});
+
+type Known = HashMap<(String, String), Arc<Validator>>;
+static VALIDATORS: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
+
+fn validator(revision: &str, definition: &str) -> Arc<Validator> {
+    let mut known = VALIDATORS.lock().unwrap();
+    let of = || {
+        let mut schema = SCHEMAS[revision].clone();
+        let place = if schema["$defs"].is_object() { "$defs" } else { "definitions" };
+        assert!(schema[place][definition].is_object(), "the schema of {revision} has no {definition}");
+        if place == "definitions" {
+            // Before 2019-09 whatever stands beside a `$ref` is not looked at.
+            let all = schema[place].clone();
+            schema = json!({ "$schema": schema["$schema"], "definitions": all, "allOf": [{ "$ref": format!("#/definitions/{definition}") }] });
+        } else {
+            schema["$ref"] = json!(format!("#/$defs/{definition}"));
+        }
+        Arc::new(jsonschema::validator_for(&schema).unwrap())
+    };
+    Arc::clone(known.entry((revision.to_owned(), definition.to_owned())).or_insert_with(of))
+}
+
+/// Panics unless the message is what the schema of this revision calls `definition`.
+pub(crate) fn fits(revision: &str, definition: &str, message: &Value) {
+    let validator = validator(revision, definition);
     let faults: Vec<String> =
         validator.iter_errors(message).map(|fault| format!("{}: {fault}", fault.instance_path())).collect();
-    assert!(faults.is_empty(), "no {definition}: {faults:?} in {message}");
+    assert!(faults.is_empty(), "no {definition} of {revision}: {faults:?} in {message}");
+}
+
+/// As `fits`, of the modern revision.
+pub(crate) fn is_a(definition: &str, message: &Value) {
+    fits(MODERN, definition, message);
+}
+
+/// What the result of a method is called.
+fn result_of(method: &str) -> &'static str {
+    match method {
+        "initialize" => "InitializeResult",
+        "server/discover" => "DiscoverResult",
+        "ping" | "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe" => "EmptyResult",
+        "tools/list" => "ListToolsResult",
+        "tools/call" => "CallToolResult",
+        "resources/list" => "ListResourcesResult",
+        "resources/templates/list" => "ListResourceTemplatesResult",
+        "resources/read" => "ReadResourceResult",
+        "prompts/list" => "ListPromptsResult",
+        "prompts/get" => "GetPromptResult",
+        "completion/complete" => "CompleteResult",
+        "subscriptions/listen" => "SubscriptionsListenResult",
+        other => panic!("nothing is known of the result of {other}"),
+    }
+}
+
+/// Members that only results of the modern era have.
+const OF_MODERN_RESULTS: [&str; 5] = ["resultType", "ttlMs", "cacheScope", "inputRequests", "requestState"];
+
+/// Panics unless it is what a server of this revision may say: in answer to `method`, or unasked. Gives what kind of
+/// message it was.
+pub(crate) fn said_by_a_server(revision: &str, method: &str, message: &Value) -> String {
+    let is_modern = revision == MODERN;
+    if let Some(name) = message["method"].as_str() {
+        if message.get("id").is_none() {
+            fits(revision, "JSONRPCNotification", message);
+            fits(revision, "ServerNotification", message);
+            return name.to_owned();
+        }
+        assert!(!is_modern, "a modern server asks nobody: {message}");
+        fits(revision, "JSONRPCRequest", message);
+        fits(revision, "ServerRequest", message);
+        return format!("{name}?");
+    }
+    if let Some(error) = message.get("error") {
+        fault(revision, message);
+        return format!("error {}", error["code"]);
+    }
+    let definition = result_of(method);
+    if is_modern {
+        fits(revision, &format!("{definition}Response"), message);
+        return if message["result"]["resultType"] == "input_required" {
+            "input_required".into()
+        } else {
+            method.into()
+        };
+    }
+    let envelope = if revision == "2025-11-25" { "JSONRPCResultResponse" } else { "JSONRPCResponse" };
+    fits(revision, envelope, message);
+    fits(revision, definition, &message["result"]);
+    for member in OF_MODERN_RESULTS {
+        assert!(message["result"].get(member).is_none(), "{member} is of another era: {message}");
+    }
+    let meta = message["result"]["_meta"].as_object();
+    let foreign = meta.and_then(|meta| meta.keys().find(|key| key.starts_with("io.modelcontextprotocol/")));
+    assert_eq!(foreign, None, "of another era: {message}");
+    method.into()
+}
+
+/// A JSON-RPC error. Where the request could not be read there is no id to give back, and `null` no revision allows;
+/// those before 2025-11-25 have no word for an error without one, so there the rest is judged.
+fn fault(revision: &str, message: &Value) {
+    let is_old = revision < "2025-11-25";
+    let mut judged = message.clone();
+    if is_old && judged.get("id").is_none() {
+        assert!(matches!(message["error"]["code"].as_i64(), Some(-32700 | -32600 | -31401 | -31404)), "{message}");
+        judged["id"] = json!(0);
+    }
+    fits(revision, if is_old { "JSONRPCError" } else { "JSONRPCErrorResponse" }, &judged);
+    if revision != MODERN {
+        return;
+    }
+    match message["error"]["code"].as_i64() {
+        Some(-32020) => fits(revision, "HeaderMismatchError", message),
+        Some(-32021) => fits(revision, "MissingRequiredClientCapabilityError", message),
+        Some(-32022) => fits(revision, "UnsupportedProtocolVersionError", message),
+        Some(-32600) => fits(revision, "InvalidRequestError", &message["error"]),
+        Some(-32601) => fits(revision, "MethodNotFoundError", &message["error"]),
+        Some(-32602) => fits(revision, "InvalidParamsError", &message["error"]),
+        Some(-32603) => fits(revision, "InternalError", &message["error"]),
+        Some(-32700) => fits(revision, "ParseError", &message["error"]),
+        _ => {}
+    }
+}
+
+/// Panics unless it is what a client of this revision may say. Gives what kind of message it was.
+pub(crate) fn said_by_a_client(revision: &str, message: &Value) -> String {
+    match (message["method"].as_str(), message.get("id")) {
+        (Some(name), Some(_)) => {
+            fits(revision, "JSONRPCRequest", message);
+            fits(revision, "ClientRequest", message);
+            name.to_owned()
+        }
+        (Some(name), None) => {
+            fits(revision, "JSONRPCNotification", message);
+            fits(revision, "ClientNotification", message);
+            name.to_owned()
+        }
+        (None, _) if message.get("error").is_some() => {
+            fits(revision, "JSONRPCErrorResponse", message);
+            format!("error {}", message["error"]["code"])
+        }
+        (None, _) => {
+            assert_ne!(revision, MODERN, "a modern client answers nobody: {message}");
+            fits(revision, "JSONRPCResultResponse", message);
+            fits(revision, "ClientResult", &message["result"]);
+            "an answer".to_owned()
+        }
+    }
 }
 
 #[test]
@@ -25,4 +176,13 @@ fn a_message_that_is_none_is_told_from_one_that_is() {
     is_a("HeaderMismatchError", &error);
     let result = json!({ "jsonrpc": "2.0", "id": 1, "result": { "content": [] } });
     assert!(std::panic::catch_unwind(|| is_a("CallToolResultResponse", &result)).is_err());
+    for revision in LEGACY {
+        assert_eq!(said_by_a_server(revision, "tools/call", &result), "tools/call");
+        let wrong = json!({ "jsonrpc": "2.0", "id": 1, "result": { "content": {} } });
+        assert!(std::panic::catch_unwind(|| said_by_a_server(revision, "tools/call", &wrong)).is_err(), "{revision}");
+        let foreign = json!({ "jsonrpc": "2.0", "id": 1, "result": { "content": [], "ttlMs": 1 } });
+        assert!(std::panic::catch_unwind(|| said_by_a_server(revision, "tools/call", &foreign)).is_err());
+        let note = json!({ "jsonrpc": "2.0", "method": "notifications/progress", "params": { "progress": 1 } });
+        assert!(std::panic::catch_unwind(|| said_by_a_server(revision, "", &note)).is_err(), "it has no token");
+    }
 }
