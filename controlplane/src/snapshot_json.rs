@@ -199,6 +199,8 @@ fn backend_value(backend: &Backend) -> Value {
                 "restart_on_exit": stdio.restart_on_exit,
                 "max_restarts": stdio.max_restarts,
                 "start_timeout_secs": stdio.start_timeout_secs,
+                "idle_stop_secs": stdio.idle_stop_secs,
+                "max_lifetime_secs": stdio.max_lifetime_secs,
             } }),
         }),
     })

@@ -194,6 +194,7 @@ fn health(backend: &Backend, tools: u32) -> BackendHealth {
         restarts: instances.iter().fold(status.restarts, |all, one| all.saturating_add(one.restarts)),
         pid: status.pid,
         since_unix_ms: status.since,
+        planned: status.planned,
         server: printable(&status.server, DESCRIPTION),
         protocol_version: status.protocol_version.to_string(),
         max_instances: backend

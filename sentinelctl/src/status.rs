@@ -104,7 +104,7 @@ fn backend_rows(backends: &[PlaneBackend], now_ms: i64) -> Rows {
     for PlaneBackend { plane_name, health, .. } in backends {
         let Some(health) = health else { continue };
         let tone = match health.state.as_str() {
-            "ready" => Tone::Good,
+            "ready" | "idle" => Tone::Good,
             "starting" | "draining" | "stopped" => Tone::Doubtful,
             _ => Tone::Bad,
         };

@@ -139,6 +139,8 @@ pub enum State {
     Ready,
     Draining,
     Stopped,
+    /// Not there because nobody used it; the next call starts it.
+    Idle,
     Backoff,
     GaveUp,
     /// HTTP: the last attempt to reach it failed.
@@ -152,6 +154,7 @@ impl State {
             Self::Ready => "ready",
             Self::Draining => "draining",
             Self::Stopped => "stopped",
+            Self::Idle => "idle",
             Self::Backoff => "backoff",
             Self::GaveUp => "gave_up",
             Self::Down => "down",
@@ -162,7 +165,7 @@ impl State {
     pub const fn unavailable(self) -> Option<Unavailable> {
         match self {
             Self::Ready => None,
-            Self::Starting => Some(Unavailable::Starting),
+            Self::Starting | Self::Idle => Some(Unavailable::Starting),
             Self::Draining => Some(Unavailable::Removed),
             Self::Stopped | Self::Backoff | Self::GaveUp | Self::Down => Some(Unavailable::Down),
         }
@@ -177,6 +180,8 @@ pub struct LinkStatus {
     pub reason: Arc<str>,
     /// Unix milliseconds.
     pub since: i64,
+    /// It idles, or its process is being replaced by plan: what it offers stays listed, and a call waits.
+    pub planned: bool,
     /// 0: none.
     pub pid: u32,
     pub restarts: u64,
@@ -185,6 +190,13 @@ pub struct LinkStatus {
     pub protocol_version: Arc<str>,
     /// When the next try is due, where one is.
     pub retry_after: Option<Duration>,
+}
+
+impl LinkStatus {
+    /// A call can be sent there, now or after a moment that was planned.
+    pub fn is_usable(&self) -> bool {
+        self.planned || self.state == State::Ready
+    }
 }
 
 /// The two kinds; an enum, not a trait object: both are known, and the call path stays static.

@@ -66,6 +66,16 @@ pub struct StdioSpec {
     /// Within a minute; then a slow try every five minutes.
     pub max_restarts: u32,
     pub start_timeout: Duration,
+    pub life: Life,
+}
+
+/// How long a process may be there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Life {
+    /// Without a call for so long it is stopped, until the next call. None: it stays.
+    pub idle_stop: Option<Duration>,
+    /// After so long it is replaced. None: it stays.
+    pub most: Option<Duration>,
 }
 
 impl fmt::Debug for StdioSpec {

@@ -8,7 +8,7 @@ use std::{
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::{Fault, New};
-use crate::ops::status::PlaneStatus;
+use crate::ops::status::{PlaneStatus, is_usable};
 
 /// Families that `sample` writes.
 pub(super) struct Sampled {
@@ -35,7 +35,11 @@ pub(super) struct Sampled {
 impl Sampled {
     pub(super) fn new(new: &New<'_>) -> Result<Self, Fault> {
         Ok(Self {
-            healthy: new.gauges("sentinel_backend_healthy", "1: it is ready.", &["backend"])?,
+            healthy: new.gauges(
+                "sentinel_backend_healthy",
+                "1: it is ready, or idles and is started by a call.",
+                &["backend"],
+            )?,
             gave_up: new.gauges("sentinel_backend_gave_up", "1: it died too often; one try in 5 min.", &["backend"])?,
             quarantined: new.gauges("sentinel_quarantined_tools", "Tools that are held.", &["backend"])?,
             inflight: new.gauges("sentinel_backend_inflight", "Calls at the backend.", &["backend"])?,
@@ -76,7 +80,7 @@ impl Sampled {
         for backend in &status.backends {
             let name = backend.name.as_str();
             seen.insert(name.to_owned());
-            self.healthy.with_label_values(&[name]).set(i64::from(backend.state == "ready"));
+            self.healthy.with_label_values(&[name]).set(i64::from(is_usable(backend)));
             self.gave_up.with_label_values(&[name]).set(i64::from(backend.state == "gave_up"));
             self.inflight.with_label_values(&[name]).set(i64::from(backend.in_flight));
             for state in BREAKER_STATES {

@@ -76,12 +76,17 @@ impl PlaneStatus {
             Some("starting")
         } else if self.is_stale {
             Some("stale")
-        } else if !self.backends.is_empty() && self.backends.iter().all(|backend| backend.state != "ready") {
+        } else if !self.backends.is_empty() && self.backends.iter().all(|backend| !is_usable(backend)) {
             Some("no_backend")
         } else {
             None
         }
     }
+}
+
+/// It takes calls, or will after a moment that was planned.
+pub fn is_usable(backend: &BackendHealth) -> bool {
+    backend.planned || backend.state == "ready"
 }
 
 /// How ops and the feed look at the plane. Boxed: `main.rs` alone knows all parts, and this is no hot path.

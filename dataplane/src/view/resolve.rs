@@ -19,7 +19,7 @@ use crate::{
         era::Era,
         http::{addresses::Allowed, tls},
         isolation::Isolation,
-        spec::{BackendSpec, Breaker, Health, HttpSpec, Kind, StdioSpec},
+        spec::{BackendSpec, Breaker, Health, HttpSpec, Kind, Life, StdioSpec},
     },
     upcall::feature::{Feature, Features},
 };
@@ -334,8 +334,14 @@ fn stdio_spec(
         restart_on_exit: stdio.restart_on_exit,
         max_restarts: stdio.max_restarts,
         start_timeout: Duration::from_secs(stdio.start_timeout_secs.max(1).into()),
+        life: Life { idle_stop: unless_zero(stdio.idle_stop_secs), most: unless_zero(stdio.max_lifetime_secs) },
     };
     (Some(Kind::Stdio(spec)), resolved)
+}
+
+/// 0 is never.
+fn unless_zero(secs: u32) -> Option<Duration> {
+    (secs > 0).then(|| Duration::from_secs(secs.into()))
 }
 
 /// Where a command is: beside our own program, else on PATH, as the child will look for it.

@@ -22,7 +22,7 @@ use super::{
     resolve::Resolver,
 };
 use crate::{
-    backend::{BackendNote, Note, State, registry::Backends},
+    backend::{BackendNote, Note, registry::Backends},
     call::BackendId,
     catalogue::{
         merge::{self, Offer, Trust},
@@ -335,11 +335,11 @@ impl ViewTask {
                 false
             }
             Note::State => {
-                let is_ready =
-                    self.backends.find(note.backend).is_some_and(|backend| backend.link.status().state == State::Ready);
+                let is_usable =
+                    self.backends.find(note.backend).is_some_and(|backend| backend.link.status().is_usable());
                 self.in_force.send_modify(|in_force| in_force.generation += 1);
                 let Some(offer) = known.offers.get_mut(&name) else { return false };
-                if is_ready {
+                if is_usable {
                     return false;
                 }
                 known.stale_since.entry(name).or_insert_with(Instant::now);

@@ -175,7 +175,7 @@ pub struct BackendHealth {
     /// http | stdio
     #[prost(string, tag = "2")]
     pub kind: ::prost::alloc::string::String,
-    /// starting | ready | draining | stopped | backoff | gave_up | down
+    /// starting | ready | draining | stopped | idle | backoff | gave_up | down
     #[prost(string, tag = "3")]
     pub state: ::prost::alloc::string::String,
     /// why, in a sentence; printable
@@ -206,6 +206,9 @@ pub struct BackendHealth {
     /// 0: it is shared
     #[prost(uint32, tag = "14")]
     pub max_instances: u32,
+    /// it idles or is being replaced by plan: a call waits for it, and does not fail
+    #[prost(bool, tag = "15")]
+    pub planned: bool,
 }
 /// The process or session that one client session, or one client, has to itself.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -802,6 +805,12 @@ pub struct StdioBackend {
     pub max_restarts: u32,
     #[prost(uint32, tag = "7")]
     pub start_timeout_secs: u32,
+    /// stopped when no call came for so long; 0: never
+    #[prost(uint32, tag = "8")]
+    pub idle_stop_secs: u32,
+    /// replaced after so long; 0: never
+    #[prost(uint32, tag = "9")]
+    pub max_lifetime_secs: u32,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Health {

@@ -130,6 +130,7 @@ fn one_backend(category: &'static str, backend: &PlaneBackend) -> Check {
             "see the backend itself",
         ),
         ("ready", _) => Check::good(category, format!("{who}: ready, {} tools", health.tools)),
+        ("idle", _) => Check::good(category, format!("{who}: idle, {} tools", health.tools)),
         ("starting", _) => {
             Check::doubtful(category, format!("{who}: starting{why}"), "a package runner may download for two minutes")
         }

@@ -13,9 +13,10 @@ use super::super::problems::Notes;
 use super::super::reader::{Placed, Section};
 use super::super::values::{bytes, flag, number, template, text, word};
 use super::values as plain;
-use secrets::{env_value, header_value};
+use secrets::header_value;
 
 mod secrets;
+mod stdio;
 mod url;
 
 const KIB: u64 = 1 << 10;
@@ -27,7 +28,6 @@ const MOST_DESCRIPTION: usize = 8 * 1024;
 /// Keys that mean something for one type alone.
 const OF_HTTP: [&str; 7] =
     ["url", "headers", "transport", "ca_file", "client_cert_file", "client_key_file", "allowed_addresses"];
-const OF_STDIO: [&str; 7] = ["command", "args", "env", "cwd", "restart_on_exit", "max_restarts", "start_timeout_secs"];
 
 static ISOLATIONS: [(&str, v1::Isolation); 3] = [
     ("shared", v1::Isolation::Unspecified),
@@ -179,7 +179,7 @@ fn type_of(section: &mut Section<'_>, notes: &mut Notes<'_>) -> Option<Type> {
 
 fn kind(of_type: Type, section: &mut Section<'_>, notes: &mut Notes<'_>) -> Option<Kind> {
     let (foreign, other): (&[&'static str], _) = match of_type {
-        Type::Http => (&OF_STDIO, "a stdio"),
+        Type::Http => (&stdio::KEYS, "a stdio"),
         Type::Stdio => (&OF_HTTP, "an http"),
     };
     for key in foreign {
@@ -190,7 +190,7 @@ fn kind(of_type: Type, section: &mut Section<'_>, notes: &mut Notes<'_>) -> Opti
     }
     match of_type {
         Type::Http => http(section, notes).map(Kind::Http),
-        Type::Stdio => stdio(section, notes).map(Kind::Stdio),
+        Type::Stdio => stdio::read(section, notes).map(Kind::Stdio),
     }
 }
 
@@ -200,9 +200,9 @@ fn either(section: &mut Section<'_>, notes: &mut Notes<'_>) -> Option<Kind> {
         http(section, notes);
     }
     if section.has("command") {
-        stdio(section, notes);
+        stdio::read(section, notes);
     }
-    for key in OF_HTTP.iter().chain(&OF_STDIO) {
+    for key in OF_HTTP.iter().chain(&stdio::KEYS) {
         section.placed(notes, key, |_| Ok(()));
     }
     None
@@ -271,36 +271,6 @@ fn network(value: &DeValue<'_>) -> Result<String, String> {
     parsed.map(|network| network.to_string()).map_err(|_| {
         format!("{written:?} is no address and no network; write it like \"169.254.10.3\" or \"169.254.10.0/24\"")
     })
-}
-
-fn stdio(section: &mut Section<'_>, notes: &mut Notes<'_>) -> Option<v1::StdioBackend> {
-    let command = section.need(notes, "command", "write the program, as in \"npx\"", command);
-    let args = section.list(notes, "args", |value| template(value).map(|(text, _)| text));
-    let env = section.pairs(notes, "env", env_value);
-    let cwd = section.or(notes, "cwd", String::new(), path_text);
-    let restart_on_exit = section.or(notes, "restart_on_exit", true, flag);
-    let max_restarts = section.or(notes, "max_restarts", 5, number(0..=1000));
-    let start_timeout_secs = section.or(notes, "start_timeout_secs", 30, number(1..=3600));
-    Some(v1::StdioBackend {
-        command: command?.value,
-        args: args.map(plain).unwrap_or_default(),
-        env: pairs(env),
-        cwd,
-        restart_on_exit,
-        max_restarts,
-        start_timeout_secs,
-    })
-}
-
-fn command(value: &DeValue<'_>) -> Result<String, String> {
-    let written = path_text(value)?;
-    if written.trim().is_empty() {
-        return Err("cannot be empty; write the program, as in \"npx\"".to_owned());
-    }
-    if written.contains(' ') && !written.contains('/') {
-        return Err("is one program, no shell line; put what follows it into args = [\"…\"]".to_owned());
-    }
-    Ok(written)
 }
 
 fn path_text(value: &DeValue<'_>) -> Result<String, String> {

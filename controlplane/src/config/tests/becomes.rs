@@ -66,6 +66,7 @@ fn every_key_reaches_the_snapshot() {
     let Some(Kind::Stdio(stdio)) = &snapshot.backends[1].kind else { panic!("type = stdio") };
     assert_eq!(stdio.args[2], "--zone=${ZONE:-eu}");
     assert_eq!((stdio.cwd.as_str(), stdio.restart_on_exit, stdio.max_restarts), ("/srv", false, 2));
+    assert_eq!((stdio.idle_stop_secs, stdio.max_lifetime_secs), (300, 86_400));
     assert_eq!(snapshot.arguments(), v1::ArgumentMode::Warn);
     assert_eq!(snapshot.audit.as_ref().expect("always there").arguments(), v1::ArgumentRecord::Hash);
     assert_eq!(loaded.ops.audit_retention_days, 7);

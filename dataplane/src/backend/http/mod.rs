@@ -53,6 +53,7 @@ impl HttpLink {
             state: condition.state,
             reason: Arc::clone(&condition.reason),
             since: condition.since,
+            planned: false,
             pid: 0,
             restarts: condition.restarts,
             server: Arc::clone(&condition.server),

@@ -14,7 +14,7 @@ use tokio::{
 
 use super::{
     converse::{AskFault, Conversation},
-    eras,
+    eras, lifetime,
     process::{Pipes, Process},
     reader::{self, Ears, ReaderEnd},
     stop,
@@ -41,6 +41,8 @@ const LISTING: Duration = Duration::from_secs(30);
 const BESIDE_TOOLS: Duration = Duration::from_secs(5);
 /// Calls in flight get so long when the operator restarts the backend.
 const RESTART_DRAIN: Duration = Duration::from_secs(5);
+/// The same at the end of its lifetime; new calls wait meanwhile for the next process.
+const LIFETIME_DRAIN: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Why a process ended, or has to.
@@ -52,6 +54,10 @@ pub(super) enum End {
     Cut,
     /// The operator restarts it.
     Restarted,
+    /// Nobody called it for `idle_stop_secs`.
+    Idled,
+    /// Its `max_lifetime_secs` are over.
+    Aged,
     /// At a question of the modern era: the next start goes without it.
     Startled,
     /// By its own doing. `hopeless`: starting it again would only make the same noise.
@@ -125,6 +131,7 @@ pub(super) async fn run(supervisor: &Supervisor, process: Process, pipes: Pipes,
         end = &mut tasks.reader => reader_ended(&process, end.unwrap_or(ReaderEnd::Closed)).await,
         end = &mut tasks.writer => writer_ended(&process, end.unwrap_or(WriterEnd::Closed)).await,
         why = talk(supervisor, &conversation, &process, ready) => End::fault(why),
+        end = lifetime::over(supervisor, &conversation, ready) => end,
     };
     supervisor.shared.current.store(None);
     let end = match end {
@@ -302,8 +309,11 @@ async fn finish(
         End::Stopped => supervisor.draining("it is being stopped"),
         End::Restarted => {
             supervisor.draining("restarted by the operator");
-            drained(conversation, &process).await;
+            drained(conversation, &process, RESTART_DRAIN).await;
         }
+        // No call is in flight, and none can come.
+        End::Idled => {}
+        End::Aged => drained(conversation, &process, LIFETIME_DRAIN).await,
         End::Startled => conversation.close("its process ended"),
         End::Itself { why, .. } if process.has_exited() => {
             // Answers that it wrote before it died are still answers.
@@ -319,7 +329,7 @@ async fn finish(
         }
     }
     stop::ladder(&supervisor.spec.name, &process, || conversation.hush.cancel()).await;
-    conversation.close("it was stopped");
+    conversation.close(if matches!(end, End::Aged) { "its max_lifetime_secs were over" } else { "it was stopped" });
     if !tasks.stderr.is_finished() {
         timeout(LAST_WORDS, &mut tasks.stderr).await.ok();
     }
@@ -330,8 +340,8 @@ async fn finish(
     }
 }
 
-async fn drained(conversation: &Conversation, process: &Process) {
-    let until = Instant::now() + RESTART_DRAIN;
+async fn drained(conversation: &Conversation, process: &Process, most: Duration) {
+    let until = Instant::now() + most;
     while conversation.waiting.calls() > 0 && !process.has_exited() && Instant::now() < until {
         tokio::time::sleep(LOOK).await;
     }

@@ -7,6 +7,7 @@ pub mod converse;
 mod eras;
 mod forked;
 mod generation;
+mod lifetime;
 mod pre_exec;
 pub mod process;
 pub mod reader;
@@ -90,39 +91,49 @@ impl StdioLink {
         status
     }
 
-    /// One sending of one call. Waits for no start, but up to 2 s for one that was ready before. Cancel safe.
+    /// One sending of one call. Waits for a start that was planned (it starts one that idles), up to 2 s for another
+    /// that was ready before, and for no first one. Cancel safe.
     pub async fn call(&self, call: Outgoing<'_>, flight: &Flight, events: &Events) -> Sent {
-        // The usual way: one load of a pointer.
-        let ready = self.shared.current.load_full();
-        let conversation = match ready {
-            Some(conversation) => conversation,
-            None => {
-                tokio::select! {
-                    () = self.restarted() => {}
-                    _why = flight.ended() => return Sent::Ended,
+        loop {
+            // The usual way: one load of a pointer.
+            let ready = self.shared.current.load_full();
+            let conversation = match ready {
+                Some(conversation) => conversation,
+                None => {
+                    tokio::select! {
+                        () = self.restarted() => {}
+                        _why = flight.ended() => return Sent::Ended,
+                    }
+                    match self.shared.current.load_full() {
+                        Some(conversation) => conversation,
+                        None => return Sent::Never(self.unavailable()),
+                    }
                 }
-                match self.shared.current.load_full() {
-                    Some(conversation) => conversation,
-                    None => return Sent::Never(self.unavailable()),
-                }
+            };
+            // A kill that came after the gate was asked is seen here, before the first byte.
+            if flight.why().is_some() {
+                return Sent::Ended;
             }
-        };
-        // A kill that came after the gate was asked is seen here, before the first byte.
-        if flight.why().is_some() {
-            return Sent::Ended;
+            match conversation.call(call, flight, events).await {
+                // It stopped taking calls between our look and our call.
+                Sent::Never(_) if conversation.waiting.is_retired() => tokio::task::yield_now().await,
+                sent => return sent,
+            }
         }
-        conversation.call(call, flight, events).await
     }
 
     /// Returns when it is ready, or when waiting for that is of no use.
     async fn restarted(&self) {
+        let _wanted = self.shared.want();
         let mut status = self.shared.status.subscribe();
+        // Whoever ends the call ends this; a start has a deadline of its own.
+        status.wait_for(|published| !published.status.planned).await.ok();
         let comes_back = |published: &Published| {
             published.was_ready
                 && match published.status.state {
                     State::Starting | State::Backoff => true,
                     State::Draining => !self.shared.stopping.is_cancelled(),
-                    State::Ready | State::Stopped | State::GaveUp | State::Down => false,
+                    State::Ready | State::Stopped | State::Idle | State::GaveUp | State::Down => false,
                 }
         };
         let is_settled = |published: &Published| !comes_back(published);
@@ -130,7 +141,8 @@ impl StdioLink {
     }
 
     pub fn look(&self) -> Result<(), Failure> {
-        if self.shared.current.load().is_some() { Ok(()) } else { Err(self.unavailable()) }
+        let is_usable = self.shared.current.load().is_some() || self.shared.status.borrow().status.planned;
+        if is_usable { Ok(()) } else { Err(self.unavailable()) }
     }
 
     /// Returns when its process is ready, or its first start has failed, or the flight was ended.

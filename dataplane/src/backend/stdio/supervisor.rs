@@ -46,6 +46,8 @@ pub(super) struct Shared {
     pub stderr: Arc<Stderr>,
     pub counts: Arc<Counts>,
     pub restart: Notify,
+    /// Calls that wait for a process.
+    wanted: watch::Sender<usize>,
     /// What was found out about its era beside the answers: `eras.rs`.
     pub era: Mutex<Memory>,
     pub stopping: CancellationToken,
@@ -67,6 +69,7 @@ impl Shared {
             state: State::Starting,
             reason: "it is being started".into(),
             since: now_millis(),
+            planned: false,
             pid: 0,
             restarts: 0,
             server: "".into(),
@@ -79,10 +82,25 @@ impl Shared {
             stderr: Arc::new(stdio.map_or_else(Stderr::default, |stdio| Stderr::new(&stdio.args, &stdio.env))),
             counts: Arc::default(),
             restart: Notify::new(),
+            wanted: watch::Sender::new(0),
             era: Mutex::default(),
             stopping: CancellationToken::new(),
             finished: CancellationToken::new(),
         })
+    }
+
+    /// As long as it is held, somebody waits for a process.
+    pub(super) fn want(&self) -> Wanted<'_> {
+        self.wanted.send_modify(|count| *count += 1);
+        Wanted(self)
+    }
+}
+
+pub(super) struct Wanted<'a>(&'a Shared);
+
+impl Drop for Wanted<'_> {
+    fn drop(&mut self) {
+        self.0.wanted.send_modify(|count| *count -= 1);
     }
 }
 
@@ -104,15 +122,22 @@ impl Supervisor {
     pub(super) async fn run(self, stdio: &StdioSpec) {
         let _finished = self.shared.finished.clone().drop_guard();
         let mut restarts = Restarts::new(stdio.max_restarts);
-        let mut first = true;
+        let mut why = Start::First;
         loop {
-            if !first {
+            if why == Start::Again {
                 self.shared.status.send_modify(|published| published.status.restarts += 1);
             }
-            first = false;
             let ready = OnceLock::new();
-            match self.once(stdio, &ready).await {
+            let end = self.once(stdio, why, &ready).await;
+            why = Start::Again;
+            match end {
                 End::Stopped | End::Cut => break,
+                End::Idled => match self.rest(stdio).await {
+                    Wake::Due => why = Start::Wanted,
+                    Wake::Operator => restarts.clear(),
+                    Wake::Stop => break,
+                },
+                End::Aged => why = Start::Aged,
                 End::Restarted => {
                     restarts.clear();
                     self.shared.forget_era();
@@ -140,10 +165,10 @@ impl Supervisor {
         self.publish(State::Stopped, "it was stopped", None);
     }
 
-    async fn once(&self, stdio: &StdioSpec, ready: &OnceLock<Instant>) -> End {
+    async fn once(&self, stdio: &StdioSpec, why: Start, ready: &OnceLock<Instant>) -> End {
         // Whoever asked for a restart while the last process was ending gets it now.
         self.shared.restart.notified().now_or_never();
-        self.publish(State::Starting, "it is being started", None);
+        self.publish(State::Starting, why.as_str(), None);
         let plan = Plan {
             backend: &self.spec.name,
             command: &stdio.command,
@@ -159,6 +184,20 @@ impl Supervisor {
                 end
             }
             Err(error) => End::Itself { why: error.to_string(), hopeless: false },
+        }
+    }
+
+    /// Nobody uses it: until a call wants it.
+    async fn rest(&self, stdio: &StdioSpec) -> Wake {
+        let idle = stdio.life.idle_stop.unwrap_or_default().as_secs();
+        self.publish(State::Idle, format!("no call for {idle} s (idle_stop_secs): the next one starts it"), None);
+        let mut wanted = self.shared.wanted.subscribe();
+        tokio::select! {
+            biased;
+            () = self.parts.stop.cancelled() => Wake::Stop,
+            () = self.shared.stopping.cancelled() => Wake::Stop,
+            () = self.shared.restart.notified() => Wake::Operator,
+            _ = wanted.wait_for(|count| *count > 0) => Wake::Due,
         }
     }
 
@@ -215,16 +254,52 @@ impl Supervisor {
         self.publish(State::Draining, why, None);
     }
 
+    /// Its lifetime is over; it goes on until no call runs.
+    pub(super) fn aging(&self) {
+        self.publish(State::Ready, "max_lifetime_secs are over: it is replaced when no call runs", None);
+    }
+
+    /// It ends by plan, takes no call from here on, and comes back: who calls meanwhile waits.
+    pub(super) fn retiring(&self, why: &str) {
+        self.shared.status.send_modify(|published| published.status.planned = true);
+        self.publish(State::Draining, why, None);
+        self.shared.current.store(None);
+    }
+
     fn publish(&self, state: State, reason: impl Into<Arc<str>>, next_try: Option<Instant>) {
         let reason = reason.into();
         self.shared.status.send_modify(|published| {
             published.status.state = state;
+            // What was planned ends with a process that is ready, or with one that is not to be had.
+            published.status.planned &= matches!(state, State::Draining | State::Idle | State::Starting);
             published.status.reason = reason;
             published.status.since = now_millis();
             published.next_try = next_try;
         });
         // Full: another note is on its way already, and whoever reads it asks for the state.
         self.parts.notes.try_send(BackendNote { backend: self.parts.id, note: Note::State }).ok();
+    }
+}
+
+/// Why a process is started.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Start {
+    First,
+    /// After an end that nobody planned, or that the operator wanted.
+    Again,
+    /// It idled, and a call wants it.
+    Wanted,
+    /// The one before was there for its lifetime.
+    Aged,
+}
+
+impl Start {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::First | Self::Again => "it is being started",
+            Self::Wanted => "it idled, and a call starts it",
+            Self::Aged => "max_lifetime_secs were over, and it is started anew",
+        }
     }
 }
 

@@ -59,6 +59,10 @@ pub struct Waiting(Mutex<Table>);
 #[derive(Debug, Default)]
 struct Table {
     closed: bool,
+    /// No call enters any more; who is in stays.
+    retired: bool,
+    /// Calls that ever entered.
+    entered: u64,
     slots: HashMap<u64, Slot>,
     calls: usize,
     /// Oldest first; holds what `slots` holds as buried.
@@ -88,11 +92,12 @@ impl Waiting {
     fn add(&self, number: u64, progress: Option<Progress>, counts: bool) -> Result<oneshot::Receiver<Reply>, Refused> {
         let (reply, receiver) = oneshot::channel();
         let mut table = self.table();
-        if table.closed || table.slots.contains_key(&number) {
+        if table.closed || (counts && table.retired) || table.slots.contains_key(&number) {
             return Err(Refused);
         }
         table.slots.insert(number, Slot::Call { reply, progress, counts });
         table.calls += usize::from(counts);
+        table.entered = table.entered.wrapping_add(u64::from(counts));
         Ok(receiver)
     }
 
@@ -152,6 +157,28 @@ impl Waiting {
         self.table().calls
     }
 
+    /// Calls that ever entered, and those that wait now.
+    pub fn traffic(&self) -> (u64, usize) {
+        let table = self.table();
+        (table.entered, table.calls)
+    }
+
+    /// From here on no call enters; who is in stays until its answer.
+    pub fn retire(&self) {
+        self.table().retired = true;
+    }
+
+    /// The same, where no call waits now. False: one does, and all goes on.
+    pub fn retire_if_quiet(&self) -> bool {
+        let mut table = self.table();
+        table.retired |= table.calls == 0;
+        table.retired
+    }
+
+    pub fn is_retired(&self) -> bool {
+        self.table().retired
+    }
+
     /// Everybody who waits wakes with an error; nobody enters any more.
     pub fn close(&self) {
         let mut table = self.table();
@@ -195,6 +222,19 @@ mod tests {
         drop(waiting.enter(2000, None).unwrap());
         waiting.bury(2000);
         assert_eq!((waiting.answer(2, reply()), waiting.answer(2000, reply())), (Met::Nobody, Met::Late));
+    }
+
+    #[tokio::test]
+    async fn who_waits_keeps_a_quiet_end_away_and_stays_through_another() {
+        let waiting = Waiting::default();
+        let caller = waiting.enter(1, None).unwrap();
+        assert!(!waiting.retire_if_quiet() && waiting.enter(2, None).is_ok());
+        assert_eq!(waiting.traffic(), (2, 2));
+        waiting.retire();
+        assert_eq!(waiting.enter(3, None).err(), Some(Refused));
+        assert!(waiting.enter_beside(4).is_ok(), "questions of ours go on");
+        assert_eq!((waiting.answer(1, reply()), waiting.traffic()), (Met::Caller, (2, 1)));
+        assert!(caller.await.is_ok());
     }
 
     #[tokio::test]

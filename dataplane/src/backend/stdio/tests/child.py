@@ -97,6 +97,10 @@ def call(id, params):
         text(id, {"files": resource.getrlimit(resource.RLIMIT_NOFILE)[1], "core": resource.getrlimit(resource.RLIMIT_CORE)[1],
                   "no_new_privs": "NoNewPrivs:\t1" in status, "leads": os.getpgid(0) == os.getpid(),
                   "open": sorted(int(fd) for fd in os.listdir("/proc/self/fd"))[:3], "cwd": os.getcwd()})
+    elif name == "until_file":
+        while not os.path.exists(os.path.join(DIRECTORY, "go")):
+            time.sleep(0.02)
+        text(id, "gone on")
     elif name == "slow":
         time.sleep(0.3)
         text(id, "slow")

@@ -2,6 +2,7 @@
 
 mod ending;
 mod eras;
+mod lifetime;
 mod restarting;
 mod talking;
 
@@ -29,7 +30,7 @@ use crate::{
         era::Era,
         isolation::{Isolation, Owner},
         listing::Offered,
-        spec::{BackendSpec, Breaker, Health, Kind, StdioSpec},
+        spec::{BackendSpec, Breaker, Health, Kind, Life, StdioSpec},
     },
     call::{Ask, BackendId, Principal, RequestId, Routed},
     catalogue::Target,
@@ -82,6 +83,7 @@ struct Spec {
     restart_on_exit: bool,
     max_restarts: u32,
     start_timeout: Duration,
+    life: Life,
 }
 
 impl Default for Spec {
@@ -95,6 +97,7 @@ impl Default for Spec {
             restart_on_exit: true,
             max_restarts: 5,
             start_timeout: PATIENCE,
+            life: Life::default(),
         }
     }
 }
@@ -111,6 +114,7 @@ impl Rig {
             restart_on_exit: spec.restart_on_exit,
             max_restarts: spec.max_restarts,
             start_timeout: spec.start_timeout,
+            life: spec.life,
         };
         let spec = BackendSpec {
             name: "child".into(),
