@@ -201,6 +201,13 @@ fn backend_value(backend: &Backend) -> Value {
                 "start_timeout_secs": stdio.start_timeout_secs,
                 "idle_stop_secs": stdio.idle_stop_secs,
                 "max_lifetime_secs": stdio.max_lifetime_secs,
+                "memory_max": stdio.memory_max,
+                "pids_max": stdio.pids_max,
+                "limits_required": stdio.limits_required,
+                "user": stdio.user,
+                "sandbox": stdio.sandbox.as_ref().map(|sandbox| json!({
+                    "network": sandbox.network, "read": sandbox.read, "write": sandbox.write,
+                })),
             } }),
         }),
     })

@@ -9,7 +9,8 @@ use sentinel_dataplane::{
         State,
         instances::{Instance, Instances},
         registry::Backend,
-        spec::Kind,
+        spec::{BackendSpec, Kind},
+        stdio::cgroup::Exceeded,
     },
     call,
     catalogue::{Catalogue, Sighted, Target, print, schema::Check},
@@ -86,7 +87,8 @@ impl Eyes {
             warnings.push(format!("the audit spool had an error: {fault}"));
         }
         warnings.extend(self.warnings.iter().cloned());
-        if live.iter().any(|backend| matches!(backend.spec.kind, Kind::Stdio(_))) {
+        warnings.extend(live.iter().flat_map(|backend| self.unlimited(&backend.spec)));
+        if live.iter().any(|backend| backend.spec.is_as_we_are()) {
             warnings.push(SAME_USER.into());
         }
         if view.as_ref().is_some_and(|view| view.policy.auth.anonymous().is_some()) {
@@ -122,6 +124,13 @@ impl Eyes {
             in_flight: u32::try_from(self.plane.in_flight.len()).unwrap_or(u32::MAX),
             warnings,
         }
+    }
+
+    /// Limits that it asks for and that are not held here, a sentence each.
+    fn unlimited(&self, spec: &BackendSpec) -> Vec<String> {
+        let Kind::Stdio(stdio) = &spec.kind else { return Vec::new() };
+        let lacking = self.plane.backends.groups().lacking(stdio.limits).into_iter();
+        lacking.map(|(limit, why)| format!("{}: {} is not held here: {why}", spec.name, limit.key())).collect()
     }
 
     fn catalogue(&self) -> v1::Catalogue {
@@ -177,6 +186,7 @@ fn sighting(sighted: &Sighted) -> Sighting {
 fn health(backend: &Backend, tools: u32) -> BackendHealth {
     let status = backend.link.status();
     let instances = backend.instances.as_ref().map_or_else(Vec::new, Instances::all);
+    let exceeded = of_all(status.exceeded, &instances);
     let instances: Vec<_> = instances.iter().map(instance_health).collect();
     let occupied = u32::try_from(backend.bulkhead.occupied()).unwrap_or(u32::MAX);
     BackendHealth {
@@ -195,6 +205,9 @@ fn health(backend: &Backend, tools: u32) -> BackendHealth {
         pid: status.pid,
         since_unix_ms: status.since,
         planned: status.planned,
+        over_memory: exceeded.memory,
+        over_pids: exceeded.pids,
+        noise: backend.noise().into_iter().map(|(kind, count)| v1::Noise { kind: kind.into(), count }).collect(),
         server: printable(&status.server, DESCRIPTION),
         protocol_version: status.protocol_version.to_string(),
         max_instances: backend
@@ -203,6 +216,13 @@ fn health(backend: &Backend, tools: u32) -> BackendHealth {
             .map_or(0, |instances| u32::try_from(instances.most()).unwrap_or(u32::MAX)),
         instances,
     }
+}
+
+fn of_all(own: Exceeded, instances: &[Instance]) -> Exceeded {
+    instances.iter().map(|instance| instance.backend.link.status().exceeded).fold(own, |all, one| Exceeded {
+        memory: all.memory.saturating_add(one.memory),
+        pids: all.pids.saturating_add(one.pids),
+    })
 }
 
 fn instance_health(instance: &Instance) -> BackendInstance {

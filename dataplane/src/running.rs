@@ -6,7 +6,6 @@ use anyhow::Context as _;
 use secrecy::ExposeSecret as _;
 use sentinel_dataplane::{
     audit::ship::{self, Credentials},
-    backend::spec::Kind,
     call, explain,
     feed::{Feed, Operate},
     kill::{Kills, Memory},
@@ -294,7 +293,7 @@ impl Running {
     fn watch_for_children(&self) {
         let (mut applied, plane, stop) = (self.applied.clone(), Arc::clone(&self.plane), self.stops.all.clone());
         self.tracker.spawn(async move {
-            let has_children = || plane.backends.all().iter().any(|live| matches!(live.spec.kind, Kind::Stdio(_)));
+            let has_children = || plane.backends.all().iter().any(|live| live.spec.is_as_we_are());
             while !has_children() {
                 tokio::select! {
                     () = stop.cancelled() => return,

@@ -304,7 +304,7 @@ impl Ground {
             kills: Arc::clone(&kills),
             plane: Arc::clone(&plane),
             metrics: metrics.clone(),
-            resolver: Resolver::of_environment(),
+            resolver: Resolver::of_environment().with_spawner(self.spawner.clone()),
             disk: self.disk.clone(),
             pins: pins(&self.home),
             clock: clock.clone(),

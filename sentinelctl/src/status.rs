@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sentinel_proto::v1::{PlaneBackend, StatusReply, StatusRequest};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::time::MissedTickBehavior;
 
 use crate::client::Client;
@@ -133,6 +133,11 @@ pub(crate) fn show_backends(backends: &[PlaneBackend], output: &mut Output) {
         if let Some(health) = health.as_ref().filter(|health| !health.reason.is_empty()) {
             output.line(&format!("  {} on {plane_name}: {}", health.name, health.reason));
         }
+        if let Some(health) = health.as_ref().filter(|health| !health.noise.is_empty()) {
+            let said: Vec<String> =
+                health.noise.iter().map(|noise| format!("{} {}", noise.count, noise.kind)).collect();
+            output.line(&format!("  {} on {plane_name} said wrong: {}", health.name, said.join(", ")));
+        }
         if let Some(health) = health.as_ref().filter(|health| health.max_instances > 0) {
             let (count, most) = (health.instances.len(), health.max_instances);
             output.line(&format!("  {} on {plane_name}: {count} of {most} instances", health.name));
@@ -152,6 +157,7 @@ pub(crate) fn backend_json(backend: &PlaneBackend) -> Value {
         "name": health.name, "kind": health.kind, "state": health.state, "reason": health.reason,
         "breaker": health.breaker, "in_flight": health.in_flight, "tools": health.tools, "restarts": health.restarts,
         "pid": (health.pid != 0).then_some(health.pid), "since": clock::rfc3339_ms(health.since_unix_ms),
+        "noise": health.noise.iter().map(|noise| (noise.kind.clone(), noise.count.into())).collect::<Map<_, _>>(),
         "server": health.server, "protocol_version": health.protocol_version,
         "max_instances": (health.max_instances != 0).then_some(health.max_instances),
         "instances": health.instances.iter().map(|one| json!({

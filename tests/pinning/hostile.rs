@@ -36,6 +36,14 @@ fn hostile() -> Vec<(&'static str, String, &'static str)> {
         ("twice", r#"{"name":"twice","description":"good","desc\u0072iption":"evil"}"#.to_owned(), "stands twice"),
         ("remote", with_schema("remote", r#"{"$ref":"http://127.0.0.1:9/x.json"}"#), "nothing is fetched"),
         ("double", with_schema("double", &doubling(|level| format!("#/$defs/l{level}"))), "too costly"),
+        (
+            "results",
+            format!(
+                r#"{{"name":"results","inputSchema":{{}},"outputSchema":{}}}"#,
+                doubling(|level| format!("#l{level}"))
+            ),
+            "its output schema expands",
+        ),
         ("anchors", with_schema("anchors", &doubling(|level| format!("#l{level}"))), "too costly"),
         ("disguise", with_schema("disguise", &doubling(|level| format!("#/%24defs/l{level}"))), "too costly"),
         ("words", with_schema("words", &format!(r#"{{"properties":{{{}}}}}"#, patterns.join(","))), "compiled"),

@@ -1,7 +1,16 @@
 //! Processes of stdio backends: how long they are there, what they may take, who they are, and what is left of them.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests are tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "helpers of tests are tests"
+)]
 
+mod apart;
 mod lifetime;
+mod limits;
+mod restarts;
 
 use sentinel_tests::harness::fleet::Fleet;
 use sentinel_tests::harness::until::until;

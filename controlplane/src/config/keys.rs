@@ -200,6 +200,14 @@ pub(super) static BACKEND: Table = Table {
         here("start_timeout_secs"),
         here("idle_stop_secs"),
         here("max_lifetime_secs"),
+        here("memory_max"),
+        here("pids_max"),
+        here("limits_required"),
+        here("user"),
+        here("sandbox"),
+        here("sandbox_network"),
+        here("sandbox_read"),
+        here("sandbox_write"),
         here("timeout_secs"),
         here("timeouts"),
         here("progress_renews_timeout"),
@@ -215,9 +223,6 @@ pub(super) static BACKEND: Table = Table {
         here("may_ask"),
         here("era"),
         later("forward_headers", "later"),
-        later("memory_max", "backends"),
-        later("sandbox", "backends"),
-        later("user", "backends"),
     ],
     habits: &[
         (
@@ -236,6 +241,8 @@ pub(super) static BACKEND: Table = Table {
         ("disabled", "is an entry of [kill_switch] backends here"),
         ("enabled", "is an entry of [kill_switch] backends here"),
         ("description", "has no place here; write a comment"),
+        ("max_memory", "is called `memory_max` here"),
+        ("tasks_max", "is called `pids_max` here"),
         ("arguments", "is called `args` here"),
     ],
 };

@@ -185,6 +185,8 @@ pub struct LinkStatus {
     /// 0: none.
     pub pid: u32,
     pub restarts: u64,
+    /// How often its limits stopped it.
+    pub exceeded: stdio::cgroup::Exceeded,
     /// Name and version that it gave in the handshake.
     pub server: Arc<str>,
     pub protocol_version: Arc<str>,
@@ -279,6 +281,14 @@ impl Link {
         match self {
             Self::Http(_) => Vec::new(),
             Self::Stdio(link) => link.stderr(),
+        }
+    }
+
+    /// What it said wrong, by kind; nothing for HTTP.
+    pub fn noise(&self) -> Vec<(&'static str, u64)> {
+        match self {
+            Self::Http(_) => Vec::new(),
+            Self::Stdio(link) => link.counts().by_kind().into_iter().filter(|(_, count)| *count > 0).collect(),
         }
     }
 

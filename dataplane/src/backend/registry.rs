@@ -2,7 +2,7 @@
 //! calls in flight end on what is gone.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering::Relaxed},
@@ -15,8 +15,14 @@ use tokio::{sync::mpsc, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    BackendNote, Link, LinkParts, breaker::Breaker, bulkhead::Bulkhead, health, instances::Instances, isolation::Owner,
-    spec::BackendSpec, stdio::spawner::Spawner,
+    BackendNote, Link, LinkParts,
+    breaker::Breaker,
+    bulkhead::Bulkhead,
+    health,
+    instances::Instances,
+    isolation::Owner,
+    spec::BackendSpec,
+    stdio::{cgroup::Groups, spawner::Spawner},
 };
 use crate::{
     audit::record::session_text,
@@ -58,6 +64,16 @@ impl Backend {
             lines.extend(instance.backend.link.stderr());
         }
         lines
+    }
+
+    /// What all that it has said wrong, by kind.
+    pub fn noise(&self) -> BTreeMap<&'static str, u64> {
+        let mut all = BTreeMap::new();
+        let own = self.instances.iter().flat_map(Instances::all).flat_map(|instance| instance.backend.link.noise());
+        for (kind, count) in self.link.noise().into_iter().chain(own) {
+            *all.entry(kind).or_default() += count;
+        }
+        all
     }
 
     /// Ends it by the ladder, with all that it has; returns when nothing of it is left.
@@ -102,6 +118,11 @@ impl Backends {
             next: Arc::new(AtomicU32::new(1)),
             parts: Arc::new(Parts { tracker, stop, notes, spawner, asks, in_flight, workers }),
         }
+    }
+
+    /// Where limits of backends can be held.
+    pub fn groups(&self) -> &Groups {
+        self.parts.spawner.groups()
     }
 
     pub fn find(&self, id: BackendId) -> Option<Arc<Backend>> {

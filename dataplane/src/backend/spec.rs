@@ -9,7 +9,15 @@ use ::http::{HeaderMap, Uri};
 use rustls::ClientConfig;
 use secrecy::SecretString;
 
-use super::{era::Era, http::addresses::Allowed, isolation::Isolation};
+use super::{
+    era::Era,
+    http::addresses::Allowed,
+    isolation::Isolation,
+    stdio::{
+        apart::{Sandbox, User},
+        cgroup::Limits,
+    },
+};
 use crate::upcall::feature::Features;
 
 #[derive(Debug)]
@@ -32,6 +40,13 @@ pub struct BackendSpec {
     pub may_ask: Features,
     /// Keyed hash over all of the above: equal means that the running link can be kept.
     pub fingerprint: [u8; 32],
+}
+
+impl BackendSpec {
+    /// Its processes may read what the plane may read.
+    pub fn is_as_we_are(&self) -> bool {
+        matches!(&self.kind, Kind::Stdio(stdio) if stdio.user.is_none() && stdio.sandbox.is_none())
+    }
 }
 
 #[derive(Debug)]
@@ -67,6 +82,11 @@ pub struct StdioSpec {
     pub max_restarts: u32,
     pub start_timeout: Duration,
     pub life: Life,
+    pub limits: Limits,
+    /// None: the plane's.
+    pub user: Option<User>,
+    /// None: it sees what its user sees.
+    pub sandbox: Option<Sandbox>,
 }
 
 /// How long a process may be there.

@@ -71,10 +71,12 @@ impl Trust<'_> {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Schemas<'a> {
     #[serde(borrow, rename = "inputSchema", default)]
     input: Option<&'a RawValue>,
+    #[serde(borrow, rename = "outputSchema", default)]
+    output: Option<&'a RawValue>,
 }
 
 /// `offers` by backend name. Costs what its new schemas cost to compile: not for a worker that serves calls.
@@ -233,7 +235,8 @@ impl Merging<'_> {
 
     /// Errors: its schema can't be judged, where it must be.
     fn check(&mut self, offered: &Offered) -> Result<schema::Check, String> {
-        let input = serde_json::from_slice::<Schemas<'_>>(&offered.definition).ok().and_then(|schemas| schemas.input);
+        let Schemas { input, output } = serde_json::from_slice(&offered.definition).unwrap_or_default();
+        self.schemas.check_output(self.policy.arguments, output.map(RawValue::get))?;
         match self.schemas.check(self.policy.arguments, input.map(RawValue::get)) {
             schema::Check::Refused(reason) => Err(reason.to_string()),
             check => Ok(check),

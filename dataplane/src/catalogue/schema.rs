@@ -120,12 +120,25 @@ fn dialect(schema: &Value) -> Result<Draft, String> {
     Err("its schema names a dialect that is not known here".into())
 }
 
+/// Whether a schema that is not compiled here stays within the bounds of one that is: clients compile what they are
+/// given. Errors: why not, as a clause.
+fn bounded(text: &str) -> Result<(), String> {
+    if text.len() > MAX_BYTES {
+        return Err(format!("its schema has {} bytes where {MAX_BYTES} are passed on", text.len()));
+    }
+    let schema: Value = serde_json::from_str(text).map_err(|fault| format!("its schema is no JSON: {fault}"))?;
+    measure(&schema, dialect(&schema)?).map(drop)
+}
+
 type Compiled = Result<Arc<Schema>, Arc<str>>;
+type Bounded = Result<(), Arc<str>>;
 
 /// Compiled schemas by the hash of their text; what the last merge did not ask for goes.
 #[derive(Debug, Default)]
 pub struct Cache {
     held: Mutex<HashMap<[u8; 32], (Compiled, bool)>>,
+    /// Of schemas that are only passed on.
+    bounded: HashMap<[u8; 32], (Bounded, bool)>,
 }
 
 impl Cache {
@@ -139,9 +152,16 @@ impl Cache {
         }
     }
 
+    /// Of a tool's results. Errors: it could cost clients what arguments must not cost us, and the mode is `enforce`.
+    pub fn check_output(&mut self, mode: ArgumentMode, schema: Option<&str>) -> Result<(), String> {
+        let (ArgumentMode::Enforce, Some(text)) = (mode, schema) else { return Ok(()) };
+        let entry = self.bounded.entry(key_of(text)).or_insert_with(|| (bounded(text).map_err(Arc::from), true));
+        entry.1 = true;
+        entry.0.as_ref().copied().map_err(|why| why.replacen("its schema", "its output schema", 1))
+    }
+
     fn compiled(&mut self, text: &str) -> Compiled {
-        let mut key = [0; 32];
-        key.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
+        let key = key_of(text);
         let held = self.held.get_mut().unwrap_or_else(PoisonError::into_inner);
         let entry = held.entry(key).or_insert_with(|| (Schema::compile(text).map(Arc::new).map_err(Arc::from), true));
         entry.1 = true;
@@ -152,7 +172,14 @@ impl Cache {
     pub fn sweep(&mut self) {
         let held = self.held.get_mut().unwrap_or_else(PoisonError::into_inner);
         held.retain(|_, (_, used)| std::mem::take(used));
+        self.bounded.retain(|_, (_, used)| std::mem::take(used));
     }
+}
+
+fn key_of(text: &str) -> [u8; 32] {
+    let mut key = [0; 32];
+    key.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
+    key
 }
 
 #[cfg(test)]
@@ -173,6 +200,19 @@ mod tests {
     fn a_schema_whose_validation_doubles_with_each_level_is_refused() {
         assert!(Schema::compile(&doubling(4)).is_ok());
         assert!(Schema::compile(&doubling(24)).expect_err("too costly").contains("too costly"));
+    }
+
+    #[test]
+    fn a_schema_of_results_is_measured_and_named_as_that_and_only_where_arguments_are_enforced() {
+        let (mut cache, costly) = (Cache::default(), doubling(24));
+        let refused = cache.check_output(ArgumentMode::Enforce, Some(&costly)).expect_err("too costly");
+        assert!(refused.starts_with("its output schema") && refused.contains("too costly"), "{refused}");
+        assert_eq!(cache.check_output(ArgumentMode::Warn, Some(&costly)), Ok(()));
+        assert_eq!(cache.check_output(ArgumentMode::Enforce, Some(&doubling(4))), Ok(()));
+        assert_eq!(cache.check_output(ArgumentMode::Enforce, None), Ok(()));
+        cache.sweep();
+        cache.sweep();
+        assert!(cache.bounded.is_empty(), "what the last merge did not ask for goes");
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub(super) struct Sampled {
     breaker: IntGaugeVec,
     restarts: IntCounterVec,
     instances: IntGaugeVec,
+    over_limit: IntCounterVec,
+    noise: IntCounterVec,
     revision: IntGauge,
     kill_epoch: IntGauge,
     kill_switches: IntGaugeVec,
@@ -46,6 +48,12 @@ impl Sampled {
             breaker: new.gauges("sentinel_breaker_state", "1: it is in this state.", &["backend", "state"])?,
             restarts: new.counters("sentinel_backend_restarts_total", "Restarts of its process.", &["backend"])?,
             instances: new.gauges("sentinel_backend_instances", "Of a backend that is not shared.", &["backend"])?,
+            over_limit: new.counters(
+                "sentinel_backend_over_limit_total",
+                "Ended at memory_max; processes that pids_max refused.",
+                &["backend", "limit"],
+            )?,
+            noise: new.counters("sentinel_backend_noise_total", "What it said wrong.", &["backend", "kind"])?,
             revision: new.gauge("sentinel_snapshot_revision", "Revision in force; 0: none.")?,
             kill_epoch: new.gauge("sentinel_killswitch_epoch", "Highest epoch that is in force.")?,
             kill_switches: new.gauges("sentinel_kill_switches", "Kill switches in force.", &["scope"])?,
@@ -72,6 +80,12 @@ impl Sampled {
             self.inflight.remove_label_values(&[&name]).ok();
             self.restarts.remove_label_values(&[&name]).ok();
             self.instances.remove_label_values(&[&name]).ok();
+            for kind in NOISES {
+                self.noise.remove_label_values(&[&name, kind]).ok();
+            }
+            for limit in ["memory", "pids"] {
+                self.over_limit.remove_label_values(&[&name, limit]).ok();
+            }
             for state in BREAKER_STATES {
                 self.breaker.remove_label_values(&[&name, state]).ok();
             }
@@ -91,6 +105,16 @@ impl Sampled {
                 self.instances.with_label_values(&[name]).set(count);
             }
             raise(&self.restarts.with_label_values(&[name]), backend.restarts);
+            // From the first look on: a counter that appears with its first event has no increase to show.
+            if backend.kind == "stdio" {
+                for kind in NOISES {
+                    let count = backend.noise.iter().find(|noise| noise.kind == kind).map_or(0, |noise| noise.count);
+                    raise(&self.noise.with_label_values(&[name, kind]), count);
+                }
+                for (limit, count) in [("memory", backend.over_memory), ("pids", backend.over_pids)] {
+                    raise(&self.over_limit.with_label_values(&[name, limit]), count);
+                }
+            }
         }
         for (name, count) in &status.quarantined {
             self.quarantined.with_label_values(&[name]).set(i64::try_from(*count).unwrap_or(i64::MAX));
@@ -113,6 +137,7 @@ impl Sampled {
     }
 }
 
+const NOISES: [&str; 5] = ["garbage", "unknown_id", "late_answer", "unanswered_request", "dropped_log"];
 const BREAKER_STATES: [&str; 3] = ["closed", "open", "half_open"];
 
 fn raise(counter: &IntCounter, to: u64) {

@@ -2,8 +2,9 @@
 //!
 //! `${NAME}`, `${NAME:-default}`, and `$${` for a literal `${`. Rotated values are noticed by a keyed hash.
 
+mod stdio;
+
 use std::{
-    path::PathBuf,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -19,7 +20,8 @@ use crate::{
         era::Era,
         http::{addresses::Allowed, tls},
         isolation::Isolation,
-        spec::{BackendSpec, Breaker, Health, HttpSpec, Kind, Life, StdioSpec},
+        spec::{BackendSpec, Breaker, Health, HttpSpec, Kind},
+        stdio::spawner::Spawner,
     },
     upcall::feature::{Feature, Features},
 };
@@ -41,6 +43,8 @@ pub struct Resolver {
     key: hmac::Key,
     /// TLS towards backends with public certificates: built once, the authorities are many.
     public_tls: Arc<OnceLock<Arc<ClientConfig>>>,
+    /// Who starts stdio backends, for what has to be judged by its machine; none: nothing is judged.
+    spawner: Option<Spawner>,
 }
 
 impl std::fmt::Debug for Resolver {
@@ -59,7 +63,15 @@ impl Resolver {
         let mut secret = [0; 32];
         // A process without randomness compares by a fixed key: fingerprints never leave it.
         rand::fill(&mut secret).ok();
-        Self { read: Arc::new(read), key: hmac::Key::new(hmac::HMAC_SHA256, &secret), public_tls: Arc::default() }
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &secret);
+        Self { read: Arc::new(read), key, public_tls: Arc::default(), spawner: None }
+    }
+
+    /// Limits that are required, users and sandboxes are judged by what can be had here.
+    #[must_use]
+    pub fn with_spawner(mut self, spawner: Spawner) -> Self {
+        self.spawner = Some(spawner);
+        self
     }
 
     /// Fills in the variables of one value. Errors: the first one that is missing, by name.
@@ -144,7 +156,7 @@ pub fn backend_spec(
     let mut faults = Vec::new();
     let (kind, resolved) = match &definition.kind {
         Some(v1::backend::Kind::Http(http)) => http_spec(http, resolver, &mut faults),
-        Some(v1::backend::Kind::Stdio(stdio)) => stdio_spec(stdio, resolver, &mut faults),
+        Some(v1::backend::Kind::Stdio(stdio)) => stdio::spec(stdio, resolver, &mut faults),
         None => {
             faults.push(Unresolved {
                 key: "type".into(),
@@ -298,65 +310,6 @@ fn tls_of(
         (ca, identity) => tls::settings(ca, identity),
     };
     built.map_err(|(key, message)| faults.push(Unresolved { key: key.into(), message })).ok()
-}
-
-fn stdio_spec(
-    stdio: &v1::StdioBackend,
-    resolver: &Resolver,
-    faults: &mut Vec<Unresolved>,
-) -> (Option<Kind>, Vec<SecretString>) {
-    let mut fill = |key: String, text: &str| match resolver.fill(text) {
-        Ok(value) => Some(value),
-        Err(message) => {
-            faults.push(Unresolved { key, message });
-            None
-        }
-    };
-    let args: Vec<_> = stdio.args.iter().enumerate().filter_map(|(at, arg)| fill(format!("args[{at}]"), arg)).collect();
-    let env: Vec<_> = stdio
-        .env
-        .iter()
-        .filter_map(|pair| fill(format!("env.{}", pair.key), &pair.value).map(|value| (pair.key.clone(), value)))
-        .collect();
-    let command = match find_command(&stdio.command) {
-        Ok(path) => path.to_string_lossy().into_owned(),
-        Err(message) => {
-            faults.push(Unresolved { key: "command".into(), message });
-            String::new()
-        }
-    };
-    let resolved = args.iter().cloned().chain(env.iter().map(|(_, value)| value.clone())).collect();
-    let spec = StdioSpec {
-        command,
-        args,
-        env,
-        cwd: (!stdio.cwd.is_empty()).then(|| PathBuf::from(&stdio.cwd)),
-        restart_on_exit: stdio.restart_on_exit,
-        max_restarts: stdio.max_restarts,
-        start_timeout: Duration::from_secs(stdio.start_timeout_secs.max(1).into()),
-        life: Life { idle_stop: unless_zero(stdio.idle_stop_secs), most: unless_zero(stdio.max_lifetime_secs) },
-    };
-    (Some(Kind::Stdio(spec)), resolved)
-}
-
-/// 0 is never.
-fn unless_zero(secs: u32) -> Option<Duration> {
-    (secs > 0).then(|| Duration::from_secs(secs.into()))
-}
-
-/// Where a command is: beside our own program, else on PATH, as the child will look for it.
-pub fn find_command(command: &str) -> Result<PathBuf, String> {
-    if command.contains('/') {
-        let path = PathBuf::from(command);
-        return if path.is_file() { Ok(path) } else { Err(format!("there is no file {command} on this data plane")) };
-    }
-    let own = std::env::current_exe().ok().and_then(|path| path.parent().map(PathBuf::from));
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    own.into_iter()
-        .chain(std::env::split_paths(&path))
-        .map(|folder| folder.join(command))
-        .find(|path| path.is_file())
-        .ok_or_else(|| format!("{command} is not found on this data plane's PATH; install it, or name its whole path"))
 }
 
 #[cfg(test)]

@@ -209,6 +209,24 @@ pub struct BackendHealth {
     /// it idles or is being replaced by plan: a call waits for it, and does not fail
     #[prost(bool, tag = "15")]
     pub planned: bool,
+    /// how often it was ended at memory_max
+    #[prost(uint64, tag = "16")]
+    pub over_memory: u64,
+    /// processes and threads that pids_max refused
+    #[prost(uint64, tag = "17")]
+    pub over_pids: u64,
+    /// what it said wrong, by kind; none that never was
+    #[prost(message, repeated, tag = "18")]
+    pub noise: ::prost::alloc::vec::Vec<Noise>,
+}
+/// Of a stdio backend, since the plane's start.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Noise {
+    /// garbage | unknown_id | late_answer | unanswered_request | dropped_log
+    #[prost(string, tag = "1")]
+    pub kind: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub count: u64,
 }
 /// The process or session that one client session, or one client, has to itself.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -811,6 +829,34 @@ pub struct StdioBackend {
     /// replaced after so long; 0: never
     #[prost(uint32, tag = "9")]
     pub max_lifetime_secs: u32,
+    /// bytes of the whole process tree; 0: no limit
+    #[prost(uint64, tag = "10")]
+    pub memory_max: u64,
+    /// processes and threads; 0: no limit
+    #[prost(uint32, tag = "11")]
+    pub pids_max: u32,
+    /// a plane that can't hold them refuses the backend
+    #[prost(bool, tag = "12")]
+    pub limits_required: bool,
+    /// whom its process runs as, by name or number; empty: as the plane
+    #[prost(string, tag = "13")]
+    pub user: ::prost::alloc::string::String,
+    /// none: it sees what its user sees
+    #[prost(message, optional, tag = "14")]
+    pub sandbox: ::core::option::Option<Sandbox>,
+}
+/// Bubblewrap: namespaces, and a file system of what is named.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Sandbox {
+    /// the plane's; false: none
+    #[prost(bool, tag = "1")]
+    pub network: bool,
+    /// more paths that it sees
+    #[prost(string, repeated, tag = "2")]
+    pub read: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// the same, and may change
+    #[prost(string, repeated, tag = "3")]
+    pub write: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Health {

@@ -22,10 +22,7 @@ pub(super) fn checks(status: &StatusReply, config: &str, now_ms: i64) -> Vec<Che
     checks.extend(clocks(status, now_ms));
     for warning in &status.warnings {
         let (category, hint) = if warning.contains("backends can read Sentinel's keys") {
-            (
-                "security",
-                "run backends that you do not trust elsewhere, or the control plane as another user (docs/operations.md, Security)",
-            )
+            ("security", "give backends that you do not trust a `sandbox` or a `user` (docs/operations.md, Security)")
         } else {
             ("warnings", "`sentinelctl status` shows it too")
         };

@@ -76,6 +76,12 @@ impl Setup {
         Self::one_plane().backend("example")
     }
 
+    /// The same, with TOML lines of its table.
+    #[must_use]
+    pub fn example_with(more: &str) -> Self {
+        Self::one_plane().backend_with("example", more)
+    }
+
     #[must_use]
     pub fn planes(mut self, planes: usize) -> Self {
         self.planes = planes;

@@ -11,7 +11,7 @@ use super::super::keys;
 use super::super::names::{MAX_EXPOSED, name, printable, tool_part, tool_pattern};
 use super::super::problems::Notes;
 use super::super::reader::{Placed, Section};
-use super::super::values::{bytes, flag, number, template, text, word};
+use super::super::values::{bytes, flag, number, text, word};
 use super::values as plain;
 use secrets::header_value;
 

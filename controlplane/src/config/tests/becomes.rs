@@ -67,6 +67,9 @@ fn every_key_reaches_the_snapshot() {
     assert_eq!(stdio.args[2], "--zone=${ZONE:-eu}");
     assert_eq!((stdio.cwd.as_str(), stdio.restart_on_exit, stdio.max_restarts), ("/srv", false, 2));
     assert_eq!((stdio.idle_stop_secs, stdio.max_lifetime_secs), (300, 86_400));
+    let sandbox = v1::Sandbox { network: false, read: vec!["/srv/data".into()], write: vec!["/srv/cache".into()] };
+    assert_eq!((stdio.user.as_str(), stdio.sandbox.as_ref()), ("mcp", Some(&sandbox)));
+    assert_eq!((stdio.memory_max, stdio.pids_max, stdio.limits_required), (512 << 20, 256, true));
     assert_eq!(snapshot.arguments(), v1::ArgumentMode::Warn);
     assert_eq!(snapshot.audit.as_ref().expect("always there").arguments(), v1::ArgumentRecord::Hash);
     assert_eq!(loaded.ops.audit_retention_days, 7);

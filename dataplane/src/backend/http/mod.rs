@@ -56,6 +56,7 @@ impl HttpLink {
             planned: false,
             pid: 0,
             restarts: condition.restarts,
+            exceeded: super::stdio::cgroup::Exceeded::default(),
             server: Arc::clone(&condition.server),
             protocol_version: Arc::clone(&condition.protocol_version),
             retry_after: condition.retry_at.map(|at| at.saturating_duration_since(Instant::now())),

@@ -14,7 +14,7 @@ use tokio::{
 
 use super::{
     converse::{AskFault, Conversation},
-    eras, lifetime,
+    eras, lifetime, limits,
     process::{Pipes, Process},
     reader::{self, Ears, ReaderEnd},
     stop,
@@ -32,6 +32,8 @@ use crate::call::Kind;
 /// For the last words of a process that is dead: what is in its pipes is read so long, since grandchildren may hold
 /// them open.
 const LAST_WORDS: Duration = Duration::from_millis(250);
+/// Who made too much noise is about to end within this, or only makes noise.
+const NOISY_END: Duration = Duration::from_secs(1);
 /// Several changes of the list are one.
 const DEBOUNCE: Duration = Duration::from_millis(100);
 const PING: Duration = Duration::from_secs(3);
@@ -132,6 +134,7 @@ pub(super) async fn run(supervisor: &Supervisor, process: Process, pipes: Pipes,
         end = &mut tasks.writer => writer_ended(&process, end.unwrap_or(WriterEnd::Closed)).await,
         why = talk(supervisor, &conversation, &process, ready) => End::fault(why),
         end = lifetime::over(supervisor, &conversation, ready) => end,
+        () = limits::watch(supervisor, &process) => End::fault("its limits are not looked at any more"),
     };
     supervisor.shared.current.store(None);
     let end = match end {
@@ -276,7 +279,7 @@ async fn reader_ended(process: &Process, end: ReaderEnd) -> End {
         ReaderEnd::Unasked => "too much that nobody asked for",
     };
     // Words before an end (a usage text, a stack trace) are an end like any other: it may do better at the next start.
-    if timeout(LAST_WORDS, process.exited()).await.is_ok() && process.has_left() {
+    if timeout(NOISY_END, process.exited()).await.is_ok() && process.has_left() {
         return End::fault(format!("it ended after it had sent {noise}"));
     }
     End::Itself { why: format!("it sends {noise}"), hopeless: true }
@@ -300,6 +303,9 @@ async fn finish(
     tasks: &mut Tasks,
     end: End,
 ) -> End {
+    limits::look(supervisor, &process);
+    let over = matches!(end, End::Itself { .. }) && process.has_exited();
+    let over = over.then(|| limits::reason(supervisor, &process)).flatten();
     match &end {
         End::Cut => {
             conversation.close("the gateway stops");
@@ -320,8 +326,9 @@ async fn finish(
             if !tasks.reader.is_finished() {
                 timeout(LAST_WORDS, &mut tasks.reader).await.ok();
             }
-            supervisor.failed(if why.is_empty() { "its process died" } else { why });
-            conversation.close("its process died");
+            let died = over.as_deref().unwrap_or("its process died");
+            supervisor.failed(if why.is_empty() { died } else { why });
+            conversation.close(died.to_owned());
         }
         End::Itself { why, .. } => {
             supervisor.failed(why);
@@ -335,7 +342,7 @@ async fn finish(
     }
     let status = process.reap();
     match end {
-        End::Itself { why, hopeless } if why.is_empty() => End::Itself { why: status, hopeless },
+        End::Itself { why, hopeless } if why.is_empty() => End::Itself { why: over.unwrap_or(status), hopeless },
         other => other,
     }
 }

@@ -3,11 +3,14 @@
 //! `spawner` forks, `supervisor` owns the process from spawn to reaped, `converse` talks, `stop` ends, the reaper
 //! process ends what outlives a killed plane. The link is the handle on all that; it decides nothing about a call.
 
+pub mod apart;
+pub mod cgroup;
 pub mod converse;
 mod eras;
 mod forked;
 mod generation;
 mod lifetime;
+mod limits;
 mod pre_exec;
 pub mod process;
 pub mod reader;

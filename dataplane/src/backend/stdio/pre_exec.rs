@@ -4,7 +4,7 @@
 //! forked. The process group, the signal mask and the pipes are std's business (`Command::process_group`).
 #![expect(unsafe_code, reason = "std has no safe way to the parent-death signal, to limits and to setsid in the child")]
 
-use std::{io, os::unix::process::CommandExt as _, process::Command};
+use std::{fs::File, io, os::unix::process::CommandExt as _, process::Command};
 
 use nix::{
     libc,
@@ -13,16 +13,31 @@ use nix::{
         resource::{Resource, getrlimit, setrlimit},
         signal::Signal,
     },
-    unistd::{getppid, setsid},
+    unistd::{Gid, Uid, getppid, setgid, setgroups, setsid, setuid, write},
 };
+
+use super::apart::User;
 
 /// Open files of a child; plenty for a server, and a bound for one that leaks.
 const OPEN_FILES: u64 = 4096;
 
-/// The child dies with the thread that forks it, gains no privileges, leaves no core, and inherits only 0 to 2.
-/// `parent` is the forking process: a child whose parent died before the death signal was set ends itself.
-pub(super) fn contain(command: &mut Command, parent: libc::pid_t) {
+/// The child joins the control group behind `door`, becomes `user`, dies with the thread that forks it, gains no privileges, leaves no
+/// core, and inherits only 0 to 2. `parent` is the forking process: a child whose parent died before the death signal was set ends itself.
+pub(super) fn contain(command: &mut Command, parent: libc::pid_t, door: Option<File>, user: Option<&User>) {
+    let ids = user.map(|user| {
+        let groups: Vec<Gid> = user.groups.iter().copied().map(Gid::from_raw).collect();
+        (Uid::from_raw(user.uid), Gid::from_raw(user.gid), groups)
+    });
     let step = move || -> io::Result<()> {
+        if let Some(door) = &door {
+            write(door, b"0")?;
+        }
+        if let Some((uid, gid, groups)) = &ids {
+            setgroups(groups)?;
+            setgid(*gid)?;
+            setuid(*uid)?;
+        }
+        // After that: who becomes another loses his death signal.
         prctl::set_pdeathsig(Signal::SIGKILL)?;
         if getppid().as_raw() != parent {
             return Err(io::Error::from_raw_os_error(libc::ESRCH));
@@ -35,7 +50,7 @@ pub(super) fn contain(command: &mut Command, parent: libc::pid_t) {
         close_the_rest();
         Ok(())
     };
-    // SAFETY: the closure makes system calls only and touches no memory but its own copy of `parent`.
+    // SAFETY: the closure makes system calls only and touches no memory but what it captured.
     unsafe { command.pre_exec(step) };
 }
 

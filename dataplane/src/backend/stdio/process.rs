@@ -3,7 +3,11 @@
 //! Death is what `wait` says, not end of file: grandchildren hold pipes open. An ended child stays a zombie until
 //! `reap`, so that its process group keeps its number and a signal to the group can't meet a stranger.
 
-use std::{process::ChildStdin, process::ChildStdout, time::Duration};
+use std::{
+    process::{ChildStdin, ChildStdout},
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
 
 use nix::{
     errno::Errno,
@@ -16,6 +20,7 @@ use nix::{
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
+    cgroup::{Exceeded, Leaf},
     spawner::Spawner,
     strays::{self, Seen},
 };
@@ -36,12 +41,16 @@ pub struct Pipes {
 pub struct Process {
     pid: Pid,
     marker: String,
+    /// None: there can be none here.
+    leaf: Option<Leaf>,
+    /// Processes and threads that it could not start, as far as they were told.
+    refused: AtomicU64,
     spawner: Spawner,
 }
 
 impl Process {
-    pub(super) fn new(pid: i32, marker: String, spawner: Spawner) -> Self {
-        Self { pid: Pid::from_raw(pid), marker, spawner }
+    pub(super) fn new(pid: i32, marker: String, leaf: Option<Leaf>, spawner: Spawner) -> Self {
+        Self { pid: Pid::from_raw(pid), marker, leaf, refused: AtomicU64::new(0), spawner }
     }
 
     pub fn pid(&self) -> u32 {
@@ -81,10 +90,30 @@ impl Process {
         killpg(self.pid, signal).ok();
     }
 
-    /// What of its tree still lives: the group, and whoever left it and carries its marker.
+    /// Everything in its control group, at once: nobody leaves that.
+    pub fn kill_all(&self) {
+        if let Some(leaf) = &self.leaf {
+            leaf.kill();
+        }
+    }
+
+    /// How often its limits stopped it.
+    pub(super) fn exceeded(&self) -> Exceeded {
+        self.leaf.as_ref().map_or_else(Exceeded::default, Leaf::exceeded)
+    }
+
+    /// Processes and threads that it could not start since this was last asked.
+    pub(super) fn newly_refused(&self) -> u64 {
+        let all = self.exceeded().pids;
+        all.saturating_sub(self.refused.swap(all, Relaxed))
+    }
+
+    /// What of its tree still lives: the group, whoever left it and carries its marker, and the control group, where
+    /// there is one.
     pub fn tree(&self) -> Vec<Seen> {
         let mut tree = strays::marked(|value| value == self.marker);
-        for member in strays::members(self.pid.as_raw()) {
+        let contained = self.leaf.iter().flat_map(Leaf::members).filter_map(strays::look).filter(|seen| !seen.zombie);
+        for member in strays::members(self.pid.as_raw()).into_iter().chain(contained) {
             if tree.iter().all(|seen| seen.pid != member.pid) {
                 tree.push(member);
             }
@@ -110,6 +139,7 @@ impl Drop for Process {
     fn drop(&mut self) {
         if self.spawner.knows(self.pid.as_raw()) {
             self.signal_group(Signal::SIGKILL);
+            self.kill_all();
             // What is left of it is reaped by the spawner's thread, as an orphan's would be.
             self.spawner.forget(self.pid.as_raw());
         }

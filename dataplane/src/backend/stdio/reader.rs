@@ -73,6 +73,20 @@ pub struct Counts {
     pub dropped_logs: AtomicU64,
 }
 
+impl Counts {
+    /// By kind, as operators know them.
+    pub fn by_kind(&self) -> [(&'static str, u64); 5] {
+        [
+            ("garbage", &self.garbage),
+            ("unknown_id", &self.unknown_ids),
+            ("late_answer", &self.late_answers),
+            ("unanswered_request", &self.unanswered_requests),
+            ("dropped_log", &self.dropped_logs),
+        ]
+        .map(|(kind, count)| (kind, count.load(Relaxed)))
+    }
+}
+
 /// What the reader hands on to.
 #[derive(Debug)]
 pub struct Ears {

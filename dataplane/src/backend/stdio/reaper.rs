@@ -18,7 +18,10 @@ use nix::{
     unistd::Pid,
 };
 
-use super::strays::{self, Marker};
+use super::{
+    cgroup::Leaves,
+    strays::{self, Marker},
+};
 
 /// Between TERM and KILL.
 const GRACE: Duration = Duration::from_secs(2);
@@ -43,10 +46,16 @@ struct Groups {
     marker: Option<Marker>,
     /// Group → start time of its leader.
     leaders: HashMap<i32, u64>,
+    leaves: Option<Leaves>,
 }
 
 impl Groups {
     fn hear(&mut self, line: &str) {
+        // The folder is the rest of the line, whatever is in it.
+        if let Some((prefix, folder)) = line.strip_prefix("leaves ").and_then(|rest| rest.split_once(' ')) {
+            self.leaves = Some(Leaves { folder: folder.into(), prefix: prefix.to_owned() });
+            return;
+        }
         let words: Vec<&str> = line.split(' ').collect();
         match words.as_slice() {
             ["plane", plane, boot] => self.marker = Some(Marker::new(plane, boot)),
@@ -67,7 +76,12 @@ impl Groups {
     /// False: something is left that did not die.
     fn end(&self) -> bool {
         self.signal_groups(Signal::SIGTERM);
-        if self.wait(GRACE) {
+        let is_over = self.wait(GRACE);
+        // Whoever is in a control group has no way out of it, whatever his group and environment.
+        if let Some(leaves) = &self.leaves {
+            leaves.kill();
+        }
+        if is_over && self.leaves.as_ref().is_none_or(Leaves::removed) {
             return true;
         }
         self.signal_groups(Signal::SIGKILL);
@@ -78,7 +92,7 @@ impl Groups {
             for stray in &left {
                 stray.signal(Signal::SIGKILL);
             }
-            if left.is_empty() && self.groups().is_empty() {
+            if left.is_empty() && self.groups().is_empty() && self.leaves.as_ref().is_none_or(Leaves::removed) {
                 return true;
             }
             looks = looks.saturating_sub(1);

@@ -1,6 +1,7 @@
 //! The plane's end of the pipe to its reaper process: starts it, tells it of each group, replaces it.
 //!
-//! Protocol, one line each: `plane PLANE BOOT` first, then `add PGID START` and `gone PGID`. End of file means that
+//! Protocol, one line each: `plane PLANE BOOT` first, `leaves PREFIX FOLDER` where there are control groups, then
+//! `add PGID START` and `gone PGID`. End of file means that
 //! the plane is dead; there is no polite goodbye, because a plane that ends well has no groups left.
 
 use std::{
@@ -14,6 +15,7 @@ use std::{
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use super::{
+    cgroup::Leaves,
     forked::forked,
     pre_exec,
     strays::{Marker, Seen},
@@ -30,7 +32,7 @@ pub struct ReaperLine {
 
 impl ReaperLine {
     /// Errors: our own program can't be started a second time.
-    pub fn start(marker: &Marker) -> io::Result<Self> {
+    pub(super) fn start(marker: &Marker, leaves: Option<&Leaves>) -> io::Result<Self> {
         if env::var_os(REAPER).is_some() {
             return Err(io::Error::other(
                 "a reaper process must not start another; it was started with wrong arguments",
@@ -52,7 +54,9 @@ impl ReaperLine {
             fcntl(pipe.as_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         }
         let mut line = Self { child, pipe };
-        if line.say(&format!("plane {} {}\n", marker.plane(), marker.boot())) {
+        let said = line.say(&format!("plane {} {}\n", marker.plane(), marker.boot()));
+        let leaves = leaves.map(|leaves| format!("leaves {} {}\n", leaves.prefix, leaves.folder.display()));
+        if said && leaves.is_none_or(|leaves| line.say(&leaves)) {
             Ok(line)
         } else {
             Err(io::Error::other("the reaper process ended at once"))
@@ -78,11 +82,11 @@ impl ReaperLine {
     }
 
     /// Starts another and tells it all that lives.
-    pub fn replace(&mut self, marker: &Marker, children: &[Seen]) -> io::Result<()> {
+    pub(super) fn replace(&mut self, marker: &Marker, leaves: Option<&Leaves>, children: &[Seen]) -> io::Result<()> {
         // Killed before its pipe is closed: it must not take the closing for our death.
         self.child.kill().ok();
         // The dead one is waited for where it is dropped.
-        *self = Self::start(marker)?;
+        *self = Self::start(marker, leaves)?;
         children.iter().all(|child| self.add(child)).then_some(()).ok_or_else(|| io::ErrorKind::BrokenPipe.into())
     }
 

@@ -32,6 +32,8 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::oneshot;
 
 use super::{
+    apart::{Sandbox, User},
+    cgroup::{Groups, Leaf, Limits},
     forked::forked,
     pre_exec,
     process::{Pipes, Process},
@@ -46,6 +48,13 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// What a child inherits of our environment.
 const INHERITED: [&str; 3] = ["PATH", "HOME", "LANG"];
 
+/// Where a child is.
+struct Place {
+    cwd: PathBuf,
+    /// Its own folder; also its HOME, where it is another user's or in a sandbox.
+    own: PathBuf,
+}
+
 /// What to start.
 pub struct Plan<'a> {
     pub backend: &'a str,
@@ -53,6 +62,9 @@ pub struct Plan<'a> {
     pub args: &'a [SecretString],
     pub env: &'a [(String, SecretString)],
     pub cwd: Option<&'a Path>,
+    pub limits: Limits,
+    pub user: Option<&'a User>,
+    pub sandbox: Option<&'a Sandbox>,
 }
 
 impl std::fmt::Debug for Plan<'_> {
@@ -67,6 +79,8 @@ pub enum SpawnError {
     Command { command: String, source: io::Error },
     #[error("can't use {path:?} as the working directory of {command:?}: {source}")]
     Cwd { command: String, path: PathBuf, source: io::Error },
+    #[error("can't start {command:?} within its limits: {source}")]
+    Limits { command: String, source: io::Error },
     #[error("can't start {command:?} now: too many backends start at once")]
     Busy { command: String },
 }
@@ -74,6 +88,7 @@ pub enum SpawnError {
 struct Request {
     command: Command,
     marker: String,
+    leaf: Option<Leaf>,
     reply: oneshot::Sender<io::Result<(Process, Pipes)>>,
     spawner: Spawner,
 }
@@ -93,6 +108,7 @@ struct Shared {
     /// Direct children that are not reaped yet, by pid, which is their group too.
     children: Mutex<HashMap<i32, Seen>>,
     reaper: Mutex<ReaperLine>,
+    groups: Groups,
 }
 
 impl Spawner {
@@ -110,8 +126,11 @@ impl Spawner {
         if strays > 0 {
             tracing::warn!(strays, "ended processes that an earlier start of this plane had left behind");
         }
+        // Before the reaper is there, which would have to be moved as well.
+        let groups = Groups::find(&marker);
         let shared = Arc::new(Shared {
-            reaper: Mutex::new(ReaperLine::start(&marker)?),
+            reaper: Mutex::new(ReaperLine::start(&marker, groups.leaves().as_ref())?),
+            groups,
             marker,
             next: AtomicU64::new(1),
             children: Mutex::default(),
@@ -144,18 +163,34 @@ impl Spawner {
     /// Forks and execs; the child leads a group of its own. Waits only for the thread.
     pub async fn spawn(&self, plan: Plan<'_>) -> Result<(Process, Pipes), SpawnError> {
         let named = || plan.command.to_owned();
-        let cwd = self.cwd(&plan)?;
+        let Place { cwd, own } = self.place(&plan)?;
         let marker = self.shared.marker.of_child(self.shared.next.fetch_add(1, Relaxed));
-        let mut command = Command::new(plan.command);
-        command.args(plan.args.iter().map(ExposeSecret::expose_secret)).current_dir(&cwd).env_clear();
+        let mut command = match plan.sandbox {
+            None => Command::new(plan.command),
+            Some(sandbox) => {
+                let mut command = Command::new(&sandbox.bwrap);
+                command.args(sandbox.arguments(&own, &cwd)).arg(plan.command);
+                command
+            }
+        };
+        command.args(plan.args.iter().map(ExposeSecret::expose_secret)).env_clear();
+        // In a sandbox there may be folders that are not here.
+        command.current_dir(if plan.sandbox.is_some() { Path::new("/") } else { cwd.as_path() });
         command.envs(INHERITED.iter().filter_map(|key| Some((key, env::var_os(key)?))));
+        if plan.user.is_some() || plan.sandbox.is_some() {
+            command.env("HOME", &own);
+        }
         command.envs(plan.env.iter().map(|(key, value)| (key, value.expose_secret())));
         command.env(MARKER, &marker);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-        pre_exec::contain(&mut command, Pid::this().as_raw());
+        let leaf = self.shared.groups.leaf(&marker, plan.limits);
+        let leaf = leaf.map_err(|source| SpawnError::Limits { command: named(), source })?;
+        let door = leaf.as_ref().map(Leaf::door).transpose();
+        let door = door.map_err(|source| SpawnError::Limits { command: named(), source })?;
+        pre_exec::contain(&mut command, Pid::this().as_raw(), door, plan.user);
 
         let (reply, answer) = oneshot::channel();
-        let request = Request { command, marker, reply, spawner: self.clone() };
+        let request = Request { command, marker, leaf, reply, spawner: self.clone() };
         self.requests.try_send(request).map_err(|_full| SpawnError::Busy { command: named() })?;
         match answer.await {
             Ok(Ok(child)) => Ok(child),
@@ -164,25 +199,48 @@ impl Spawner {
         }
     }
 
-    fn cwd(&self, plan: &Plan<'_>) -> Result<PathBuf, SpawnError> {
+    /// Errors: a folder that is not there, or can't be made.
+    fn place(&self, plan: &Plan<'_>) -> Result<Place, SpawnError> {
         let fault =
             |path: &Path, source| SpawnError::Cwd { command: plan.command.to_owned(), path: path.into(), source };
-        if let Some(cwd) = plan.cwd {
-            return match fs::metadata(cwd) {
-                Ok(found) if found.is_dir() => Ok(cwd.to_owned()),
-                Ok(_) => Err(fault(cwd, io::ErrorKind::NotADirectory.into())),
-                Err(source) => Err(fault(cwd, source)),
-            };
+        let own = match plan.user {
+            Some(user) => user.place(),
+            None if plan.cwd.is_some() && plan.sandbox.is_none() => PathBuf::from("/"),
+            None => self.state_of(plan.backend).map_err(|(path, source)| fault(&path, source))?,
+        };
+        let Some(cwd) = plan.cwd else { return Ok(Place { cwd: own.clone(), own }) };
+        // In a sandbox another folder may be in its place.
+        if plan.sandbox.is_none() {
+            match fs::metadata(cwd) {
+                Ok(found) if found.is_dir() => {}
+                Ok(_) => return Err(fault(cwd, io::ErrorKind::NotADirectory.into())),
+                Err(source) => return Err(fault(cwd, source)),
+            }
         }
+        Ok(Place { cwd: cwd.to_owned(), own })
+    }
+
+    /// The folder of this backend's own; made when it is first needed.
+    fn state_of(&self, backend: &str) -> Result<PathBuf, (PathBuf, io::Error)> {
         if *self.state == *Path::new("/") {
             return Ok(self.state.to_path_buf());
         }
         // A name is one plain component of a path, whatever the configuration allows.
-        let own = self.state.join(plan.backend.replace(['/', '.'], "_"));
+        let own = self.state.join(backend.replace(['/', '.'], "_"));
         match fs::DirBuilder::new().recursive(true).mode(0o700).create(&own) {
             Ok(()) => Ok(own),
-            Err(source) => Err(fault(&own, source)),
+            Err(source) => Err((own, source)),
         }
+    }
+
+    /// Where the plane keeps what no backend may read; none: it keeps nothing.
+    pub fn data_dir(&self) -> Option<&Path> {
+        self.state.parent()?.parent()
+    }
+
+    /// Where limits of backends can be held.
+    pub fn groups(&self) -> &Groups {
+        &self.shared.groups
     }
 
     pub(super) fn knows(&self, pid: i32) -> bool {
@@ -231,7 +289,7 @@ impl Shared {
             // Known before anyone can ask for it; the reaper hears of it before it has said a word.
             self.children().insert(pid, seen);
             self.keep_reaper(&|reaper| reaper.add(&seen));
-            let process = Process::new(pid, request.marker, request.spawner);
+            let process = Process::new(pid, request.marker, request.leaf, request.spawner);
             match (stdin, stdout, stderr) {
                 (Some(stdin), Some(stdout), Some(stderr)) => Ok((process, Pipes { stdin, stdout, stderr })),
                 _ => Err(io::Error::other("it has no pipes")),
@@ -249,7 +307,7 @@ impl Shared {
         }
         tracing::warn!("the reaper process is gone; starting another");
         let children: Vec<Seen> = self.children().values().copied().collect();
-        if let Err(error) = line.replace(&self.marker, &children) {
+        if let Err(error) = line.replace(&self.marker, self.groups.leaves().as_ref(), &children) {
             tracing::error!(%error, "can't start a reaper process; after a kill -9 of this plane its children may stay");
         }
     }
@@ -278,7 +336,10 @@ fn serve(shared: &Shared, inbox: &Receiver<Request>) {
     loop {
         match inbox.recv_timeout(SWEEP) {
             Ok(request) => shared.fork(request),
-            Err(RecvTimeoutError::Timeout) => shared.keep_reaper(&|_| true),
+            Err(RecvTimeoutError::Timeout) => {
+                shared.keep_reaper(&|_| true);
+                shared.groups.sweep();
+            }
             Err(RecvTimeoutError::Disconnected) => return,
         }
         Shared::reap_orphans();

@@ -49,6 +49,7 @@ pub(super) async fn ladder(backend: &str, process: &Process, close_stdin: impl F
 /// Everything at once, without a word before.
 pub(super) fn kill(process: &Process) {
     process.signal_group(Signal::SIGKILL);
+    process.kill_all();
     for stray in process.tree() {
         stray.signal(Signal::SIGKILL);
     }

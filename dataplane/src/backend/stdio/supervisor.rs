@@ -15,6 +15,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    cgroup::Exceeded,
     converse::Conversation,
     eras::Memory,
     generation::{self, End},
@@ -72,6 +73,7 @@ impl Shared {
             planned: false,
             pid: 0,
             restarts: 0,
+            exceeded: Exceeded::default(),
             server: "".into(),
             protocol_version: "".into(),
             retry_after: None,
@@ -175,6 +177,9 @@ impl Supervisor {
             args: &stdio.args,
             env: &stdio.env,
             cwd: stdio.cwd.as_deref(),
+            limits: stdio.limits,
+            user: stdio.user.as_ref(),
+            sandbox: stdio.sandbox.as_ref(),
         };
         match self.parts.spawner.spawn(plan).await {
             Ok((process, pipes)) => {
@@ -252,6 +257,18 @@ impl Supervisor {
 
     pub(super) fn draining(&self, why: &str) {
         self.publish(State::Draining, why, None);
+    }
+
+    /// Its limits stopped it; `why` is said as long as it goes on.
+    pub(super) fn exceeded(&self, new: Exceeded, why: Option<String>) {
+        self.shared.status.send_modify(|published| {
+            published.status.exceeded.memory += new.memory;
+            published.status.exceeded.pids += new.pids;
+        });
+        let is_ready = self.shared.status.borrow().status.state == State::Ready;
+        if let Some(why) = why.filter(|_| is_ready) {
+            self.publish(State::Ready, why, None);
+        }
     }
 
     /// Its lifetime is over; it goes on until no call runs.

@@ -39,6 +39,33 @@ def tree():
             os._exit(0)
 
 
+def looked(arguments):
+    """Who we are, and what of these paths and this port we can reach."""
+    import ctypes, socket
+    death = ctypes.c_int()
+    ctypes.CDLL(None).prctl(2, ctypes.byref(death))
+    seen = {"uid": os.getuid(), "gid": os.getgid(), "groups": os.getgroups(), "home": os.environ.get("HOME"),
+            "cwd": os.getcwd(), "death_signal": death.value,
+            "processes": sum(name.isdigit() for name in os.listdir("/proc"))}
+    for path in arguments.get("read", []):
+        try:
+            seen[path] = os.listdir(path) if os.path.isdir(path) else open(path).read()
+        except OSError as fault:
+            seen[path] = type(fault).__name__
+    for path in arguments.get("write", []):
+        try:
+            open(path, "w").write("written")
+            seen[path] = "written"
+        except OSError as fault:
+            seen[path] = fault.strerror
+    try:
+        socket.create_connection(("127.0.0.1", arguments.get("port", 1)), 2).close()
+        seen["network"] = True
+    except OSError:
+        seen["network"] = False
+    return seen
+
+
 def call(id, params):
     global held
     name, arguments = params["name"], params.get("arguments", {})
@@ -97,6 +124,20 @@ def call(id, params):
         text(id, {"files": resource.getrlimit(resource.RLIMIT_NOFILE)[1], "core": resource.getrlimit(resource.RLIMIT_CORE)[1],
                   "no_new_privs": "NoNewPrivs:\t1" in status, "leads": os.getpgid(0) == os.getpid(),
                   "open": sorted(int(fd) for fd in os.listdir("/proc/self/fd"))[:3], "cwd": os.getcwd()})
+    elif name == "look":
+        text(id, looked(arguments))
+    elif name == "hide":
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                pid_file("hidden")
+                null = os.open(os.devnull, os.O_RDWR)
+                for pipe in (0, 1, 2):
+                    os.dup2(null, pipe)
+                os.execve("/bin/sleep", ["sleep", "600"], {})
+            os._exit(0)
+        os.wait()
+        text(id, "hidden")
     elif name == "until_file":
         while not os.path.exists(os.path.join(DIRECTORY, "go")):
             time.sleep(0.02)

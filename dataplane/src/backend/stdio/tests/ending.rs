@@ -16,6 +16,7 @@ use crate::{
     backend::{
         Sent, State,
         stdio::{
+            cgroup::Limits,
             spawner::{Plan, Spawner},
             strays,
         },
@@ -97,6 +98,27 @@ async fn the_ladder_ends_what_ignores_stdin_and_sigterm_and_whoever_left_the_gro
     until("no zombies", || async { pids.iter().all(|&pid| strays::look(pid).is_none()).then_some(()) }).await;
 }
 
+/// Neither its group nor its environment tells whose it is.
+async fn hidden(rig: &Rig) -> i32 {
+    assert_eq!(rig.says("hide", json!({})).await, json!("hidden"));
+    let pid = pid_in(&rig.directory.path().join("hidden")).await;
+    until("another program in its place", || async { (strays::marker_of(pid).is_none()).then_some(()) }).await;
+    assert!(strays::look(pid).is_some_and(|seen| seen.group != rig.pid()));
+    pid
+}
+
+#[tokio::test]
+async fn a_control_group_ends_who_left_the_process_group_and_cleared_its_environment() {
+    let rig = Rig::ready(&Spec::default()).await;
+    if SPAWNER.groups().leaves().is_none() {
+        println!("not run: this machine lets us make no control groups");
+        return;
+    }
+    let pid = hidden(&rig).await;
+    rig.link.stop().await;
+    assert!(!lives(pid), "it is ended before the link says that nothing is left");
+}
+
 #[tokio::test]
 async fn a_dead_leader_takes_its_tree_along_before_it_is_started_again() {
     let rig = Rig::ready(&Spec { mode: "tree", restart_on_exit: false, ..Spec::default() }).await;
@@ -135,7 +157,16 @@ async fn a_plane_to_be_killed_runs_only_when_it_is_asked_to() {
     let spawner = Spawner::start(plane, boot).unwrap();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/src/backend/stdio/tests/child.py");
     let args = [script, "stubborn", directory.to_str().unwrap()].map(Into::into);
-    let plan = Plan { backend: "tree", command: "python3", args: &args, env: &[], cwd: None };
+    let plan = Plan {
+        backend: "tree",
+        command: "python3",
+        args: &args,
+        env: &[],
+        cwd: None,
+        limits: Limits::default(),
+        user: None,
+        sandbox: None,
+    };
     let (process, _pipes) = spawner.spawn(plan).await.unwrap();
     process.exited().await;
 }
@@ -183,6 +214,16 @@ async fn the_reaper_ends_the_whole_tree_of_a_killed_plane() {
 async fn the_next_start_of_a_plane_ends_what_a_killed_one_left_where_no_reaper_did() {
     let (plane, directory) = (Uuid::now_v7(), tempfile::tempdir().unwrap());
     let pids = killed_plane(plane, directory.path(), false).await;
+    // Its own child, which hears neither TERM nor the end of stdin, was ended by the kernel: the parent-death signal.
+    let left = || async {
+        let mut left: Vec<i32> =
+            strays::marked(|value| value.starts_with(&plane.to_string())).iter().map(|seen| seen.pid).collect();
+        left.sort_unstable();
+        let mut pids = pids;
+        pids.sort_unstable();
+        (left == pids).then_some(())
+    };
+    until("the end of the child itself", left).await;
     assert!(pids.iter().all(|&pid| lives(pid)));
     let _other = Spawner::start(Uuid::now_v7(), Uuid::now_v7()).unwrap();
     assert!(pids.iter().all(|&pid| lives(pid)), "another plane's start is no concern of theirs");

@@ -1,5 +1,6 @@
 //! Real children, scripted in `child.py`. Found by our marker or by the pid that they wrote down, ended by pid alone.
 
+mod apart;
 mod ending;
 mod eras;
 mod lifetime;
@@ -22,7 +23,13 @@ use tokio::{sync::mpsc, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
-use super::{StdioLink, spawner::Spawner, strays};
+use super::{
+    StdioLink,
+    apart::{Sandbox, User},
+    cgroup::Limits,
+    spawner::Spawner,
+    strays,
+};
 use crate::{
     answering::{Event, Events},
     backend::{
@@ -84,6 +91,9 @@ struct Spec {
     max_restarts: u32,
     start_timeout: Duration,
     life: Life,
+    limits: Limits,
+    user: Option<User>,
+    sandbox: Option<Sandbox>,
 }
 
 impl Default for Spec {
@@ -98,6 +108,9 @@ impl Default for Spec {
             max_restarts: 5,
             start_timeout: PATIENCE,
             life: Life::default(),
+            limits: Limits::default(),
+            user: None,
+            sandbox: None,
         }
     }
 }
@@ -115,6 +128,9 @@ impl Rig {
             max_restarts: spec.max_restarts,
             start_timeout: spec.start_timeout,
             life: spec.life,
+            limits: spec.limits,
+            user: spec.user.clone(),
+            sandbox: spec.sandbox.clone(),
         };
         let spec = BackendSpec {
             name: "child".into(),
