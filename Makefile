@@ -4,7 +4,7 @@ CARGO ?= cargo
 CONFIG ?= deploy/examples/sentinel.toml
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: run test test-peers conformance dashboards-test units-test compose-test deb proof session bench check
+.PHONY: run test test-peers conformance dashboards-test units-test limits-test compose-test deb proof session bench check
 
 run: ## both daemons and the example server; prints what to do next
 	$(CARGO) build --workspace
@@ -29,6 +29,10 @@ units-test: ## the Debian package and its units, on a systemd of their own
 	$(CARGO) build --release --workspace
 	sh tests/systemd/run.sh
 
+limits-test: ## memory_max and pids_max on a kernel of their own (user-mode Linux)
+	$(CARGO) build --workspace --tests
+	sh tests/limits/run.sh
+
 compose-test: ## deploy/compose.yaml on a Docker engine; starts one if need be
 	CARGO="$(CARGO)" sh tests/compose/run.sh
 
@@ -36,11 +40,12 @@ deb: ## the Debian package, in target/debian
 	$(CARGO) build --release -p sentinel-controlplane -p sentinel-dataplane -p sentinelctl
 	sh deploy/debian/build.sh $(TARGET)/release $(TARGET)/debian
 
-proof: ## the long versions: daemons killed under 20 000 calls; 100 000 rows verified, and damaged; 100 000 calls with equal ids
+proof: ## the long versions: daemons killed under 20 000 calls; 100 000 rows verified, and damaged; 100 000 calls with equal ids; 10 000 processes, one after the other
 	$(CARGO) build --workspace
 	SENTINEL_PROOF=1 $(CARGO) test -p sentinel-tests --test audit p03_p06 -- --nocapture
 	SENTINEL_PROOF=1 $(CARGO) test -p sentinel-tests --test operator three_planes -- --nocapture --test-threads 1
 	SENTINEL_PROOF=1 $(CARGO) test -p sentinel-tests --test eras each_answer_comes -- --nocapture
+	SENTINEL_PROOF=1 $(CARGO) test -p sentinel-tests --test supervision cycles:: -- --nocapture --test-threads 1
 
 session: ## every command of sentinelctl on terminals of 60 and 160 columns, as table and JSON: target/session/
 	$(CARGO) build --workspace

@@ -6,6 +6,7 @@ import shutil
 import sys
 import tempfile
 
+import abuse
 import clients
 import compare
 import importing
@@ -25,6 +26,7 @@ def main():
         report.part("import", importing.run, report, programs, peers, os.path.join(folder, "i"))
         if os.path.exists(os.path.join(peers, "npm", "installed")):
             report.part("orphans", orphans.run, report, programs, peers, os.path.join(folder, "o"))
+            report.part("abuse", abuse.run, report, programs, peers, os.path.join(folder, "b"))
     finally:
         if os.environ.get("SENTINEL_KEEP"):
             print("kept:", folder)

@@ -8,6 +8,7 @@
 )]
 
 mod apart;
+mod cycles;
 mod lifetime;
 mod limits;
 mod restarts;
