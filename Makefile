@@ -4,7 +4,7 @@ CARGO ?= cargo
 CONFIG ?= deploy/examples/sentinel.toml
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: run test test-peers conformance dashboards-test units-test limits-test compose-test deb proof session bench check
+.PHONY: run test test-peers conformance cells dashboards-test units-test limits-test compose-test deb proof session bench check
 
 run: ## both daemons and the example server; prints what to do next
 	$(CARGO) build --workspace
@@ -19,7 +19,11 @@ test-peers: ## real MCP servers and SDK clients through the gateway
 
 conformance: ## the official MCP suite, direct and through the gateway; writes docs/conformance.md
 	$(CARGO) build --workspace
-	sh tests/conformance/run.sh
+	CARGO="$(CARGO)" sh tests/conformance/run.sh
+
+cells: ## clients and servers on three SDKs in both eras, feature by feature; writes docs/cells.md
+	$(CARGO) build --workspace
+	CARGO="$(CARGO)" sh tests/peers/cells/run.sh
 
 dashboards-test: ## dashboard, rules and scrape configuration against running daemons and promtool
 	$(CARGO) build --workspace

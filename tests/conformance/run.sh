@@ -1,6 +1,7 @@
 #!/bin/sh
 # The official MCP conformance suite against the fixture, direct and through Sentinel; writes docs/conformance.md. Installs
-# the suite and its Node into .peers of this repository, and the Python SDK, unless they are there. Needs the debug build.
+# the suite and its Node into .peers of this repository, and builds the fixture there, unless they are there. Needs the
+# debug build.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -12,10 +13,5 @@ if ! cmp -s "$here/packages.txt" "$peers/conformance/installed"; then
     (cd "$peers/conformance" && npm install --no-fund --no-audit --loglevel=error $(cat "$here/packages.txt"))
     cp "$here/packages.txt" "$peers/conformance/installed"
 fi
-wanted=$root/tests/peers/packages/python.txt
-if ! cmp -s "$wanted" "$peers/python/installed"; then
-    python3 -m venv "$peers/python"
-    "$peers/python/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$wanted"
-    cp "$wanted" "$peers/python/installed"
-fi
-exec python3 -B "$here/run.py" "${CARGO_TARGET_DIR:-$root/target}/debug" "$peers" "$root/docs/conformance.md"
+fixture=$(sh "$here/fixture.sh")
+exec python3 -B "$here/run.py" "${CARGO_TARGET_DIR:-$root/target}/debug" "$peers" "$fixture" "$root/docs/conformance.md"

@@ -1,27 +1,37 @@
-"""The server that the official conformance suite is run against: the names and contents that its scenarios ask for, on the
-official Python SDK, which speaks both eras. Questions to the client are here as the legacy era asks them, not yet as
-`input_required`.
+"""A server on the official Python SDK, which speaks both eras: what the clients of the table of cells try. The names and
+contents are those of the official conformance suite, as in tests/conformance/fixture, which is on rmcp.
 
-fixture.py stdio | fixture.py http PORT
+server.py stdio | server.py http PORT
 """
 
 import base64
 import sys
+import warnings
+from typing import Annotated
 
 import anyio
+from mcp.server.elicitation import ElicitationResult
 from mcp.server.mcpserver import Context, MCPServer, Message, UserMessage
+from mcp.server.mcpserver.prompts import Prompt
+from mcp.server.mcpserver.resolve import Elicit, ListRoots, Resolve, Sample
+from mcp.server.mcpserver.resources import TextResource
 from mcp.shared.exceptions import MCPError
 from mcp_types import (
     AudioContent,
     CallToolResult,
     Completion,
+    CreateMessageResult,
     EmbeddedResource,
+    Icon,
     ImageContent,
+    ListRootsResult,
+    ResourceLink,
     SamplingMessage,
     TextContent,
     TextResourceContents,
+    ToolAnnotations,
 )
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 # One red pixel; a tenth of a second of silence.
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8DwHwAFBQIAX8jx0gAAAABJRU5ErkJggg=="
@@ -101,28 +111,104 @@ def text(said):
 
 
 class Answer(BaseModel):
-    response: str
+    name: str = "Ada"
+
+
+class Kinds(BaseModel):
+    name: str = "John Doe"
+    age: int = 30
+    score: float = 95.5
+    verified: bool = True
+
+
+# What a parameter is filled with: a request of the server's own in the legacy era, `input_required` in the modern one.
+def named(message: str = "What is your name?"):
+    return Elicit(message, Answer)
+
+
+def sampled(prompt: str = "Generate a greeting"):
+    content = TextContent(type="text", text=prompt)
+    return Sample([SamplingMessage(role="user", content=content)], max_tokens=100)
+
+
+def colored(_first: Annotated[ElicitationResult[Answer], Resolve(lambda: Elicit("Step 1: your name?", Answer))]):
+    return Elicit("Step 2: your color?", Answer)
 
 
 @fixture.tool(description="Asks the client's model.")
-async def test_sampling(prompt: str, context: Context) -> CallToolResult:
-    asked = [SamplingMessage(role="user", content=TextContent(type="text", text=prompt))]
-    answer = await context.session.create_message(messages=asked, max_tokens=100)
-    return text(f"LLM response: {answer.content.text}")
+async def test_sampling(prompt: str, said: Annotated[CreateMessageResult, Resolve(sampled)]) -> CallToolResult:
+    return text(f"LLM response: {said.content.text}")
 
 
 @fixture.tool(description="Asks the user.")
-async def test_elicitation(message: str, context: Context) -> CallToolResult:
-    answer = await context.elicit(message, Answer)
-    return text(f"User response: {answer.action}")
+async def test_elicitation(message: str, said: Annotated[ElicitationResult[Answer], Resolve(named)]) -> CallToolResult:
+    return text(f"User response: {said.action}")
 
 
-@fixture.tool(description="Asks the user, if somebody is there to be asked.")
-async def test_streaming_elicitation(context: Context) -> CallToolResult:
+@fixture.tool(description="Asks the user, with defaults for all.")
+async def test_elicitation_sep1034_defaults(
+        said: Annotated[ElicitationResult[Kinds], Resolve(lambda: Elicit("Values", Kinds))]) -> CallToolResult:
+    return text(f"User response: {said.action}")
+
+
+@fixture.tool(description="Gives back its argument, which stands in a header as well.")
+def test_custom_header(value: Annotated[str, Field(json_schema_extra={"x-mcp-header": "Value"})]) -> CallToolResult:
+    return text(value)
+
+
+@fixture.tool(description="Asks for the client's roots.")
+async def test_input_required_result_list_roots(
+        said: Annotated[ListRootsResult, Resolve(lambda: ListRoots())]) -> CallToolResult:
+    return text("roots: " + ", ".join(str(root.uri) for root in said.roots))
+
+
+@fixture.tool(description="Asks three things at once.")
+async def test_input_required_result_multiple_inputs(
+        name: Annotated[ElicitationResult[Answer], Resolve(lambda: Elicit("What is your name?", Answer))],
+        greeting: Annotated[CreateMessageResult, Resolve(lambda: sampled())],
+        roots: Annotated[ListRootsResult, Resolve(lambda: ListRoots())]) -> CallToolResult:
+    return text(f"All inputs received: {name.action}, {greeting.content.text}, {len(roots.roots)}")
+
+
+@fixture.tool(description="Asks twice.")
+async def test_input_required_result_multi_round(
+        said: Annotated[ElicitationResult[Answer], Resolve(colored)]) -> CallToolResult:
+    return text(f"Multi-round flow complete: {said.action}")
+
+
+GIVEN_UP = []
+
+
+@fixture.tool(description="Takes as long as it is told to.")
+async def test_slow(ms: int) -> CallToolResult:
     try:
-        return text(f"User response: {(await context.elicit('Well?', Answer)).action}")
-    except Exception as fault:  # of this era, or of this client
-        return text(f"nobody could be asked: {fault}")
+        await anyio.sleep(ms / 1000)
+    except anyio.get_cancelled_exc_class():
+        GIVEN_UP.append(ms)
+        raise
+    return text("it is over")
+
+
+@fixture.tool(description="How many calls of test_slow were given up.")
+def test_slow_calls() -> CallToolResult:
+    return text(str(len(GIVEN_UP)))
+
+
+class Found(BaseModel):
+    answer: int
+
+
+@fixture.tool(description="Returns an object, and says of what shape.", title="Structured",
+              annotations=ToolAnnotations(read_only_hint=True, idempotent_hint=True),
+              icons=[Icon(src=f"data:image/png;base64,{PNG}", mime_type="image/png")],
+              meta={"example.test/kept": "as it is"})
+def test_structured_content() -> Found:
+    return Found(answer=42)
+
+
+@fixture.tool(description="Returns a link to a resource.")
+def test_resource_link() -> CallToolResult:
+    return CallToolResult(content=[ResourceLink(type="resource_link", uri="test://static-text", name="static-text")])
 
 
 @fixture.tool(description="Needs a client that samples.")
@@ -132,15 +218,44 @@ async def test_missing_capability(context: Context) -> CallToolResult:
     return text("it samples")
 
 
-@fixture.tool(description="Changes the list of tools.")
+def come_and_go(there, add, remove):
+    if there:
+        remove()
+    else:
+        add()
+
+
+@fixture.tool(description="Shows one tool more, or one less.")
 async def test_trigger_tool_change(context: Context) -> CallToolResult:
     name = "test_that_comes_and_goes"
-    if any(tool.name == name for tool in await fixture.list_tools()):
-        fixture.remove_tool(name)
-    else:
-        fixture.add_tool(test_simple_text, name=name, description="Is here for a while.")
+    come_and_go(any(tool.name == name for tool in await fixture.list_tools()),
+                lambda: fixture.add_tool(test_simple_text, name=name, description="Is here for a while."),
+                lambda: fixture.remove_tool(name))
     await context.notify_tools_changed()
     await context.session.send_tool_list_changed()
+    return text("it was changed")
+
+
+@fixture.tool(description="Shows one prompt more.")
+async def test_trigger_prompt_change(context: Context) -> CallToolResult:
+    fixture.add_prompt(Prompt.from_function(test_simple_prompt, name=f"test_that_came_{len(await fixture.list_prompts())}"))
+    await context.notify_prompts_changed()
+    await context.session.send_prompt_list_changed()
+    return text("it was changed")
+
+
+@fixture.tool(description="Shows one resource more.")
+async def test_trigger_resource_change(context: Context) -> CallToolResult:
+    uri = f"test://that-came-{len(await fixture.list_resources())}"
+    fixture.add_resource(TextResource(uri=uri, name="that-came", text="It came."))
+    await context.notify_resources_changed()
+    await context.session.send_resource_list_changed()
+    return text("it was changed")
+
+
+@fixture.tool(description="Says that the watched resource is another.")
+async def test_update_resource(context: Context) -> CallToolResult:
+    await context.notify_resource_updated("test://watched-resource")
     return text("it was changed")
 
 
@@ -192,6 +307,7 @@ async def complete(_ref, argument, _context):
 
 
 if __name__ == "__main__":
+    warnings.simplefilter("ignore")
     if sys.argv[1] == "http":
         fixture.run(transport="streamable-http", host="127.0.0.1", port=int(sys.argv[2]))
     else:
