@@ -195,8 +195,9 @@ def main():
             found[of] = tried(stack, server, era, os.path.join(folder, f"{server[:2]}{era[:2]}"))
             print(f"{time.monotonic() - begun:.0f} s: a {era} server on {server}", flush=True)
 
-        # Most of it is waiting. Each server has a Sentinel of its own; its clients come one after the other.
-        with ThreadPoolExecutor() as all_at_once:
+        # Most of it is waiting; more at once are late to start on two cores. Each server has a Sentinel of its own; its
+        # clients come one after the other.
+        with ThreadPoolExecutor(3) as all_at_once:
             list(all_at_once.map(one, [(server, era) for server in SDKS for era in ERAS]))
     lines, faults = page(found)
     with open(out, "w", encoding="utf-8") as file:
