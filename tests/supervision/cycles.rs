@@ -72,7 +72,8 @@ async fn a_thousand_calls_at_once_over_one_process_are_all_answered_and_nothing_
     .await;
     println!("rounds of {CALLS} calls at once: {warm:?}, then {after:?}");
     assert!(after.resident_kib < warm.resident_kib + 16 * 1024, "{warm:?} {after:?}");
-    assert_eq!((after.threads, after.children), (warm.threads, warm.children));
+    assert!(after.threads <= warm.threads + 2, "{warm:?} {after:?}");
+    assert_eq!(after.children, warm.children);
     assert_eq!(fleet.received("example").pids().len(), 1, "one process took them all");
 }
 
@@ -116,6 +117,7 @@ async fn a_process_that_crashes_and_is_started_again_and_again_leaves_nothing() 
     .await;
     println!("after {cycles} ends: {after:?}");
     assert!(after.resident_kib < warm.resident_kib + 8 * 1024, "{warm:?} {after:?}");
-    assert_eq!(after.threads, warm.threads);
+    // Tokio's own for blocking work come and go.
+    assert!(after.threads <= warm.threads + 2, "{warm:?} {after:?}");
     assert!(fleet.received("example").pids().len() > cycles, "each cycle was a process");
 }
