@@ -181,7 +181,7 @@ impl Asked<'_> {
         self.arguments(ask, target, way)?;
         let room = plane.audit.spool.reserve().map(drop);
         way.pass(Stage::Record, room.map_err(|_| Denial::AuditUnavailable { sent: false }))?;
-        way.pass(Stage::Dispatch, lease::look(&plane.backends, target))
+        way.pass(Stage::Dispatch, lease::look(&plane.backends, plane.buckets.client(principal), target))
     }
 
     /// Schema and rules, on the bytes that would be sent.

@@ -23,6 +23,7 @@ pub mod ops;
 pub mod pins;
 pub mod pipeline;
 pub mod plane;
+pub mod planted;
 pub mod stages;
 pub mod upcall;
 pub mod view;

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::watch, time::MissedTickBehavior};
+use tokio::{
+    sync::watch,
+    time::{Instant, MissedTickBehavior},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -24,6 +27,9 @@ use crate::{
 
 /// How coarse deadlines and keep-alives are: one task looks, so that no call needs a timer (`hot-path.md` 2).
 const TICK: Duration = Duration::from_millis(50);
+/// A tick that comes later than this was held up by the machine (a suspend, a SIGSTOP, far too few cores), which an
+/// operator wants to know who wonders about timeouts.
+const PAUSED: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub struct Plane {
@@ -105,6 +111,7 @@ impl Plane {
 
     /// Deadlines, keep-alives and sweeps, until `stop`.
     pub async fn tick(self: Arc<Self>, stop: CancellationToken) {
+        let mut last = Instant::now();
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut minutes = tokio::time::interval(Duration::from_secs(60));
@@ -115,6 +122,11 @@ impl Plane {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => {
+                    let pause = last.elapsed();
+                    last = Instant::now();
+                    if pause > PAUSED {
+                        tracing::warn!(secs = pause.as_secs(), "this process did not run for {} s", pause.as_secs());
+                    }
                     let view = self.views.load_full();
                     let keepalive = view.as_ref().map_or(Duration::from_secs(15), |view| view.policy.gateway.keepalive);
                     self.judge_contact(view.as_ref().and_then(|view| view.policy.gateway.max_staleness));

@@ -5,11 +5,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::OwnedSemaphorePermit;
-
 use super::{
     Outgoing, Sent,
     breaker::Permit,
+    bulkhead::{ClientHash, Place},
     registry::{Backend, Backends},
 };
 use crate::{
@@ -17,6 +16,7 @@ use crate::{
     catalogue::Target,
     denial::{Failure, Unavailable},
     in_flight::Flight,
+    planted::{self, Bug},
     stages::rules::Ruled,
 };
 
@@ -27,7 +27,7 @@ pub struct Lease<'call> {
     flight: &'call Flight,
     backend: Arc<Backend>,
     permit: Permit,
-    _place: OwnedSemaphorePermit,
+    place: Place,
 }
 
 /// Errors: `BackendUnavailable`, with the state that is in the way.
@@ -49,17 +49,18 @@ pub async fn lease<'call>(
         }
     };
     let permit = backend.breaker.permit().map_err(|wait| unavailable(target, Unavailable::Open, Some(wait)))?;
-    let place = backend.bulkhead.enter().await.ok_or_else(|| unavailable(target, Unavailable::Full, None))?;
-    Ok(Lease { call, flight, backend, permit, _place: place })
+    let place = backend.bulkhead.enter(call.client()).await;
+    let place = place.ok_or_else(|| unavailable(target, Unavailable::Full, None))?;
+    Ok(Lease { call, flight, backend, permit, place })
 }
 
 /// Whether a call could be sent there now, as far as it can be told without sending one; nothing is taken.
 ///
 /// Errors: `BackendUnavailable`, with the state that is in the way.
-pub fn look(backends: &Backends, target: &Target) -> Result<(), Failure> {
+pub fn look(backends: &Backends, client: ClientHash, target: &Target) -> Result<(), Failure> {
     let backend = backends.find(target.backend).ok_or_else(|| unavailable(target, Unavailable::Removed, None))?;
     backend.breaker.look().map_err(|wait| unavailable(target, Unavailable::Open, Some(wait)))?;
-    if !backend.bulkhead.has_room() {
+    if !backend.bulkhead.has_room(client) {
         return Err(unavailable(target, Unavailable::Full, None));
     }
     backend.link.look()
@@ -77,13 +78,18 @@ impl Lease<'_> {
         let sent = self.backend.link.call(outgoing, self.flight, events).await;
         match &sent {
             Sent::Answered(_) => self.permit.succeeded(),
-            Sent::Failed(Failure::BackendError { .. } | Failure::Timeout { .. }) => self.permit.failed(),
+            Sent::Failed(Failure::BackendError { .. } | Failure::Timeout { .. }) | Sent::Lost(_) => {
+                self.permit.failed()
+            }
             Sent::Never(Failure::BackendUnavailable { state: Unavailable::Down, .. }) => self.permit.failed(),
             Sent::Ended => match self.flight.why() {
                 Some(crate::in_flight::Why::Timeout) => self.permit.failed(),
                 Some(_) | None => drop(self.permit),
             },
             Sent::Never(_) | Sent::Failed(Failure::BackendUnavailable { .. }) => drop(self.permit),
+        }
+        if planted::has(Bug::PermitLeak) && matches!(sent, Sent::Ended) {
+            self.place.leak();
         }
         sent
     }

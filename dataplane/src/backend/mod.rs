@@ -17,6 +17,7 @@ pub mod isolation;
 pub mod lease;
 pub mod listing;
 pub mod registry;
+pub mod repeats;
 pub mod spec;
 pub mod stdio;
 
@@ -111,6 +112,9 @@ pub enum Sent {
     Never(Failure),
     Answered(Answer),
     Failed(Failure),
+    /// It was written, or may have been, and not a byte of an answer came, or only that it is not served now: this may
+    /// be tried again if the call may run twice.
+    Lost(Failure),
     /// The flight was ended by somebody (`Flight::why`); the backend was told where it can be.
     Ended,
 }

@@ -21,6 +21,7 @@ use super::{
     health,
     instances::Instances,
     isolation::Owner,
+    repeats::Repeats,
     spec::BackendSpec,
     stdio::{cgroup::Groups, spawner::Spawner},
 };
@@ -40,6 +41,7 @@ pub struct Backend {
     pub link: Link,
     pub breaker: Arc<Breaker>,
     pub bulkhead: Bulkhead,
+    pub repeats: Repeats,
     /// None: it is shared. Else calls go to one of these, and its own link does what is done for all: it lists.
     pub instances: Option<Instances>,
     /// Ends its tasks.
@@ -204,6 +206,7 @@ impl Backends {
             link: Link::start(spec, parts),
             breaker: Breaker::new(spec.breaker),
             bulkhead: Bulkhead::new(spec.max_concurrency),
+            repeats: Repeats::default(),
             spec: Arc::clone(spec),
             instances,
             stop,

@@ -35,6 +35,25 @@ pub(super) fn listed(offered: &Offered, exposed: &str, description: Option<&str>
     Ok(text.into())
 }
 
+/// Whether a tool says of itself that it only reads, or that once more changes nothing (MCP 2025-11-25, tools,
+/// annotations). What says it in another form than MCP's says nothing.
+pub(super) fn may_repeat(definition: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Annotations {
+        #[serde(default)]
+        read_only_hint: bool,
+        #[serde(default)]
+        idempotent_hint: bool,
+    }
+    #[derive(Deserialize)]
+    struct Annotated {
+        annotations: Annotations,
+    }
+    serde_json::from_slice(definition)
+        .is_ok_and(|Annotated { annotations: said }| said.read_only_hint || said.idempotent_hint)
+}
+
 /// An object's members in their order, keys and values raw.
 struct Members<'a>(Vec<(Box<RawValue>, &'a RawValue)>);
 
@@ -63,6 +82,20 @@ impl<'de> Deserialize<'de> for Members<'de> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tool_may_run_twice_where_it_says_so_in_so_many_words() {
+        for (annotations, may) in [
+            (r#","annotations":{"readOnlyHint":true}"#, true),
+            (r#","annotations":{"idempotentHint":true,"readOnlyHint":false}"#, true),
+            (r#","annotations":{"destructiveHint":false}"#, false),
+            (r#","annotations":{"readOnlyHint":"true"}"#, false),
+            ("", false),
+        ] {
+            let text = format!(r#"{{"name":"a"{annotations}}}"#);
+            assert_eq!(may_repeat(text.as_bytes()), may, "{text}");
+        }
+    }
 
     #[test]
     fn a_definition_keeps_every_byte_but_its_name() {

@@ -228,6 +228,7 @@ impl Merging<'_> {
             max_timeout: backend.max_timeout,
             mirrored,
             metrics,
+            may_repeat: kind != Kind::Tool || definition::may_repeat(&offered.definition),
             held: None,
         };
         Ok((target, template))
@@ -253,7 +254,11 @@ impl Merging<'_> {
                 return;
             }
             Verdict::First => (true, None, false),
-            Verdict::Changed(seen) => (false, Some(seen), false),
+            Verdict::Changed(seen) => {
+                // What is in use though nobody approved it is believed nothing.
+                target.may_repeat = false;
+                (false, Some(seen), false)
+            }
             Verdict::Held(seen) => (false, Some(seen), true),
         };
         let Seen { reason, why, gone, since } = seen.unwrap_or_default();

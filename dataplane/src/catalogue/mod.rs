@@ -44,6 +44,8 @@ pub struct Target {
     /// Arguments that its server wants to see in headers as well, where that is a modern one.
     pub mirrored: Box<[Mirrored]>,
     pub metrics: Arc<ToolMetrics>,
+    /// Running twice is as good as running once: it reads, or its definition, which is trusted, says so.
+    pub may_repeat: bool,
     /// It is quarantined: in no list, and refused to those who may see it.
     pub held: Option<Disabled>,
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::{
+    backend::bulkhead::ClientHash,
     call::{Ask, Caller, Principal, Routed},
     catalogue::Target,
     denial::Denial,
@@ -27,6 +28,11 @@ impl Ruled {
 
     pub fn target(&self) -> &Arc<Target> {
         self.0.admitted().visible().target()
+    }
+
+    /// Whose it is, for who shares something out by clients.
+    pub fn client(&self) -> ClientHash {
+        self.0.admitted().visible().resolved().charged().client()
     }
 
     /// Mode `warn`: its arguments don't fit the schema.

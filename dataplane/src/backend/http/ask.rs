@@ -103,11 +103,11 @@ impl Core {
         let Question { session, headers, method, params } = question;
         let number = self.number();
         let body = outgoing::request(method, params.map(str::as_bytes), number);
-        let response = self.send(Method::POST, headers, body).await?;
+        let response = self.send(Method::POST, headers, body).await.map_err(Fault::settled)?;
         let session_id = response.headers().get(SESSION_ID).cloned();
         let exchange = Exchange { core: self, session, number, whose: Whose::Own };
         let found = reading::whole_answer(&exchange, response).await.map_err(|fault| match fault {
-            Fault::Broken(what) => Fault::said(format!("{what} (to {method})")),
+            Fault::Broken(what) | Fault::Cut(what) => Fault::said(format!("{what} (to {method})")),
             Fault::Unreachable(_) | Fault::Lost => fault,
         })?;
         Ok((found, session_id))
@@ -130,7 +130,7 @@ impl Core {
         let Ok(response) = tokio::time::timeout(WITHIN, sent).await else {
             return Err(Fault::said(format!("it did not take {what} in time")));
         };
-        let status = response?.status();
+        let status = response.map_err(Fault::settled)?.status();
         if status.is_success() {
             return Ok(());
         }

@@ -95,7 +95,7 @@ pub(super) fn unreachable(error: &(dyn Error + 'static)) -> Fault {
 
 /// A request that was written, or may have been, and got no answer's head.
 pub(super) fn broken(error: &hyper::Error) -> Fault {
-    Fault::Broken(Cow::Owned(format!("the connection broke before its answer ({})", cause(error))))
+    Fault::Cut(Cow::Owned(format!("the connection broke before its answer ({})", cause(error))))
 }
 
 /// The innermost cause, which says what happened; at most 200 characters, nothing unprintable.

@@ -103,6 +103,7 @@ impl Core {
                     };
                     return Sent::Failed(self.failure(Fault::says(what)));
                 }
+                Err(fault @ Fault::Cut(_)) => return Sent::Lost(self.failure(fault)),
                 Err(fault @ Fault::Broken(_)) => return Sent::Failed(self.failure(fault)),
             }
         }
@@ -110,7 +111,7 @@ impl Core {
 
     pub(super) fn failure(&self, fault: Fault) -> Failure {
         let what = match fault {
-            Fault::Broken(what) => what,
+            Fault::Broken(what) | Fault::Cut(what) => what,
             Fault::Unreachable(_) | Fault::Lost => fault.to_string().into(),
         };
         Failure::BackendError { backend: Arc::clone(&self.backend), what }
@@ -139,7 +140,9 @@ async fn answer(exchange: &Exchange<'_>, call: &Outgoing<'_>, response: http::Re
             Collected::Whole(_) => return Err(reading::too_large(limit)),
             Collected::More(begun) => {
                 let neutral = is_modern.then(|| Neutral::without(neutral::members_of(ask)));
-                return Box::pin(streamed(exchange, &client_id, neutral, begun, body)).await;
+                let answer = Box::pin(streamed(exchange, &client_id, neutral, begun, body)).await;
+                // A part of it may be with the client already.
+                return answer.map_err(Fault::settled);
             }
         }
     };

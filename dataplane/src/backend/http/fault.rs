@@ -10,12 +10,24 @@ pub(super) enum Fault {
     /// It refused our session id, or the era that we speak to it, and with it the request.
     #[error("it does not know its session any more")]
     Lost,
+    /// It was written, or may have been, and was not answered at all: the connection broke, or the server says that it
+    /// serves nobody now. The text as of `Broken`.
+    #[error("{0}")]
+    Cut(Cow<'static, str>),
     /// It was written, or may have been; the text fits behind "the backend x failed:".
     #[error("{0}")]
     Broken(Cow<'static, str>),
 }
 
 impl Fault {
+    /// For who does not ask whether a part of an answer came.
+    pub(super) fn settled(self) -> Self {
+        match self {
+            Self::Cut(what) => Self::Broken(what),
+            Self::Unreachable(_) | Self::Lost | Self::Broken(_) => self,
+        }
+    }
+
     pub(super) const fn says(what: &'static str) -> Self {
         Self::Broken(Cow::Borrowed(what))
     }

@@ -73,7 +73,7 @@ impl Pool {
 
     /// One request, to the head of its answer. Cancel safe: dropped, its connection is closed.
     ///
-    /// Errors: `Unreachable` where not a byte was written; else `Broken`.
+    /// Errors: `Unreachable` where not a byte was written; else `Cut`.
     pub(super) async fn send(self: &Arc<Self>, mut request: Request<Full<Bytes>>) -> Result<Response<Lent>, Fault> {
         while let Some(mut sender) = self.take().await {
             match sender.try_send_request(request).await {
@@ -342,7 +342,7 @@ mod tests {
             let (mut stream, _) = listener.accept().await.unwrap();
             serve(&mut stream, "").await;
         });
-        assert!(matches!(sent, Err(Fault::Broken(_))));
+        assert!(matches!(sent, Err(Fault::Cut(_))));
         drop(listener);
         assert!(matches!(pool.send(request()).await, Err(Fault::Unreachable(_))));
     }

@@ -2,7 +2,7 @@
 //!
 //! Beside the answer there may be progress, log notes and questions of the server: `beside.rs`.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{
@@ -100,10 +100,10 @@ pub(super) async fn next(body: &mut Lent) -> Result<Option<Bytes>, Fault> {
             // Trailers.
             Ok(Err(_)) => {}
             Err(error) => {
-                return Err(Fault::said(format!(
+                return Err(Fault::Cut(Cow::Owned(format!(
                     "the connection broke within its answer ({})",
                     printable(&error.to_string())
-                )));
+                ))));
             }
         }
     }
@@ -225,9 +225,15 @@ pub(super) async fn refused(
     // What a server answers that does not know the era: then it may be another program by now.
     let leaves_era =
         is_modern && matches!(status, StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED);
-    let failed = || match leaves_era {
-        true => Fault::Lost,
-        false => Fault::said(format!("it answered with HTTP status {}", status.as_u16())),
+    let failed = || {
+        let what = || format!("it answered with HTTP status {}", status.as_u16());
+        match (leaves_era, status) {
+            (true, _) => Fault::Lost,
+            (false, StatusCode::TOO_MANY_REQUESTS | StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE) => {
+                Fault::Cut(what().into())
+            }
+            (false, _) => Fault::said(what()),
+        }
     };
     if form(headers).ok() != Some(Form::Json) {
         return Err(failed());
@@ -298,10 +304,12 @@ pub(super) async fn events(exchange: &Exchange<'_>, body: Lent) -> Result<Found,
         let before = total;
         let broke = match one_stream(exchange, body, limit, &mut place, &mut total).await {
             Ok(Some(found)) => return Ok(found),
-            Ok(None) => Fault::says("its event stream ended without an answer"),
+            Ok(None) => Fault::Cut("its event stream ended without an answer".into()),
             Err(Stop::Final(fault)) => return Err(fault),
             Err(Stop::Broke(fault)) => fault,
         };
+        // What was passed on of it can't be taken back.
+        let broke = if total > 0 { broke.settled() } else { broke };
         fruitless = if total == before { fruitless + 1 } else { 0 };
         let Some(session) = exchange.session.filter(|session| !session.is_modern()) else {
             return Err(broke);

@@ -7,6 +7,7 @@ use nix::sys::signal::Signal;
 use tokio::time::Instant;
 
 use super::process::Process;
+use crate::planted::{self, Bug};
 
 const AFTER_CLOSE: Duration = Duration::from_secs(2);
 const AFTER_TERM: Duration = Duration::from_secs(3);
@@ -19,6 +20,10 @@ pub(super) async fn ladder(backend: &str, process: &Process, close_stdin: impl F
     let begin = Instant::now();
     let took_ms = || u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
     close_stdin();
+    if planted::has(Bug::Orphan) {
+        process.exited().await;
+        return;
+    }
     // A leader that is dead reads no stdin: what is left of its group gets no time for that.
     if !process.has_exited() && is_gone_within(AFTER_CLOSE, process).await {
         tracing::debug!(backend, took_ms = took_ms(), "ended when its stdin was closed");

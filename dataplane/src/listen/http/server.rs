@@ -16,6 +16,7 @@ use hyper_util::rt::TokioIo;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -41,6 +42,8 @@ const HEADERS: usize = 100;
 /// Connections of one address that is not this machine.
 const MOST_OF_A_PEER: usize = 128;
 const MOST_OF_LOOPBACK: usize = 1_024;
+/// Between two lines about connections that can't be accepted.
+const SAY_AGAIN: Duration = Duration::from_secs(60);
 /// What a descriptor shortage waits before the next accept.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -76,6 +79,7 @@ pub async fn serve(plane: Arc<Plane>, listener: TcpListener, most: usize, stop: 
             }
         }
     });
+    let mut said: Option<Instant> = None;
     loop {
         let place = tokio::select! {
             () = stop.cancelled() => break,
@@ -94,7 +98,10 @@ pub async fn serve(plane: Arc<Plane>, listener: TcpListener, most: usize, stop: 
                     server.plane.workers.spawn(&connections, connection(Arc::clone(&server), stream, peer, place));
                 }
                 Err(fault) => {
-                    tracing::warn!(%fault, "can't accept a connection");
+                    if said.is_none_or(|said| said.elapsed() >= SAY_AGAIN) {
+                        said = Some(Instant::now());
+                        tracing::error!(%fault, "can't accept a connection; they wait, and are tried again");
+                    }
                     tokio::time::sleep(PAUSE).await;
                 }
             },

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Bucket, Buckets, Draw, Over, Slot};
 use crate::{
+    backend::bulkhead::ClientHash,
     call::{Caller, Principal, Routed},
     denial::{Denial, Limit},
     view::policy::Policy,
@@ -27,6 +28,11 @@ impl Charged {
 
     pub fn call(&self) -> &Routed {
         &self.call
+    }
+
+    /// Whose it is, for who shares something out by clients.
+    pub fn client(&self) -> ClientHash {
+        ClientHash(self.slot.client)
     }
 
     /// Where the place in flight is, for the one who asks whether it is held.

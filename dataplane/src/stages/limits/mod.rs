@@ -25,7 +25,7 @@ use governor::{
 };
 
 use self::drawn::{Draw, Drawn, Key};
-use crate::{call::Principal, view::policy::Quota};
+use crate::{backend::bulkhead::ClientHash, call::Principal, view::policy::Quota};
 
 /// Keys of one measure; past it, new ones share a bucket per target.
 const MOST_KEYS: usize = 100_000;
@@ -96,6 +96,11 @@ impl Buckets {
                     .collect::<HashMap<_, _>>()
             });
         }
+    }
+
+    /// The same of a principal whose call is not made.
+    pub fn client(&self, principal: &Principal) -> ClientHash {
+        ClientHash(self.client_key(principal))
     }
 
     fn client_key(&self, principal: &Principal) -> u64 {

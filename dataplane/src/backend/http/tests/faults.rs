@@ -73,11 +73,43 @@ async fn a_server_without_tls_is_down_for_https() {
 }
 
 #[tokio::test]
+async fn a_server_that_never_begins_tls_is_down_within_seconds_and_a_call_is_never_sent() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let rig = Rig::of(&format!("https://{}/mcp", silent.local_addr().unwrap()), 1 << 20);
+    let status = rig.state(State::Down).await;
+    assert!(status.reason.contains("no connection within 10 s"), "{}", status.reason);
+    assert_eq!(rig.call(&json!({})).send().await.failed().0, "never");
+}
+
+#[tokio::test]
+async fn what_was_not_answered_at_all_is_lost_and_what_was_begun_is_failed() {
+    let json = || vec![Bytes::from_static(b"{\"jsonrpc\":")];
+    let (how, said) = told_of(move |_| Reply::Cut("application/json", json())).await;
+    assert_eq!(how, "lost", "{said}");
+    let (how, said) = told_of(|_| Reply::Body(200, "text/event-stream", vec![])).await;
+    assert_eq!(how, "lost", "{said}");
+    let note = json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": 1}});
+    let (how, said) = told_of(move |_| Reply::events(&[super::server::event(&note)])).await;
+    assert_eq!(how, "failed", "the client may have heard the note: {said}");
+    let large = || vec![Bytes::from(vec![b'1'; 100_000])];
+    let (how, said) = told_of(move |_| Reply::Cut("application/json", large())).await;
+    assert_eq!(how, "failed", "a part of it may be with the client: {said}");
+}
+
+#[tokio::test]
 async fn statuses_are_named_without_what_the_body_says() {
-    for status in [401, 403, 429, 500, 503, 302] {
+    for (status, ends) in [
+        (401, "failed"),
+        (403, "failed"),
+        (500, "failed"),
+        (302, "failed"),
+        (429, "lost"),
+        (502, "lost"),
+        (503, "lost"),
+    ] {
         let body = vec![Bytes::from_static(b"secret words")];
         let (how, said) = told_of(move |_| Reply::Body(status, "text/plain", body.clone())).await;
-        assert_eq!(how, "failed");
+        assert_eq!(how, ends, "{status}");
         assert!(said.contains(&format!("HTTP status {status}")), "{said}");
         assert!(!said.contains("secret"), "{said}");
     }

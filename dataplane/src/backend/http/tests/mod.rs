@@ -287,6 +287,7 @@ impl Done {
         match self.sent {
             Sent::Never(failure) => ("never", failure.message()),
             Sent::Failed(failure) => ("failed", failure.message()),
+            Sent::Lost(failure) => ("lost", failure.message()),
             Sent::Ended => ("ended", String::new()),
             Sent::Answered(answer) => panic!("answered: {:?}", answer.last),
         }
@@ -308,6 +309,7 @@ fn tool() -> Target {
         max_timeout: PATIENCE,
         mirrored: Box::default(),
         metrics: Metrics::new().unwrap().tool("x__echo"),
+        may_repeat: false,
         held: None,
     }
 }

@@ -303,6 +303,7 @@ fn tool_of(name: &str) -> Target {
         max_timeout: Duration::from_secs(60),
         mirrored: Box::default(),
         metrics: crate::metrics::Metrics::new().unwrap().tool(name),
+        may_repeat: false,
         held: None,
     }
 }
