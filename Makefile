@@ -4,7 +4,7 @@ CARGO ?= cargo
 CONFIG ?= deploy/examples/sentinel.toml
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: run test test-peers conformance cells dashboards-test units-test limits-test compose-test deb proof session bench check
+.PHONY: run test test-peers conformance cells dashboards-test units-test limits-test compose-test deb proof session bench chaos chaos-planted check
 
 run: ## both daemons and the example server; prints what to do next
 	$(CARGO) build --workspace
@@ -55,6 +55,13 @@ session: ## every command of sentinelctl on terminals of 60 and 160 columns, as 
 	$(CARGO) build --workspace
 	SENTINEL_SESSION="$(abspath $(TARGET))/session" $(CARGO) test -p sentinel-tests --test operator session::
 	@echo "see $(TARGET)/session/"
+
+chaos: ## CHAOS_SECS of random faults (600, shared by three seeds; CHAOS_SEED replays one), and a judge of what everybody saw
+	$(CARGO) build --workspace
+	CARGO="$(CARGO)" sh tests/scripts/chaos.sh
+
+chaos-planted: ## the same judge against a plane with one bug each that it must find
+	CARGO="$(CARGO)" TARGET="$(TARGET)" sh tests/scripts/chaos.sh planted
 
 bench: ## the table of what a call costs beside a bare proxy
 	$(MAKE) -C tests/bench

@@ -28,7 +28,7 @@ impl ReceiveLog {
 
     /// `{"at_us","pid","event","tool","id","arguments"}`; `at_us` is monotonic, from the start of this process. One
     /// `write` a line: several servers may share a file.
-    pub(super) fn write(&self, event: &str, tool: &str, id: &str, arguments: Option<&RawValue>) {
+    pub fn write(&self, event: &str, tool: &str, id: &str, arguments: Option<&RawValue>) {
         let Some(open) = &self.0 else {
             return;
         };

@@ -97,6 +97,7 @@ impl Fleet {
         let folder = tempfile::Builder::new().prefix("sentinel-t-").tempdir_in("/tmp").unwrap();
         let path = folder.path();
         std::fs::write(path.join("sentinel.toml"), setup.text(path)).unwrap();
+        setup.write_manners(path);
         let control_ops = Port::free();
         let control_plane = control_plane(&setup, path, &control_ops).run();
         let planes = (0..setup.planes).map(|number| plane(&setup, path, number)).collect();
@@ -227,6 +228,11 @@ impl Fleet {
         Received::of(self.folder().join(format!("{name}.received")))
     }
 
+    /// From now on the bad server `name` behaves like this.
+    pub fn manner(&self, name: &str, manner: &str) {
+        std::fs::write(super::setup::manner_file(self.folder(), name), manner).unwrap();
+    }
+
     /// The rows of a request, once there is one.
     pub async fn audit_rows(&self, request_id: &str) -> Vec<Value> {
         until("the request has its audit row", async || {
@@ -267,7 +273,7 @@ fn plane(setup: &Setup, folder: &Path, number: usize) -> Plane {
     let data = data_dir.display().to_string();
     let start = Start {
         name: name.clone(),
-        program: program("sentinel-dataplane"),
+        program: setup.plane(),
         args: words(&[
             "serve",
             "--control-plane",

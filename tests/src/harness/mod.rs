@@ -13,11 +13,14 @@
 pub mod client;
 pub mod ctl;
 pub mod fleet;
+pub mod hostile;
 pub mod load;
 pub mod modern;
 pub mod port;
 pub mod postgres;
 pub mod process;
+pub mod proxy;
+pub mod random;
 pub mod received;
 pub mod reply;
 pub mod setup;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::port::Port;
 use super::process::{Process, Start, program};
@@ -31,6 +31,8 @@ pub struct Setup {
     roles: String,
     rest: String,
     examples: Vec<Example>,
+    manners: BTreeMap<String, String>,
+    plane_program: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug)]
@@ -45,6 +47,7 @@ enum ExampleKind {
     Legacy,
     Modern,
     Wrapped,
+    Fault,
 }
 
 impl Default for Setup {
@@ -67,6 +70,8 @@ impl Setup {
             roles: ROLES.into(),
             rest: String::new(),
             examples: Vec::new(),
+            manners: BTreeMap::new(),
+            plane_program: None,
         }
     }
 
@@ -113,6 +118,32 @@ impl Setup {
     pub fn wrapped_backend(mut self, name: &str) -> Self {
         self.examples.push(Example { name: name.into(), more: String::new(), kind: ExampleKind::Wrapped });
         self
+    }
+
+    /// A stdio backend that does each bad thing on command; `manner`: how it behaves from its start (`hostile/mod.rs`).
+    #[must_use]
+    pub fn fault_backend(mut self, name: &str, manner: &str, more: &str) -> Self {
+        self.manners.insert(name.into(), manner.into());
+        self.examples.push(Example { name: name.into(), more: more.into(), kind: ExampleKind::Fault });
+        self
+    }
+
+    /// Another build of the data plane than that of the workspace.
+    #[must_use]
+    pub fn plane_program(mut self, path: &Path) -> Self {
+        self.plane_program = Some(path.to_owned());
+        self
+    }
+
+    pub(super) fn plane(&self) -> PathBuf {
+        self.plane_program.clone().unwrap_or_else(|| program("sentinel-dataplane"))
+    }
+
+    /// Writes what the backends look for beside the file.
+    pub(super) fn write_manners(&self, folder: &Path) {
+        for (name, manner) in &self.manners {
+            std::fs::write(manner_file(folder, name), manner).unwrap();
+        }
     }
 
     /// TOML that is added at the end.
@@ -183,6 +214,14 @@ impl Setup {
         for Example { name, more, kind } in &self.examples {
             let (log, tools) = (folder.join(format!("{name}.received")), folder.join(format!("{name}.tools")));
             let (server, log, tools) = (server.display(), log.display(), tools.display());
+            if *kind == ExampleKind::Fault {
+                let (program, manner) = (program("sentinel-fault-server"), manner_file(folder, name));
+                let (program, manner) = (program.display(), manner.display());
+                let args = format!("[\"--log\", \"{log}\", \"--manner\", \"{manner}\"]");
+                writeln!(text, "[[backends]]\nname = \"{name}\"\ncommand = \"{program}\"\nargs = {args}\n{more}")
+                    .unwrap();
+                continue;
+            }
             let modern = if *kind == ExampleKind::Modern { "\"--modern\", " } else { "" };
             let start = if *kind == ExampleKind::Wrapped {
                 format!("command = \"sh\"\nargs = [\"-c\", \"'{server}' --misbehave --log '{log}'; true\"]")
@@ -196,6 +235,11 @@ impl Setup {
         text.push_str(&self.rest);
         text
     }
+}
+
+/// Where a bad server reads its manner.
+pub(super) fn manner_file(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.manner"))
 }
 
 /// An example server over HTTP, ended when dropped.
