@@ -1,0 +1,78 @@
+//! The fault table of the design, row by row: its backends, its processes, its host. Each test is named after its row;
+//! `docs/faults.md` lists them, and `table.rs` holds that page against the sources.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "helpers of tests are tests"
+)]
+
+mod answers;
+mod host;
+mod http;
+mod repeats;
+mod shares;
+mod stdio;
+mod table;
+mod talk;
+
+use sentinel_tests::harness::client::Client;
+use sentinel_tests::harness::fleet::Fleet;
+use sentinel_tests::harness::hostile::HttpFault;
+use sentinel_tests::harness::reply::Reply;
+use sentinel_tests::harness::setup::Setup;
+use sentinel_tests::harness::until::until;
+use serde_json::{Value, json};
+
+/// Faults of one case must not open the breaker for the next.
+const PATIENT: &str = "[circuit_breaker]\nfailures = 1000\n";
+
+/// A good backend beside a bad one over HTTP, which is called `wild`. `more`: lines of its table.
+async fn beside_wild(more: &str, toml: &str) -> (Fleet, HttpFault, Client) {
+    let wild = HttpFault::start();
+    wild.is_there().await;
+    let backend = format!("[[backends]]\nname = \"wild\"\nurl = \"{}\"\n{more}\n", wild.url());
+    let fleet = Fleet::start(Setup::example().toml(&backend).toml(toml)).await;
+    let client = fleet.client("claude", "operator").await;
+    until("its tools are known", async || {
+        let tools = client.tools().await;
+        if tools.iter().any(|tool| tool == "wild__bad") { Ok(()) } else { Err(tools) }
+    })
+    .await;
+    (fleet, wild, client)
+}
+
+/// Until a call of this backend is answered again.
+async fn serves(client: &Client, backend: &str) {
+    until(&format!("{backend} serves"), async || {
+        let reply = client.call(&format!("{backend}__echo"), json!({ "nonce": "again", "text": "again" })).await;
+        if reply.message["result"].is_object() { Ok(()) } else { Err(reply) }
+    })
+    .await;
+}
+
+/// The one row of a call, with its detail.
+async fn row_of(fleet: &Fleet, reply: &Reply) -> Value {
+    let mut rows = fleet.audit_rows(&reply.request_id()).await;
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    rows.remove(0)
+}
+
+/// What `backend list` says of one.
+async fn state_of(fleet: &Fleet, name: &str) -> Value {
+    let listed = fleet.ctl("backend list --output json").await.json();
+    let found = listed.as_array().unwrap().iter().find(|backend| backend["name"] == name).cloned();
+    found.unwrap_or_else(|| panic!("{name} is not in {listed}"))
+}
+
+/// Until the plane says that nothing is at this backend, and nothing runs.
+async fn all_is_given_back(fleet: &Fleet, backend: &str) {
+    for series in [format!("sentinel_backend_inflight{{backend=\"{backend}\"}}"), "sentinel_in_flight".to_owned()] {
+        until(&format!("{series} is 0"), async || match fleet.planes[0].metric(&series).await {
+            Some(0.0) => Ok(()),
+            other => Err(other),
+        })
+        .await;
+    }
+}
