@@ -3,7 +3,7 @@
 
 Without a mode it runs scenarios rep by rep and target by target, and prints a table whose ratios are taken against the
 bare proxy of the same rep. `--goals` holds the product to its goals (`make bench`), `--curves` shows what grows with
-what. Standard library only. See docs/benchmarks.md.
+what, `--fairness` what the bad do to the good. Standard library only. See docs/benchmarks.md.
 """
 import argparse
 import signal
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from harness.comparing import compare
 from harness.curves import curves
+from harness.fairness import fairness
 from harness.goals import goals
 from harness.measuring import Spinners
 from harness.settings import HERE, build_bench, install, read_settings
@@ -25,6 +26,7 @@ def arguments():
     parser.add_argument("--install", action="store_true", help="install the peers into --lab, then stop")
     parser.add_argument("--goals", action="store_true", help="the goals of a release, in at most 15 minutes")
     parser.add_argument("--curves", action="store_true", help="cost by tools, backends and clients (takes longer)")
+    parser.add_argument("--fairness", action="store_true", help="a good backend beside bad ones, a polite client beside a flood")
     parser.add_argument("--quick", action="store_true", help="with --goals: one short rep of each, to see that all works")
     parser.add_argument("--targets", action="append", type=Path, default=[], help="further targets file(s)")
     parser.add_argument("--only", help="comma-separated targets (bare is always added)")
@@ -83,11 +85,11 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
     args.spinners = Spinners(args)
     try:
-        if args.goals or args.curves:
+        if args.goals or args.curves or args.fairness:
             if not args.sentinel_bin:
                 sys.exit("--sentinel-bin DIR is needed: the product is what is measured")
             args.only = ["bare", "bare-stdio", "sentinel", "sentinel-stdio"]
-            (goals if args.goals else curves)(args, settings)
+            (goals if args.goals else fairness if args.fairness else curves)(args, settings)
         else:
             compare(args, settings)
     finally:

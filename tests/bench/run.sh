@@ -2,7 +2,7 @@
 # run.sh: what `make bench` does. Builds the product, the bench and a plane that counts its allocations, then measures.
 #
 # Arguments go to bench.py: nothing = the goals (at most 15 minutes once built), --quick = one short rep of each,
-# --curves = cost by tools, backends and clients. As root `--priority -10` keeps strangers from half of the core.
+# --curves = cost by tools, backends and clients, --fairness = the good beside the bad. As root `--priority -10` keeps strangers from half of the core.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 target=${CARGO_TARGET_DIR:-target}
@@ -18,7 +18,7 @@ cargo build --release --locked -j"$jobs" --manifest-path tests/bench/Cargo.toml 
 
 mode=--goals
 for word in "$@"; do
-  [ "$word" != --curves ] || mode=
+  case $word in --curves | --fairness) mode= ;; esac
 done
 exec python3 tests/bench/bench.py --lab "$lab/lab" --sentinel-bin "$target/release" \
   --counted-bin "$lab/counted/sentinel-dataplane" --bench-bin "$lab/release/sentinel-bench" $mode "$@"
