@@ -44,12 +44,13 @@ deb: ## the Debian package, in target/debian
 	$(CARGO) build --release -p sentinel-controlplane -p sentinel-dataplane -p sentinelctl
 	sh deploy/debian/build.sh $(TARGET)/release $(TARGET)/debian
 
-proof: ## the long versions: daemons killed under 20 000 calls; 100 000 rows verified, and damaged; 100 000 calls with equal ids; 10 000 processes, one after the other
+proof: ## the long versions: daemons killed under 20 000 calls; 100 000 rows verified, and damaged; 10 000 processes, one after the other; 100 000 calls with equal ids; 10 000 idle streams
 	$(CARGO) build --workspace
 	SENTINEL_PROOF=1 $(CARGO) test -p sentinel-tests --test audit p03_p06 -- --nocapture
+	SENTINEL_PROOF=1 $(CARGO) test -p sentinel-tests --test watching idle_streams -- --nocapture
 	SENTINEL_PROOF=1 $(CARGO) test -p sentinel-tests --test operator three_planes -- --nocapture --test-threads 1
-	SENTINEL_PROOF=1 $(CARGO) test -p sentinel-tests --test eras each_answer_comes -- --nocapture
 	SENTINEL_PROOF=1 $(CARGO) test -p sentinel-tests --test supervision cycles:: -- --nocapture --test-threads 1
+	SENTINEL_PROOF=1 $(CARGO) test -p sentinel-tests --test eras each_answer_comes -- --nocapture
 
 session: ## every command of sentinelctl on terminals of 60 and 160 columns, as table and JSON: target/session/
 	$(CARGO) build --workspace

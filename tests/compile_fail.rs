@@ -63,8 +63,8 @@ fn an_honest_program_compiles() {
     let said = compiled(
         "let ruled: sentinel_dataplane::stages::rules::Ruled = any(); \
          let flight: sentinel_dataplane::in_flight::Flight = any(); \
-         let backends: sentinel_dataplane::backend::registry::Backends = any(); \
-         let lease = sentinel_dataplane::backend::lease::lease(&backends, &ruled, &flight);",
+         let plane: sentinel_dataplane::plane::Plane = any(); \
+         let lease = sentinel_dataplane::backend::lease::lease(&plane, &ruled, &flight);",
     );
     assert_eq!(said, "");
 }
@@ -81,8 +81,8 @@ fn no_backend_is_leased_without_the_last_proof() {
         let body = format!(
             "let weaker: sentinel_dataplane::stages::{weaker} = any(); \
              let flight: sentinel_dataplane::in_flight::Flight = any(); \
-             let backends: sentinel_dataplane::backend::registry::Backends = any(); \
-             let lease = sentinel_dataplane::backend::lease::lease(&backends, &weaker, &flight);"
+             let plane: sentinel_dataplane::plane::Plane = any(); \
+             let lease = sentinel_dataplane::backend::lease::lease(&plane, &weaker, &flight);"
         );
         must_not_compile(weaker, &body, "E0308");
     }
@@ -94,7 +94,7 @@ fn no_lease_is_made_by_hand() {
         "a lease by hand",
         "let ruled: sentinel_dataplane::stages::rules::Ruled = any(); \
          let flight: sentinel_dataplane::in_flight::Flight = any(); \
-         let lease = sentinel_dataplane::backend::lease::Lease { call: &ruled, flight: &flight, backend: any(), permit: any(), _place: any() };",
+         let lease = sentinel_dataplane::backend::lease::Lease { plane: any(), call: &ruled, flight: &flight, way: any() };",
         "E0451",
     );
 }
@@ -133,7 +133,7 @@ fn no_proof_is_used_twice_or_copied() {
 fn no_last_word_goes_out_that_was_not_recorded() {
     must_not_compile(
         "a Final by hand",
-        "let last = sentinel_dataplane::audit::record::Final { bytes: any(), is_answer: any(), refusal: any(), _recorded: any() };",
+        "let last = sentinel_dataplane::audit::record::Final { bytes: any(), is_answer: any(), asks: any(), refusal: any(), _recorded: any() };",
         "E0451",
     );
 }

@@ -32,6 +32,7 @@ pub fn value(snapshot: &Snapshot) -> Value {
         circuit_breaker,
         audit,
         pinning,
+        virtual_servers,
     } = snapshot;
     json!({
         "format": format,
@@ -44,6 +45,9 @@ pub fn value(snapshot: &Snapshot) -> Value {
             "drain_secs": g.drain_secs,
             "keepalive_secs": g.keepalive_secs,
             "max_staleness_secs": g.max_staleness_secs,
+            "parked_secs": g.parked_secs,
+            "max_parked": g.max_parked,
+            "max_parked_per_client": g.max_parked_per_client,
         })),
         "auth": auth.as_ref().map(auth_value),
         "roles": roles.iter().map(role).collect::<Vec<_>>(),
@@ -63,6 +67,9 @@ pub fn value(snapshot: &Snapshot) -> Value {
             "on_change": if p.warn_changed { "warn" } else { "hold" },
         })),
         "backends": backends.iter().map(backend_value).collect::<Vec<_>>(),
+        "virtual_servers": virtual_servers.iter().map(|v| json!({
+            "name": v.name, "include": v.include, "backends": v.backends,
+        })).collect::<Vec<_>>(),
         "health": health.as_ref().map(|h| json!({
             "interval_secs": h.interval_secs, "timeout_secs": h.timeout_secs, "unhealthy_after": h.unhealthy_after,
         })),
@@ -83,8 +90,21 @@ pub fn value(snapshot: &Snapshot) -> Value {
 }
 
 fn auth_value(auth: &Auth) -> Value {
-    let Auth { anonymous, default_role, keys, client_claim, roles_claim, leeway_secs } = auth;
+    let Auth {
+        anonymous,
+        default_role,
+        keys,
+        client_claim,
+        roles_claim,
+        leeway_secs,
+        authorization_servers,
+        public_url,
+        scopes,
+    } = auth;
     json!({
+        "authorization_servers": authorization_servers,
+        "public_url": public_url,
+        "scopes": pairs(scopes),
         "anonymous": anonymous,
         "default_role": default_role,
         "keys": keys.iter().map(key).collect::<Vec<_>>(),

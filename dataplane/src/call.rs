@@ -10,7 +10,8 @@ use uuid::{Builder, NoContext, Timestamp, Uuid};
 
 use crate::{
     denial::Denial,
-    listen::ClientLeg,
+    input::Input,
+    listen::{ClientLeg, session::Level},
     view::View,
     wire::{
         Span, Text,
@@ -34,6 +35,11 @@ impl RequestId {
             *to = *from;
         }
         Self(Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
+    }
+
+    /// That of an earlier request.
+    pub const fn of(uuid: Uuid) -> Self {
+        Self(uuid)
     }
 
     pub const fn uuid(self) -> Uuid {
@@ -212,6 +218,11 @@ impl Ask {
         Some(name.map(|name| (ask, name)).ok_or_else(|| Denial::InvalidParams { what: needs.into() }))
     }
 
+    /// Whether its answer may be a question (`protocol.md` 3.7).
+    pub const fn may_be_asked(self) -> bool {
+        matches!(self, Self::CallTool | Self::GetPrompt | Self::ReadResource)
+    }
+
     /// What policy judges its name as.
     pub const fn kind(self) -> Kind {
         match self {
@@ -235,11 +246,27 @@ pub struct Routed {
     /// The exposed name or the URI as asked, decoded.
     pub name: Arc<str>,
     pub traceparent: Option<Box<str>>,
+    /// What it brings of an earlier round: it is a client's retry.
+    pub input: Option<Box<Input>>,
     /// Monotonic: the one deadline of a call counts from here.
     pub arrived: tokio::time::Instant,
 }
 
 impl Routed {
+    /// The same for whoever works on it when this request has its answer.
+    pub fn outliving(&self) -> Self {
+        Self {
+            id: self.id,
+            body: self.body.clone(),
+            scanned: self.scanned.clone(),
+            ask: self.ask,
+            name: Arc::clone(&self.name),
+            traceparent: self.traceparent.clone(),
+            input: None,
+            arrived: self.arrived,
+        }
+    }
+
     /// The client's id, byte for byte.
     pub fn client_id(&self) -> Bytes {
         self.scanned.id.map_or_else(Bytes::new, |id| self.body.slice(id.start as usize..id.end as usize))
@@ -256,6 +283,12 @@ impl Routed {
 
     pub fn arguments(&self) -> Option<&[u8]> {
         self.scanned.arguments.map(|span| span.get(&self.body))
+    }
+
+    /// The least severe of the log notes that the request itself asks for.
+    pub fn log_level(&self) -> Option<Level> {
+        let asked = self.scanned.modern.as_ref()?.log_level?;
+        Level::parse(&serde_json::from_slice::<String>(asked.get(&self.body)).ok()?)
     }
 
     /// The client's progress token, byte for byte: none means that it wants no progress.

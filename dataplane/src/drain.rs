@@ -80,6 +80,7 @@ pub(crate) async fn drain(
 ) {
     plane.life.send_replace(Life::Draining);
     stops.listen.cancel();
+    plane.parked.close();
     let allowed = plane.views.load_full().map_or(DRAIN, |view| view.policy.gateway.drain);
     tracing::info!(in_flight = plane.in_flight.len(), seconds = allowed.as_secs(), "draining");
     let mut until = Instant::now() + allowed;

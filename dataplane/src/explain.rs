@@ -117,7 +117,12 @@ pub fn explain(plane: &Plane, asked: &v1::Explain) -> Result<Vec<String>, String
     }
     let view = plane.views.load_full().ok_or("this plane has no configuration yet")?;
     let killed = plane.gate.load_full();
-    Ok(asked.asks.iter().map(|ask| line(&now(ask, plane, &view, &killed))).collect())
+    let of = |ask: &JudgeAsk| {
+        let endpoint = (!ask.server.is_empty()).then_some(ask.server.as_str());
+        let view = view.at(endpoint).ok_or_else(|| format!("this plane has no virtual server {:?}", ask.server))?;
+        Ok(line(&now(ask, plane, view, &killed)))
+    };
+    asked.asks.iter().map(of).collect()
 }
 
 /// By which lines each stage goes; nothing is decided.
@@ -259,7 +264,7 @@ impl Way<'_> {
                 let Refused { kind, told, rule } = refused.into();
                 let (why, rules) = match kind {
                     "hidden_tool" => lines.hiding(),
-                    "unknown_tool" => ("no backend offers a tool of this name".to_owned(), Vec::new()),
+                    "unknown_tool" => missing(view.endpoint.as_deref()),
                     _ => (told.message.to_string(), rule.map_or(rules, |rule| vec![rule])),
                 };
                 self.explanation.stages.push(Step { stage, verdict: Verdict::Refused, why, rules });
@@ -279,6 +284,13 @@ impl Way<'_> {
             self.explanation.kind = "unjudged";
         }
     }
+}
+
+/// Why there is no such tool at this endpoint.
+fn missing(endpoint: Option<&str>) -> (String, Vec<String>) {
+    let Some(server) = endpoint else { return ("no backend offers a tool of this name".to_owned(), Vec::new()) };
+    let why = format!("the virtual server {server} has no tool of this name");
+    (why, vec![format!("virtual_servers.{server}")])
 }
 
 /// There is no call, so its error has no request id.

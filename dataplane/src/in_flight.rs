@@ -3,6 +3,7 @@
 //! An entry lives exactly as long as its `Flight`. Nothing is found by an id alone: the key is the session (or
 //! connection) and the client's id, and a cancel must come from the same principal. It knows no transport.
 
+mod beside;
 mod flight_ref;
 
 use std::{
@@ -98,6 +99,8 @@ pub struct Running {
     /// Questions of its server that wait for their answers.
     asking: AtomicU32,
     sent: AtomicBool,
+    /// Another flight carries the call: see `beside.rs`.
+    stands_back: AtomicBool,
     /// Microseconds after the table's origin.
     deadline: AtomicU64,
     last_deadline: u64,
@@ -222,6 +225,7 @@ impl InFlight {
             over: OnceLock::new(),
             asking: AtomicU32::new(0),
             sent: AtomicBool::new(false),
+            stands_back: AtomicBool::new(false),
             deadline: AtomicU64::new(self.micros(entry.arrived + entry.timeout)),
             last_deadline: last,
             timeout: entry.timeout,
@@ -374,7 +378,9 @@ impl Flight {
 impl Drop for Flight {
     fn drop(&mut self) {
         self.table.shard(&self.key).remove(&self.key);
-        self.table.count.fetch_sub(1, Relaxed);
+        if !self.running.stands_back.load(Relaxed) {
+            self.table.count.fetch_sub(1, Relaxed);
+        }
         if let Some(over) = self.running.over.get() {
             over.cancel();
         }

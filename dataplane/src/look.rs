@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use sentinel_dataplane::{
-    audit::record::session_text,
+    audit::event::session_text,
     audit::spool::Full,
     backend::{
         State,

@@ -70,7 +70,7 @@ async fn dispatch(plane: &Plane, call: Ruled, recording: &mut Recording, events:
     recording.flies(&call);
     let (mut repeat, mut was_lost) = (None, false);
     for attempt in 1.. {
-        let lease = lease(&plane.backends, &call, &flight).await?;
+        let lease = lease(plane, &call, &flight).await?;
         if let Some(disabled) = plane.gate.judges(call.caller().principal(), call.target()) {
             return Err(Denial::Disabled(disabled).into()); // all five scopes; this is the one that binds
         }

@@ -16,6 +16,7 @@ use crate::{
     contact::Contact,
     denial::NotReady,
     in_flight::InFlight,
+    input::{parked::Parked, state::States},
     kill::gate::{Gate, Revoked},
     listen::{feeds::Feeds, session::Sessions},
     metrics::Metrics,
@@ -42,6 +43,10 @@ pub struct Plane {
     pub backends: Backends,
     pub audit: Trail,
     pub sessions: Sessions,
+    /// Seals what modern clients carry between two rounds.
+    pub states: States,
+    /// Calls that wait for their clients' next round.
+    pub parked: Parked,
     pub feeds: Feeds,
     /// What servers ask of clients.
     pub questions: Arc<Questions>,
@@ -109,6 +114,23 @@ impl Plane {
         }
     }
 
+    /// Has servers send the log notes that somebody asked for, and no others.
+    pub fn spread_levels(&self) {
+        let lowest = self.sessions.lowest_level();
+        for backend in self.backends.all() {
+            let Some(instances) = &backend.instances else {
+                backend.wanted.set_level(lowest);
+                continue;
+            };
+            for instance in instances.all() {
+                instance.backend.wanted.set_level(match instance.session {
+                    Some(leg) => self.sessions.level(leg),
+                    None => self.sessions.lowest_level_of(&instance.principal),
+                });
+            }
+        }
+    }
+
     /// Deadlines, keep-alives and sweeps, until `stop`.
     pub async fn tick(self: Arc<Self>, stop: CancellationToken) {
         let mut last = Instant::now();
@@ -133,11 +155,16 @@ impl Plane {
                     self.in_flight.tick(keepalive);
                     self.feeds.tick(self.now(), keepalive);
                 }
-                _ = seconds.tick() => self.backends.sweep(|principal| self.is_gone(principal)),
+                _ = seconds.tick() => {
+                    self.backends.sweep(|principal| self.is_gone(principal));
+                    // Also for servers that came since.
+                    self.spread_levels();
+                }
                 _ = minutes.tick() => {
                     self.buckets.sweep();
                     self.tokens.sweep();
                     self.sessions.sweep();
+                    self.feeds.sweep();
                 }
             }
         }

@@ -10,18 +10,23 @@ use sentinel_dataplane::{
         spool::{Limits, Opened, Spool},
         trail::Trail,
     },
-    backend::{registry::Backends, stdio::spawner::Spawner},
+    backend::{registry::Backends, stdio::spawner::Spawner, wanted::UPDATES},
     clock::Clock,
     contact::Contact,
     feed::endpoint::{ControlPlane, TokenSource},
     identity::{Home, Identity},
     in_flight::InFlight,
+    input::{
+        parked::{self, Parked},
+        state::States,
+    },
     kill::Kills,
     listen::{
         attach::order::{self, Outcome},
         feeds::Feeds,
         session::Sessions,
         stdio::{StdioArgs, Token},
+        watching,
     },
     metrics::Metrics,
     pins::Pins,
@@ -237,11 +242,20 @@ impl Ground {
         })
     }
 
+    fn spool(&self, limits: Limits, clock: &Clock) -> anyhow::Result<Opened> {
+        let folder = self.home.plane().join("spool");
+        Ok(Spool::open(&folder, self.identity.id, self.identity.boot, limits, clock)?)
+    }
+
+    fn sessions(&self, clock: &Clock) -> anyhow::Result<Sessions> {
+        let ended = self.home.plane().join("sessions.ended");
+        Ok(Sessions::open(&self.identity.seal_key, &ended, clock.clone())?)
+    }
+
     /// Serves until a signal. Errors: a part can't be built.
     async fn run(self, workers: Workers, client: Option<Client>) -> anyhow::Result<ExitCode> {
         let mut signals = Signals::new().context("signals")?;
-        let trust = std::env::var("SSL_CERT_FILE").ok();
-        let channel = self.control_plane.channel(trust.as_deref())?;
+        let channel = self.control_plane.channel(std::env::var("SSL_CERT_FILE").ok().as_deref())?;
         let tracker = TaskTracker::new();
         let stops = Stops::default();
         let clock = Clock::system();
@@ -251,9 +265,10 @@ impl Ground {
         let kills = Arc::new(kills);
         let (notes, told) = mpsc::channel(NOTES);
         let (asks, asked) = mpsc::channel(upcall::ASKED);
+        let (updates, updated) = mpsc::channel(UPDATES);
+        let (parked, held) = Parked::new();
         let limits = Limits::default();
-        let opened =
-            Spool::open(&self.home.plane().join("spool"), self.identity.id, self.identity.boot, limits, &clock)?;
+        let opened = self.spool(limits, &clock)?;
         tell_of_earlier(&opened);
         let (views, publisher) = Views::channel();
         let plane = Arc::new(Plane {
@@ -267,17 +282,15 @@ impl Ground {
                 stops.all.clone(),
                 notes,
                 self.spawner.clone(),
-                asks,
+                (asks, updates),
                 Arc::clone(&in_flight),
                 workers.clone(),
             ),
             in_flight,
             audit: Trail::new(opened.spool, limits.records, clock.clone()),
-            sessions: Sessions::open(
-                &self.identity.seal_key,
-                &self.home.plane().join("sessions.ended"),
-                clock.clone(),
-            )?,
+            sessions: self.sessions(&clock)?,
+            states: States::new(&self.identity.seal_key, clock.clone()).context("seal.key has not 32 bytes")?,
+            parked,
             feeds: Feeds::default(),
             questions: Arc::default(),
             metrics: metrics.clone(),
@@ -313,7 +326,9 @@ impl Ground {
                 && self.ports.as_ref().is_none_or(|ports| ports.mcp_at.ip().is_loopback()),
         };
         spines.spawn("view", stops.all.clone(), task.run(messages, told, stops.all.clone()));
+        spines.spawn("watching", stops.all.clone(), watching::tell(Arc::clone(&plane), updated, stops.all.clone()));
         spines.spawn("upcalls", stops.all.clone(), upcall::listen(Arc::clone(&plane), asked, stops.all.clone()));
+        spines.spawn("parked", stops.all.clone(), parked::keep(Arc::clone(&plane), held, stops.all.clone()));
         let ops_thread = match &self.ports {
             Some(ports) => Some(ports.serve_ops(look.clone(), metrics, clock, stops.all.clone())?),
             None => None,

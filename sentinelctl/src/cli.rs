@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use sentinel_proto::v1::ToolListRequest;
 
 use crate::fault::Fault;
 use crate::output::Format;
@@ -120,7 +121,7 @@ pub enum Prepared {
     Audit(audit::Ask),
     Backend(backend::Ask),
     Explain(explain::Ask),
-    ToolList { role: Option<String> },
+    ToolList(ToolListRequest),
     ToolShow { name: String },
     ToolTrust(tool_trust::Ask),
     Plane(plane::Ask),
@@ -138,7 +139,10 @@ impl Command {
             Self::Audit(verb) => Prepared::Audit(verb.prepared()?),
             Self::Backend(verb) => Prepared::Backend(verb.prepared()),
             Self::Explain(args) => Prepared::Explain(args.prepared()?),
-            Self::Tool(tool::Verb::List { role }) => Prepared::ToolList { role },
+            Self::Tool(tool::Verb::List { role, server }) => Prepared::ToolList(ToolListRequest {
+                role: role.unwrap_or_default(),
+                server: server.unwrap_or_default(),
+            }),
             Self::Tool(tool::Verb::Show { name }) => Prepared::ToolShow { name },
             Self::Tool(tool::Verb::Approve(args)) => Prepared::ToolTrust(tool_trust::Ask::Approve(args)),
             Self::Tool(tool::Verb::Quarantine(args)) => Prepared::ToolTrust(tool_trust::Ask::Quarantine(args)),

@@ -108,7 +108,7 @@ async fn dispatch(cli: Cli, world: &World, output: &mut Output) -> Result<(), Fa
         cli::Prepared::Audit(ask) => audit::run(&mut client, ask, output).await,
         cli::Prepared::Explain(ask) => explain::run(&mut client, ask, output).await,
         cli::Prepared::Backend(ask) => backend::run(&mut client, world, ask, output).await,
-        cli::Prepared::ToolList { role } => tool::list(&mut client, role, output).await,
+        cli::Prepared::ToolList(request) => tool::list(&mut client, request, output).await,
         cli::Prepared::ToolTrust(ask) => tool_trust::run(&mut client, world, ask, output).await,
         cli::Prepared::ToolShow { name } => tool_show::run(&mut client, name, output).await,
         cli::Prepared::Plane(ask) => plane::run(&mut client, world, ask, output).await,

@@ -23,6 +23,9 @@ pub enum Verb {
         /// As this role sees it
         #[arg(long)]
         role: Option<String>,
+        /// Those of this virtual server
+        #[arg(long, value_name = "NAME")]
+        server: Option<String>,
     },
     /// Call a tool through the gateway
     Call(CallArgs),
@@ -53,18 +56,18 @@ pub struct CallArgs {
 }
 
 /// Prints the catalogue. Errors: as the control plane says.
-pub async fn list(client: &mut Client, role: Option<String>, output: &mut Output) -> Result<(), Fault> {
-    let request = ToolListRequest { role: role.unwrap_or_default() };
+pub async fn list(client: &mut Client, request: ToolListRequest, output: &mut Output) -> Result<(), Fault> {
     let reply = client.tool_list(request).await.map_err(|status| Fault::of_status(&status))?.into_inner();
     output.json(&reply.tools.iter().map(to_json).collect());
-    let mut rows = Rows::new(&["TOOL", "BACKEND", "STATUS", "ROLES", "PLANES", "WHY"]);
-    for PlaneTool { tool, roles, planes, killed } in &reply.tools {
+    let mut rows = Rows::new(&["TOOL", "BACKEND", "STATUS", "ROLES", "SERVERS", "PLANES", "WHY"]);
+    for PlaneTool { tool, roles, planes, killed, servers } in &reply.tools {
         let Some(tool) = tool else { continue };
         rows.push([
             plain(&tool.exposed),
             plain(&tool.backend),
             state(*killed, &tool.status),
             plain(roles.join(", ")),
+            plain(servers.join(", ")),
             plain(planes.join(", ")),
             plain(&tool.reason),
         ]);
@@ -88,6 +91,7 @@ pub(crate) fn to_json(listed: &PlaneTool) -> Value {
     json!({
         "name": tool.exposed, "backend": tool.backend, "own": tool.own, "description": tool.description,
         "status": tool.status, "reason": tool.reason, "roles": listed.roles, "planes": listed.planes, "killed": listed.killed,
+        "servers": listed.servers,
     })
 }
 

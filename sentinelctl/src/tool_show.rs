@@ -49,6 +49,7 @@ fn facts(reply: &ToolShowReply) -> Rows {
         ("its own name", known.own.clone()),
         ("description", described.to_owned()),
         ("roles", if listed.roles.is_empty() { "none: nobody sees it".to_owned() } else { listed.roles.join(", ") }),
+        ("virtual servers", listed.servers.join(", ")),
         ("planes", listed.planes.join(", ")),
         ("pinned", reply.pin.as_ref().map(pinned).unwrap_or_default()),
         (

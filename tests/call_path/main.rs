@@ -12,6 +12,7 @@ mod backend_faults;
 mod calls;
 mod envelope;
 mod limits;
+mod oauth;
 mod sessions;
 mod smuggling;
 mod tokens;

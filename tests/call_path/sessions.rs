@@ -80,7 +80,7 @@ async fn what_is_not_offered_is_method_not_found_and_ping_is_answered() {
     let fleet = Fleet::start(Setup::example()).await;
     let client = fleet.client("claude", "operator").await;
 
-    for method in ["resources/subscribe", "tasks/list", "no/such"] {
+    for method in ["tasks/list", "no/such"] {
         let reply = client.request(method, json!({})).await;
         assert_eq!((reply.status, &reply.message["error"]["code"]), (200, &json!(-32601)), "{reply:?}");
     }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use sentinel_tests::harness::fleet::Fleet;
+use sentinel_tests::harness::modern::ModernClient;
 use sentinel_tests::harness::received::Received;
+use sentinel_tests::harness::reply::Reply;
 use sentinel_tests::harness::setup::{HttpExample, Setup, http_example, modern_http_example};
 use sentinel_tests::harness::until::{holds, until};
 use serde_json::{Value, json};
@@ -199,11 +201,41 @@ async fn an_argument_that_a_schema_wants_in_a_header_goes_there_as_well() {
     // The server refuses a request whose headers say otherwise than its body; it decodes none, so this one is plain.
     for arguments in [json!({ "query": "q", "region": "eu west" }), json!({ "query": "q" })] {
         for reply in
-            [legacy.call("web__route", arguments.clone()).await, modern.call("web__route", arguments.clone()).await]
+            [legacy.call("web__route", arguments.clone()).await, routed(&modern, "web__route", &arguments).await]
         {
             let given: Value = serde_json::from_str(reply.content()).unwrap();
             assert_eq!(given, arguments);
         }
+    }
+}
+
+#[tokio::test]
+async fn a_header_that_a_schema_asks_for_must_say_what_the_argument_does() {
+    let server = modern_http_example(false);
+    let fleet = Fleet::start(Setup::one_plane().toml(&web(&server))).await;
+    let (modern, analyst) = (fleet.modern_client("new", "operator").await, fleet.modern_client("a", "analyst").await);
+    let call = |region: &str| {
+        let arguments = json!({ "query": "q", "region": region });
+        modern.message("tools/call", json!({ "name": "web__route", "arguments": arguments }))
+    };
+    for (region, header) in
+        [("eu", ""), ("eu", "us"), ("Hello", "=?base64?SGVsbG8?="), ("Hello", "=?base64?SGVs!G8=?=")]
+    {
+        let reply = modern.send_with(&call(region), &[("mcp-param-region", header)]).await;
+        assert_eq!(reply.status, 400, "{reply:?}");
+        is_a("HeaderMismatchError", &reply.message);
+        let id = reply.is_refused("header_mismatch", -32020);
+        assert_eq!(fleet.audit_rows(&id).await[0]["status"], "denied");
+    }
+    assert_eq!(server.received().calls("route").len(), 0, "nothing was sent");
+    let hidden = analyst.send(&call("eu")).await;
+    let _id = hidden.is_refused("unknown_tool", -32602);
+
+    for (region, header) in
+        [("Hello", "=?base64?SGVsbG8=?="), ("=?base64?SGVsbG8=", "=?base64?SGVsbG8="), ("eu", " eu ")]
+    {
+        let reply = modern.send_with(&call(region), &[("mcp-param-region", header)]).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
     }
 }
 
@@ -261,4 +293,41 @@ async fn an_era_that_is_configured_wrongly_is_told_to_the_operator() {
         holds(text.contains("its `era` says that it is one") && text.contains("initialize"))
     })
     .await;
+}
+
+/// A call of the tool that wants its region in a header as well.
+async fn routed(client: &ModernClient, tool: &str, arguments: &Value) -> Reply {
+    let call = client.message("tools/call", json!({ "name": tool, "arguments": arguments }));
+    client.send_with(&call, &[("mcp-param-region", arguments["region"].as_str().unwrap_or_default())]).await
+}
+
+#[tokio::test]
+async fn an_argument_that_a_tool_wants_in_a_header_must_stand_there_as_in_the_body() {
+    let roles = "[roles.operator]\nallow = [\"*\"]\n[roles.blind]\nallow = [\"*__echo\"]\n";
+    let fleet = Fleet::start(Setup::one_plane().modern_backend("pipe", "").roles(roles)).await;
+    let client = fleet.modern_client("new", "operator").await;
+    let call =
+        |arguments: Value| client.message("tools/call", json!({ "name": "pipe__route", "arguments": arguments }));
+    let here = call(json!({ "query": "q", "region": "é" }));
+
+    for (message, header) in [
+        (&here, ""),
+        (&here, "e"),
+        (&here, "=?base64?!?="),
+        (&call(json!({ "query": "q" })), "eu"),
+        (&call(json!({ "query": "q", "region": null })), "eu"),
+    ] {
+        let refused = client.send_with(message, &[("mcp-param-region", header)]).await;
+        assert_eq!(refused.status, 400, "{header:?}: {refused:?}");
+        is_a("HeaderMismatchError", &refused.message);
+        let _id = refused.is_refused("header_mismatch", -32020);
+    }
+    assert_eq!(fleet.received("pipe").count("call"), 0);
+    let good = client.send_with(&here, &[("mcp-param-region", "=?base64?w6k=?="), ("mcp-param-other", "x")]).await;
+    assert_eq!(good.content(), r#"{"query":"q","region":"é"}"#);
+    assert!(routed(&client, "pipe__route", &json!({ "query": "q" })).await.message.get("result").is_some());
+    // Who does not see the tool learns nothing of its schema.
+    let blind = fleet.modern_client("blind", "blind").await;
+    let hidden = blind.call("pipe__route", json!({ "query": "q", "region": "eu" })).await;
+    let _id = hidden.is_refused("unknown_tool", -32602);
 }

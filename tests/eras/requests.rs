@@ -28,8 +28,7 @@ async fn discover_says_which_revisions_are_served_and_what_there_is() {
     let supported = json!(["2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"]);
     assert_eq!((&result["supportedVersions"], &result["cacheScope"]), (&supported, &json!("private")));
     let changing = json!({ "listChanged": true });
-    let offered =
-        json!({ "tools": changing, "resources": changing, "prompts": changing, "completions": {}, "logging": {} });
+    let offered = json!({ "tools": changing, "resources": { "subscribe": true, "listChanged": true }, "prompts": changing, "completions": {}, "logging": {} });
     assert_eq!(result["capabilities"], offered);
     assert_eq!(result["_meta"]["io.modelcontextprotocol/serverInfo"]["name"], "sentinel");
     assert!(reply.header("mcp-session-id").is_empty(), "{reply:?}");

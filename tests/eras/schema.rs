@@ -144,32 +144,6 @@ fn fault(revision: &str, message: &Value) {
     }
 }
 
-/// Panics unless it is what a client of this revision may say. Gives what kind of message it was.
-pub(crate) fn said_by_a_client(revision: &str, message: &Value) -> String {
-    match (message["method"].as_str(), message.get("id")) {
-        (Some(name), Some(_)) => {
-            fits(revision, "JSONRPCRequest", message);
-            fits(revision, "ClientRequest", message);
-            name.to_owned()
-        }
-        (Some(name), None) => {
-            fits(revision, "JSONRPCNotification", message);
-            fits(revision, "ClientNotification", message);
-            name.to_owned()
-        }
-        (None, _) if message.get("error").is_some() => {
-            fits(revision, "JSONRPCErrorResponse", message);
-            format!("error {}", message["error"]["code"])
-        }
-        (None, _) => {
-            assert_ne!(revision, MODERN, "a modern client answers nobody: {message}");
-            fits(revision, "JSONRPCResultResponse", message);
-            fits(revision, "ClientResult", &message["result"]);
-            "an answer".to_owned()
-        }
-    }
-}
-
 #[test]
 fn a_message_that_is_none_is_told_from_one_that_is() {
     let error = json!({ "jsonrpc": "2.0", "id": 1, "error": { "code": -32020, "message": "m" } });

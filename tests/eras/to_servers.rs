@@ -15,7 +15,33 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 
-use crate::schema::{MODERN, said_by_a_client};
+use crate::schema::{MODERN, fits};
+
+/// Panics unless it is what a client of this revision may say. Gives what kind of message it was.
+fn said_by_a_client(revision: &str, message: &Value) -> String {
+    match (message["method"].as_str(), message.get("id")) {
+        (Some(name), Some(_)) => {
+            fits(revision, "JSONRPCRequest", message);
+            fits(revision, "ClientRequest", message);
+            name.to_owned()
+        }
+        (Some(name), None) => {
+            fits(revision, "JSONRPCNotification", message);
+            fits(revision, "ClientNotification", message);
+            name.to_owned()
+        }
+        (None, _) if message.get("error").is_some() => {
+            fits(revision, "JSONRPCErrorResponse", message);
+            format!("error {}", message["error"]["code"])
+        }
+        (None, _) => {
+            assert_ne!(revision, MODERN, "a modern client answers nobody: {message}");
+            fits(revision, "JSONRPCResultResponse", message);
+            fits(revision, "ClientResult", &message["result"]);
+            "an answer".to_owned()
+        }
+    }
+}
 
 const LEGACY: &str = "2025-11-25";
 

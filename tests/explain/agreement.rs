@@ -182,6 +182,7 @@ async fn what_is_said_before_the_fact_is_what_happens() {
                 tool: format!("{}__{}", dice.of(&["a", "b"]), dice.of(&TOOLS)),
                 arguments: dice.of(&ARGUMENTS).to_owned(),
                 issuer: "https://id.test".into(),
+                server: String::new(),
             })
             .collect();
         let told = rpc.explain(asks.clone()).await;

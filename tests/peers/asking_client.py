@@ -1,6 +1,7 @@
-"""The official Python SDK's client, asked by server-everything through Sentinel: a model's words, a person's, roots.
+"""The official Python SDK's client, asked by server-everything through Sentinel: a model's words, a person's, roots. In
+mode `auto` it speaks revision 2026-07-28, and is asked within answers.
 
-asking_client.py http URL TOKEN | asking_client.py stdio COMMAND ARGS…
+asking_client.py auto|legacy http URL TOKEN | asking_client.py auto|legacy stdio COMMAND ARGS…
 """
 
 import os
@@ -37,18 +38,21 @@ async def roots(_context):
 
 
 async def main():
-    kind, *rest = sys.argv[1:]
+    mode, kind, *rest = sys.argv[1:]
     if kind == "http":
         url, token = rest
         async with httpx2.AsyncClient(headers={"Authorization": f"Bearer {token}"}, timeout=60) as http:
-            await use(streamable_http_client(url, http_client=http))
+            await use(streamable_http_client(url, http_client=http), mode)
     else:
-        await use(stdio_client(StdioServerParameters(command=rest[0], args=rest[1:], env=dict(os.environ))))
+        await use(stdio_client(StdioServerParameters(command=rest[0], args=rest[1:], env=dict(os.environ))), mode)
 
 
-async def use(transport):
-    async with Client(transport, mode="legacy", sampling_callback=sampled, elicitation_callback=elicited,
+async def use(transport, mode):
+    async with Client(transport, mode=mode, sampling_callback=sampled, elicitation_callback=elicited,
                       list_roots_callback=roots) as client:
+        spoken = client.protocol_version
+        check(f"speaks {spoken}", spoken == ("2026-07-28" if mode == "auto" else "2025-11-25"), spoken)
+
         async def call(tool, arguments=None):
             answer = await client.call_tool(f"everything__{tool}", arguments or {})
             return "\n".join(getattr(one, "text", "") for one in answer.content)

@@ -119,8 +119,9 @@ def asked(report, sentinel, peers, ways, env, folder):
                         [node(peers), os.path.join(here, "asking.mjs"), sdk_of, *way], env, folder)
         if os.path.exists(os.path.join(peers, "python", "installed")):
             python = os.path.join(peers, "python", "bin", "python")
-            report.case(f"Python SDK, asked by server-everything, over {name}", sdk,
-                        [python, os.path.join(here, "asking_client.py"), *way], env, folder)
+            for mode in ("auto", "legacy"):
+                report.case(f"Python SDK, mode {mode}, asked by server-everything, over {name}", sdk,
+                            [python, os.path.join(here, "asking_client.py"), mode, *way], env, folder)
 
 
 def probed(sentinel):

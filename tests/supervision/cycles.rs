@@ -59,10 +59,10 @@ async fn a_thousand_calls_at_once_over_one_process_are_all_answered_and_nothing_
             assert!(answer.result()["content"].is_array(), "{answer:?}");
         }
     };
-    round(4000).await;
+    round(20_000).await;
     let warm = held(plane.process.pid());
     for _ in 0..if proof() { 10 } else { 2 } {
-        round(4000).await;
+        round(20_000).await;
     }
     let after = until("what it held is let go", async || {
         let now = held(plane.process.pid());

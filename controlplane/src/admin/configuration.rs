@@ -31,10 +31,18 @@ pub async fn reload_by(core: &Core, by: &By, asked: ReloadRequest) -> Result<Pub
     };
     let revisions = core.revisions.clone();
     if asked.dry_run {
-        return revisions.reload(&options).await;
+        return Box::pin(revisions.reload(&options)).await;
     }
     let file = core.revisions.path().display().to_string();
-    core.act(by, "config.reload", file, "", Box::pin(async move { revisions.reload(&options).await }), outcome).await
+    core.act(
+        by,
+        "config.reload",
+        file,
+        "",
+        Box::pin(async move { Box::pin(revisions.reload(&options)).await }),
+        outcome,
+    )
+    .await
 }
 
 pub(super) async fn rollback(core: &Core, asked: RollbackRequest) -> Result<PublishReply, Refusal> {

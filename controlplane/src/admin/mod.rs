@@ -157,7 +157,7 @@ impl AdminService for Admin {
     async fn tool_list(&self, request: Request<ToolListRequest>) -> Result<Response<ToolListReply>, Status> {
         let asked = self.open(request)?;
         self.core.fleet.all_reported(Instant::now() + FIRST_REPORT).await;
-        answer(tools::list(&self.core, &asked.role))
+        answer(tools::list(&self.core, &asked.role, &asked.server))
     }
 
     async fn plane_list(&self, request: Request<PlaneListRequest>) -> Result<Response<PlaneListReply>, Status> {

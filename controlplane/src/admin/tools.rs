@@ -5,7 +5,7 @@ use std::time::Duration;
 use sentinel_proto::v1::command::What;
 use sentinel_proto::v1::{
     AuditListRequest, AuditStat, AuditStatsRequest, CatalogueTool, KillEntry, PlaneTool, Quota, RateLimit, Role, Scope,
-    ShowTool, ToolListReply, ToolShowReply,
+    ShowTool, ToolListReply, ToolShowReply, VirtualServer,
 };
 use tokio::time::Instant;
 use wildmatch::WildMatch;
@@ -20,8 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How far back the calls of a tool are counted where it is shown.
 const RECENT_MS: i64 = 3_600_000;
 
-/// All tools, or those that a role shows. Errors: no such role.
-pub(super) fn list(core: &Core, role: &str) -> Result<ToolListReply, Refusal> {
+/// All tools, or those that a role shows, or that a virtual server has. Errors: no such role or server.
+pub(super) fn list(core: &Core, role: &str, server: &str) -> Result<ToolListReply, Refusal> {
     let current = core.revisions.current();
     let roles = current.as_ref().map_or(&[][..], |current| &current.snapshot.roles);
     let shows: Vec<Shows> = roles.iter().map(Shows::of).collect();
@@ -29,15 +29,52 @@ pub(super) fn list(core: &Core, role: &str) -> Result<ToolListReply, Refusal> {
         let near = nearest(role, shows.iter().map(|known| known.name.as_str()));
         return Err(Refusal::invalid(format!("no role is named {role}{}", did_you_mean(&near))));
     }
+    let servers = current.as_ref().map_or(&[][..], |current| &current.snapshot.virtual_servers);
+    server_named(servers, server)?;
+    let servers: Vec<Includes<'_>> = servers.iter().map(Includes::of).collect();
     let killed = in_force(core);
     let each = core.fleet.tools().into_iter().map(|(tool, planes)| PlaneTool {
         roles: shows.iter().filter(|role| role.shows(&tool.exposed)).map(|role| role.name.clone()).collect(),
         killed: killed.iter().any(|entry| holds(entry, &tool)),
+        servers: servers.iter().filter(|server| server.has(&tool)).map(|server| server.0.name.clone()).collect(),
         tool: Some(tool),
         planes,
     });
-    let asked = |tool: &PlaneTool| role.is_empty() || tool.roles.iter().any(|shown| shown == role);
+    let asked = |tool: &PlaneTool| {
+        (role.is_empty() || tool.roles.iter().any(|shown| shown == role))
+            && (server.is_empty() || tool.servers.iter().any(|has| has == server))
+    };
     Ok(ToolListReply { tools: each.filter(asked).collect() })
+}
+
+/// Errors: it is named, and there is none of this name.
+pub(super) fn server_named(servers: &[VirtualServer], name: &str) -> Result<(), Refusal> {
+    if name.is_empty() || servers.iter().any(|server| server.name == name) {
+        return Ok(());
+    }
+    let near = nearest(name, servers.iter().map(|server| server.name.as_str()));
+    Err(Refusal::invalid(format!("no virtual server is named {name}{}", did_you_mean(&near))))
+}
+
+/// The tools of a virtual server, for display; planes decide for themselves.
+struct Includes<'s>(&'s VirtualServer, Vec<WildMatch>);
+
+impl<'s> Includes<'s> {
+    fn of(server: &'s VirtualServer) -> Self {
+        Self(server, of_tools(&server.include))
+    }
+
+    fn has(&self, tool: &CatalogueTool) -> bool {
+        // A collided tool has no name of its own, there as everywhere.
+        tool.status != "refused"
+            && (self.0.backends.contains(&tool.backend) || self.1.iter().any(|pattern| pattern.matches(&tool.exposed)))
+    }
+}
+
+/// Without those for resources and prompts.
+fn of_tools(patterns: &[String]) -> Vec<WildMatch> {
+    let is_for_tools = |pattern: &&String| !pattern.starts_with("resource:") && !pattern.starts_with("prompt:");
+    patterns.iter().filter(is_for_tools).map(|pattern| WildMatch::new(pattern)).collect()
 }
 
 /// Whether a switch stops this tool, whoever calls it.
@@ -55,7 +92,7 @@ fn holds(entry: &KillEntry, tool: &CatalogueTool) -> bool {
 
 /// All that is known of one tool. Errors: no plane reports one of this name.
 pub(super) async fn show(core: &Core, name: &str) -> Result<ToolShowReply, Refusal> {
-    let mut listed = list(core, "")?.tools;
+    let mut listed = list(core, "", "")?.tools;
     let named = |tool: &PlaneTool| tool.tool.as_ref().is_some_and(|tool| tool.exposed == name);
     // Where two backends offer the name, the one that has it.
     listed.sort_by_key(|tool| tool.tool.as_ref().is_some_and(|tool| tool.status == "refused"));
@@ -139,11 +176,7 @@ pub(super) struct Shows {
 
 impl Shows {
     pub(super) fn of(role: &Role) -> Self {
-        let patterns = |all: &[String]| {
-            let of_tools = |pattern: &&String| !pattern.starts_with("resource:") && !pattern.starts_with("prompt:");
-            all.iter().filter(of_tools).map(|pattern| WildMatch::new(pattern)).collect()
-        };
-        Self { name: role.name.clone(), allow: patterns(&role.allow), deny: patterns(&role.deny) }
+        Self { name: role.name.clone(), allow: of_tools(&role.allow), deny: of_tools(&role.deny) }
     }
 
     pub(super) fn shows(&self, tool: &str) -> bool {

@@ -4,6 +4,7 @@ use prost::Message as _;
 use sentinel_proto::v1::{self, Scope, auth_key};
 
 use super::parse::{Auth, Config};
+use super::reader::Placed;
 use super::{BUILT_IN_ISSUER, BUILT_IN_KID, BuiltInKey};
 
 /// Shape of the snapshot; a plane that does not know it says so.
@@ -22,7 +23,7 @@ pub(super) fn snapshot(config: Config, built_in: &BuiltInKey) -> v1::Snapshot {
     v1::Snapshot {
         format: FORMAT,
         gateway: Some(config.gateway),
-        auth: Some(auth(config.auth, built_in)),
+        auth: Some(auth(config.auth, config.public_url, built_in)),
         roles: config.roles.into_iter().map(|role| role.value).collect(),
         rate_limit: Some(config.rate_limit),
         kill_switch: Some(kill_switch),
@@ -33,10 +34,11 @@ pub(super) fn snapshot(config: Config, built_in: &BuiltInKey) -> v1::Snapshot {
         circuit_breaker: Some(config.circuit_breaker),
         audit: Some(config.audit),
         pinning: Some(config.pinning),
+        virtual_servers: config.virtual_servers.into_iter().map(|server| server.value.into_message()).collect(),
     }
 }
 
-fn auth(auth: Auth, built_in: &BuiltInKey) -> v1::Auth {
+fn auth(auth: Auth, public_url: Option<Placed<String>>, built_in: &BuiltInKey) -> v1::Auth {
     let ours = auth.built_in_key.then(|| v1::AuthKey {
         kid: BUILT_IN_KID.to_owned(),
         algorithm: "EdDSA".to_owned(),
@@ -51,6 +53,9 @@ fn auth(auth: Auth, built_in: &BuiltInKey) -> v1::Auth {
         client_claim: auth.client_claim,
         roles_claim: auth.roles_claim,
         leeway_secs: auth.leeway_secs,
+        authorization_servers: auth.authorization_servers.into_iter().map(|server| server.value).collect(),
+        public_url: public_url.map(|url| url.value).unwrap_or_default(),
+        scopes: auth.scopes.into_iter().map(|Placed { value: (key, value), .. }| v1::Pair { key, value }).collect(),
     }
 }
 

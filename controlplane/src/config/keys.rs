@@ -45,7 +45,7 @@ pub(super) static FILE: Table = Table {
         here("health"),
         here("circuit_breaker"),
         here("audit"),
-        later("virtual_servers", "protocol"),
+        here("virtual_servers"),
     ],
     habits: &[
         ("servers", "is called [[backends]] here, one table for each server"),
@@ -61,6 +61,7 @@ pub(super) static FILE: Table = Table {
         ("catalogue", "is called [catalog] here"),
         ("health_check", "is called [health] here"),
         ("jwt", "is called [auth] here"),
+        ("virtual_server", "is called [[virtual_servers]] here, one table for each"),
         ("listen", "stands in [gateway] here"),
         ("port", "is [gateway] listen = \"127.0.0.1:9200\" here"),
     ],
@@ -77,6 +78,10 @@ pub(super) static GATEWAY: Table = Table {
         here("drain_secs"),
         here("keepalive_secs"),
         here("max_staleness_secs"),
+        here("public_url"),
+        here("parked_secs"),
+        here("max_parked"),
+        here("max_parked_per_client"),
     ],
     habits: &[
         ("host", "is part of `listen` here, as in listen = \"127.0.0.1:9200\""),
@@ -97,6 +102,8 @@ pub(super) static AUTH: Table = Table {
         here("client_claim"),
         here("roles_claim"),
         here("leeway_secs"),
+        here("authorization_servers"),
+        here("scopes"),
         here("keys"),
         later("jwks", "later"),
     ],
@@ -106,6 +113,9 @@ pub(super) static AUTH: Table = Table {
         ("secret_env", "stands in [[auth.keys]] here, beside `algorithm`"),
         ("algorithm", "stands in [[auth.keys]] here, beside its key"),
         ("role_claim", "is called `roles_claim` here"),
+        ("authorization_server", "is a list here: authorization_servers = [\"https://id.example.com\"]"),
+        ("scope", "is called `scopes` here, scope = role: scopes = { \"mcp:read\" = \"analyst\" }"),
+        ("resource", "follows from [gateway] public_url here"),
         ("jwks_url", "is [[auth.jwks]] url here; it comes later"),
         ("jwks_uri", "is [[auth.jwks]] url here; it comes later"),
     ],
@@ -262,6 +272,17 @@ pub(super) static RETRY: Table = Table {
     habits: &[("max_attempts", "is called `attempts` here")],
 };
 
+pub(super) static VIRTUAL_SERVER: Table = Table {
+    path: "virtual_servers",
+    keys: &[here("name"), here("include"), here("backends")],
+    habits: &[
+        ("tools", "is called `include` here, with patterns"),
+        ("allow", "is called `include` here; who may use it is said by role: [roles.NAME] allow"),
+        ("servers", "is called `backends` here"),
+        ("path", "follows from `name` here: /servers/NAME/mcp"),
+    ],
+};
+
 pub(super) static HEALTH: Table = Table {
     path: "health",
     keys: &[here("interval_secs"), here("timeout_secs"), here("unhealthy_after")],
@@ -285,7 +306,7 @@ pub(super) static AUDIT: Table = Table {
 
 /// All tables, for the test of the documentation.
 #[cfg(test)]
-pub(super) static ALL: [&Table; 18] = [
+pub(super) static ALL: [&Table; 19] = [
     &FILE,
     &GATEWAY,
     &AUTH,
@@ -304,4 +325,5 @@ pub(super) static ALL: [&Table; 18] = [
     &CIRCUIT_BREAKER,
     &AUDIT,
     &PINNING,
+    &VIRTUAL_SERVER,
 ];

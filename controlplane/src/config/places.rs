@@ -44,12 +44,13 @@ impl<'t> Places<'t> {
             let named = |item: &&Spanned<DeValue<'_>>| item.get_ref().as_str() == Some(name);
             return Some(names.iter().find(named)?.span().start);
         }
-        if let Some(name) = rule.strip_prefix("backends.") {
+        if let Some((list, name)) =
+            rule.split_once('.').filter(|(list, _)| ["backends", "virtual_servers"].contains(list))
+        {
             let named = |item: &&Spanned<DeValue<'_>>| {
-                table(item).and_then(|backend| under(backend, "name")).and_then(|value| value.get_ref().as_str())
-                    == Some(name)
+                table(item).and_then(|one| under(one, "name")).and_then(|value| value.get_ref().as_str()) == Some(name)
             };
-            return Some(items(under(&self.file, "backends")?)?.iter().find(named)?.span().start);
+            return Some(items(under(&self.file, list)?)?.iter().find(named)?.span().start);
         }
         let (section, key) = rule.split_once('.')?;
         key_of(under(&self.file, section).and_then(table)?, key)
@@ -80,7 +81,8 @@ mod tests {
         [roles.\"a.b\"]\nallow = [\n  \"x__*\",\n  \"y__*\",\n]\ndeny = [\"z\"]\n\
         [[roles.\"a.b\".rules]]\ntool = \"x\"\narguments = {}\n[[roles.\"a.b\".rules]]\ntool = \"y\"\narguments = {}\n\
         [rate_limit.tools]\n\"*__echo\" = { requests = 1, per_secs = 1 }\n\
-        [kill_switch]\ntools = [\"other\",\n \"x.y\"]\n[[backends]]\nname = \"n8n\"\n";
+        [kill_switch]\ntools = [\"other\",\n \"x.y\"]\n[[backends]]\nname = \"n8n\"\n\
+        [[virtual_servers]]\nname = \"n8n\"\n";
 
     #[test]
     fn each_rule_has_the_line_on_which_it_is_written() {
@@ -94,6 +96,7 @@ mod tests {
             ("rate_limit.tools.*__echo", Some(17)),
             ("kill_switch.tools.x.y", Some(20)),
             ("backends.n8n", Some(21)),
+            ("virtual_servers.n8n", Some(23)),
         ] {
             assert_eq!(places.line(rule), line, "{rule}");
         }
@@ -111,6 +114,7 @@ mod tests {
             "rate_limit.default",
             "kill_switch.clients.c",
             "backends.other",
+            "virtual_servers.other",
             "no allow of roles a.b",
             "",
         ] {

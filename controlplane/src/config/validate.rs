@@ -8,12 +8,14 @@ use sentinel_proto::v1::{self, Scope};
 use super::names::{MAX_EXPOSED, WARN_EXPOSED, nearest};
 use super::parse::Config;
 use super::problems::Notes;
+use super::reader::Placed;
 
 pub(super) fn whole(config: &Config, notes: &mut Notes<'_>) {
     keys(config, notes);
     roles(config, notes);
     backends(config, notes);
     kills(config, notes);
+    virtual_servers(config, notes);
 }
 
 fn keys(config: &Config, notes: &mut Notes<'_>) {
@@ -59,6 +61,17 @@ fn roles(config: &Config, notes: &mut Notes<'_>) {
             );
         }
         Some(_) | None => {}
+    }
+    for Placed { at, value: (scope, role) } in &config.auth.scopes {
+        if !known().any(|known| known == role) {
+            let advice = meant(role, known(), "write [roles.NAME]");
+            notes.error(*at, format!("auth.scopes.{scope:?}: there is no role {role:?}; {advice}"));
+        }
+    }
+    if let (Some(first), None) = (config.auth.authorization_servers.first(), &config.public_url) {
+        let why = "clients get tokens for the URL that they call";
+        let advice = "write [gateway] public_url = \"https://mcp.example.com\"";
+        notes.error(first.at, format!("auth.authorization_servers: {why}; {advice}"));
     }
     if config.roles.is_empty() {
         notes.warn(0, "there is no role, so nobody sees a tool; write [roles.operator] with allow = [\"*\"]");
@@ -125,6 +138,55 @@ fn kills(config: &Config, notes: &mut Notes<'_>) {
             notes.warn(kill.name.at, format!("kill_switch: there is no {what} {name:?}; {advice}"));
         }
     }
+}
+
+/// What names something that no backend has is an error here: such an endpoint would be there and lack what was meant.
+fn virtual_servers(config: &Config, notes: &mut Notes<'_>) {
+    let backends = || config.backends.iter().map(|backend| &backend.value);
+    let separator = config.catalog.separator.as_str();
+    let mut names = BTreeMap::new();
+    for (index, placed) in config.virtual_servers.iter().enumerate() {
+        let server = &placed.value;
+        let path = format!("virtual_servers[{index}]");
+        if let Some(first) = names.insert(server.name.as_str(), index) {
+            let name = &server.name;
+            notes.error(
+                placed.at,
+                format!("{path}: the name {name:?} is already that of virtual_servers[{first}]; choose another"),
+            );
+        }
+        for named in &server.backends {
+            let known = || backends().map(|backend| backend.name.as_str());
+            if !known().any(|known| known == named.value) {
+                let advice = meant(&named.value, known(), "write [[backends]] for it, or take it out");
+                notes.error(named.at, format!("{path}.backends: there is no backend {:?}; {advice}", named.value));
+            }
+        }
+        for pattern in &server.include {
+            let written = pattern.value.as_str();
+            let exposed = written.strip_prefix("prompt:").unwrap_or(written);
+            // What a URI begins with is a backend's own.
+            let is_uri = written.starts_with("resource:");
+            if is_uri || config.backends.is_empty() || backends().any(|backend| may_fit(exposed, backend, separator)) {
+                continue;
+            }
+            let begun = exposed.split(separator).next().unwrap_or_default();
+            let advice = nearest(begun, backends().map(|backend| backend.prefix.as_str())).map_or_else(
+                || format!("names are PREFIX{separator}NAME, as `sentinelctl tool list` shows them"),
+                |near| format!("did you mean \"{near}{separator}…\"?"),
+            );
+            notes.error(pattern.at, format!("{path}.include: {written:?} fits no backend's prefix; {advice}"));
+        }
+    }
+}
+
+/// Whether a name that this backend could give fits the pattern, as far as the prefix tells.
+fn may_fit(pattern: &str, backend: &v1::Backend, separator: &str) -> bool {
+    let literal = pattern.split(['*', '?']).next().unwrap_or_default();
+    let start = if backend.prefix.is_empty() { String::new() } else { format!("{}{separator}", backend.prefix) };
+    // A pattern without wildcards that ends in the prefix would be a name of nothing behind it.
+    let is_longer = literal.len() > start.len() || literal.len() < pattern.len();
+    literal.starts_with(&start) && is_longer || literal.len() < pattern.len() && start.starts_with(literal)
 }
 
 fn meant<'c>(written: &str, known: impl Iterator<Item = &'c str>, otherwise: &str) -> String {

@@ -21,6 +21,24 @@ pub(super) fn any_text<'v>(value: &'v DeValue<'_>) -> Result<&'v str, String> {
     value.as_str().ok_or_else(|| format!("a string is wanted, not {}; put it in quotes", a(value)))
 }
 
+/// An absolute http URL with a host and nothing invisible; in the clear for this machine alone.
+pub(super) fn http_url(written: &str) -> bool {
+    let (rest, is_secret) = match (written.strip_prefix("https://"), written.strip_prefix("http://")) {
+        (Some(rest), _) => (rest, true),
+        (None, Some(rest)) => (rest, false),
+        (None, None) => return false,
+    };
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let is_here = ["localhost", "127.0.0.1", "[::1]"]
+        .iter()
+        .any(|here| host.strip_prefix(here).is_some_and(|port| port.is_empty() || port.starts_with(':')));
+    !host.is_empty()
+        && !host.contains('@')
+        && written.len() <= 1024
+        && written.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '"' | '\\'))
+        && (is_secret || is_here)
+}
+
 pub(super) fn flag(value: &DeValue<'_>) -> Result<bool, String> {
     value.as_bool().ok_or_else(|| format!("true or false is wanted, not {}", a(value)))
 }

@@ -68,7 +68,7 @@ async fn heed(core: Core, signals: Signals) {
             _ = interrupt.recv() => return stop(&core, "SIGINT"),
             _ = hangup.recv() => {
                 let core = core.clone();
-                core.spine.tracker().clone().spawn(async move { publish(&core, "SIGHUP").await });
+                core.spine.tracker().clone().spawn(async move { Box::pin(publish(&core, "SIGHUP")).await });
             }
         }
     }
@@ -99,7 +99,7 @@ async fn watch_file(core: Core) {
     let mut news = core.revisions.file_differs().await;
     loop {
         if news {
-            publish(&core, "file watch").await;
+            Box::pin(publish(&core, "file watch")).await;
         }
         if watch.changed(&stop).await.is_none() {
             return;

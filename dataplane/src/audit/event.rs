@@ -6,7 +6,7 @@ use std::io::Write as _;
 use uuid::{NoContext, Timestamp, Uuid};
 
 use super::spool::{Hash, MAX_EVENT};
-use crate::clock::Clock;
+use crate::{clock::Clock, in_flight::LegKey};
 
 /// Characters of one string, when the whole is too long.
 const CUT: usize = 512;
@@ -279,6 +279,15 @@ pub(super) fn push_text(out: &mut Vec<u8>, value: &str, cut: usize) {
     };
     // writing to memory cannot fail, nor can a string fail to be JSON
     drop(serde_json::to_writer(&mut *out, value));
+}
+
+/// First 8 of the session's 16 bytes, as 16 hex digits: enough to join rows, too little to be one. Empty: there is none.
+pub fn session_text(key: LegKey) -> String {
+    if key.is_alone() {
+        return String::new();
+    }
+    let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or('0');
+    key.0.iter().take(8).flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]).collect()
 }
 
 #[cfg(test)]

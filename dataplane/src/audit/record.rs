@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{
     aggregate::Row as Share,
-    event::{Event, Status},
+    event::{Event, Status, session_text},
     spool::{Recorded, Room},
 };
 use crate::{
@@ -53,6 +53,7 @@ impl From<Failure> for End {
 pub struct Final {
     bytes: Option<Bytes>,
     is_answer: bool,
+    asks: bool,
     refusal: Option<Denial>,
     _recorded: Option<Kept>,
 }
@@ -66,6 +67,11 @@ impl Final {
     /// The backend's answer (or the rest of it), not an error of ours: parts that went before belong to it.
     pub fn is_answer(&self) -> bool {
         self.is_answer
+    }
+
+    /// It asks its client for input: a whole answer of ours, in the modern era's form.
+    pub fn asks(&self) -> bool {
+        self.asks
     }
 
     /// What refused the call, where something of ours did: decides the HTTP status.
@@ -89,6 +95,8 @@ pub struct Recording {
     /// As asked.
     name: Arc<str>,
     traceparent: Option<Box<str>>,
+    /// The request that began what this one goes on with.
+    first: Option<RequestId>,
     arrived: Instant,
     target: Option<Arc<Target>>,
     room: Option<Room>,
@@ -119,6 +127,7 @@ impl Recording {
             ask: call.ask,
             name: Arc::clone(&call.name),
             traceparent: call.traceparent.clone(),
+            first: call.input.as_ref().and_then(|input| input.first()),
             arrived: call.arrived,
             target: None,
             room: None,
@@ -150,13 +159,9 @@ impl Recording {
 
     /// Room for the record, before anything is sent. Errors: `AuditUnavailable`.
     pub fn reserve(&mut self) -> Result<(), Denial> {
-        match self.plane.audit.spool.reserve() {
-            Ok(room) => {
-                self.room = Some(room);
-                Ok(())
-            }
-            Err(_) => Err(Denial::AuditUnavailable { sent: false }),
-        }
+        let room = self.plane.audit.spool.reserve();
+        self.room = Some(room.map_err(|_full| Denial::AuditUnavailable { sent: false })?);
+        Ok(())
     }
 
     pub fn flies(&mut self, call: &Ruled) {
@@ -213,6 +218,7 @@ impl Recording {
         };
         let id = self.id.to_string();
         let (status, kind, told) = match &outcome {
+            Ok(Answer { asks: true, .. }) => (Status::InputRequired, "", None),
             Ok(Answer { tool_error: false, failed: false, .. }) => (Status::Ok, "", None),
             Ok(_) => (Status::ToolError, "", None),
             // What was with the backend already was cut, not refused; and it never shares a row with refusals.
@@ -233,18 +239,20 @@ impl Recording {
         if _recorded.is_none() && outcome.is_ok() {
             let denial = Denial::AuditUnavailable { sent: true };
             let bytes = self.error(&denial.told(&id));
-            return Final { bytes: Some(bytes), is_answer: false, refusal: Some(denial), _recorded };
+            return Final { bytes: Some(bytes), is_answer: false, asks: false, refusal: Some(denial), _recorded };
         }
         match outcome {
-            Ok(answer) => Final { bytes: Some(answer.last), is_answer: true, refusal: None, _recorded },
-            Err(End::Cancelled) => Final { bytes: None, is_answer: false, refusal: None, _recorded },
+            Ok(Answer { last, asks, .. }) => {
+                Final { bytes: Some(last), is_answer: true, asks, refusal: None, _recorded }
+            }
+            Err(End::Cancelled) => Final { bytes: None, is_answer: false, asks: false, refusal: None, _recorded },
             Err(end) => {
                 let bytes = told.as_ref().map(|told| self.error(told));
                 let refusal = match end {
                     End::Denied(denial) => Some(denial),
                     End::Failed(_) | End::Cancelled => None,
                 };
-                Final { bytes, is_answer: false, refusal, _recorded }
+                Final { bytes, is_answer: false, asks: false, refusal, _recorded }
             }
         }
     }
@@ -265,7 +273,7 @@ impl Recording {
     /// Where it ended, if its backend's answer did not end it.
     fn stage(&self, status: Status, kind: &str) -> &'static str {
         use explain::Stage as At;
-        if matches!(status, Status::Ok | Status::ToolError) {
+        if matches!(status, Status::Ok | Status::ToolError | Status::InputRequired) {
             return "";
         }
         let at = match (self.passed, kind) {
@@ -334,6 +342,7 @@ impl Recording {
             sent: Some(self.sent),
             stage: self.stage(status, kind),
             rule,
+            parent: self.first.map(RequestId::uuid),
             code: told.map(|told| told.code),
             message: told.map_or("", |told| &told.message),
             traceparent: self.traceparent.as_deref().unwrap_or_default(),
@@ -374,15 +383,6 @@ struct Lost;
 
 fn micros(spent: Duration) -> u64 {
     u64::try_from(spent.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// First 8 of the session's 16 bytes, as 16 hex digits: enough to join rows, too little to be one. Empty: there is none.
-pub fn session_text(key: LegKey) -> String {
-    if key.is_alone() {
-        return String::new();
-    }
-    let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or('0');
-    key.0.iter().take(8).flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]).collect()
 }
 
 impl Drop for Recording {

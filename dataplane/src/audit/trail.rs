@@ -41,7 +41,7 @@ pub struct Who<'a> {
 
 impl<'a> Who<'a> {
     fn of(caller: &'a Caller) -> Self {
-        let session = super::record::session_text(caller.leg().key());
+        let session = super::event::session_text(caller.leg().key());
         Self { principal: caller.principal(), session, revision: caller.view().stamp.revision }
     }
 }

@@ -14,6 +14,8 @@ pub enum Ability {
     /// `resources.subscribe`
     Subscriptions = 1 << 3,
     Completions = 1 << 4,
+    /// Its log notes have a level that can be set.
+    Logging = 1 << 5,
 }
 
 /// A set of them.
@@ -31,6 +33,7 @@ impl Abilities {
             (Ability::Resources, capabilities.contains_key("resources")),
             (Ability::Subscriptions, subscribes == Some(&Value::Bool(true))),
             (Ability::Completions, capabilities.contains_key("completions")),
+            (Ability::Logging, capabilities.contains_key("logging")),
         ] {
             if said {
                 all.add(ability);
@@ -54,6 +57,26 @@ impl Abilities {
             Kind::Prompt => Ability::Prompts,
             Kind::Resource | Kind::Template => Ability::Resources,
         })
+    }
+
+    /// Without what is about kinds that are not `shown`.
+    #[must_use]
+    pub fn only(self, shown: impl Fn(Kind) -> bool) -> Self {
+        let resources = shown(Kind::Resource) || shown(Kind::Template);
+        let mut all = Self::default();
+        for (ability, stays) in [
+            (Ability::Tools, shown(Kind::Tool)),
+            (Ability::Prompts, shown(Kind::Prompt)),
+            (Ability::Resources, resources),
+            (Ability::Subscriptions, resources),
+            (Ability::Completions, shown(Kind::Prompt) || resources),
+            (Ability::Logging, shown(Kind::Tool) || shown(Kind::Prompt) || resources),
+        ] {
+            if stays && self.can(ability) {
+                all.add(ability);
+            }
+        }
+        all
     }
 
     /// The lists that there are.

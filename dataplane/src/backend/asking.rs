@@ -81,7 +81,7 @@ impl Asking {
         }
         let (reply, answered) = oneshot::channel();
         let (backend, backend_name, owner) = (desk.backend, Arc::clone(&desk.name), desk.owner.clone());
-        let asked = Asked { backend, backend_name, owner, call, feature, params, reply };
+        let asked = Asked { backend, backend_name, owner, call, feature, params, within: false, reply };
         if desk.asks.try_send(asked).is_err() {
             return Err(refused(&Refusal::TooMany));
         }
@@ -96,6 +96,7 @@ impl Asking {
             match answer.unwrap_or(Err(Refusal::Over)) {
                 Ok(Answer::Result(result)) => Some(outgoing::result(id, &result)),
                 Ok(Answer::Error(error)) => Some(outgoing::failed(id, &error)),
+                Ok(Answer::Within(_)) => Refusal::Unreachable.told(feature, id),
                 Err(refusal) => refusal.told(feature, id),
             }
         })

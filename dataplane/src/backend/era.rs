@@ -1,7 +1,7 @@
 //! Which era of MCP a backend speaks: how that is found out, and what our requests say of themselves in the modern one
 //! (2026-07-28; `protocol.md` 3.11 and 4). Both transports use it; neither sends it here.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -11,8 +11,9 @@ use super::{
     handshake::{Agreed, Implementation},
 };
 use crate::{
-    call::Routed,
     denial::{LEGACY_REVISIONS, MODERN_REVISION},
+    listen::session::Level,
+    upcall::feature::Features,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,23 +28,34 @@ pub enum Era {
 pub const DISCOVER: &str = "server/discover";
 pub const LISTEN: &str = "subscriptions/listen";
 
-/// Members of `_meta` of every request of ours. Nothing is declared: what is asked of us reaches no client yet.
-pub const META: &str = concat!(
-    r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"sentinel","version":""#,
-    env!("CARGO_PKG_VERSION"),
-    r#""},"io.modelcontextprotocol/clientCapabilities":{}"#
-);
+macro_rules! meta_declaring {
+    ($capabilities:literal) => {
+        concat!(
+            r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"sentinel","version":""#,
+            env!("CARGO_PKG_VERSION"),
+            r#""},"io.modelcontextprotocol/clientCapabilities":"#,
+            $capabilities
+        )
+    };
+}
 
-/// The same for a client's request, with the level of log notes that it asks for.
-pub fn meta_of(routed: &Routed) -> Cow<'static, str> {
-    match routed.scanned.modern.as_ref().and_then(|modern| modern.log_level) {
-        None => META.into(),
-        // It was read as one of the levels before.
-        Some(level) => {
-            let level = String::from_utf8_lossy(level.get(&routed.body));
-            format!(r#"{META},"io.modelcontextprotocol/logLevel":{level}"#).into()
-        }
+/// Members of `_meta` of every request of ours, in which no client can be asked anything.
+pub const META: &str = meta_declaring!("{}");
+/// The same, as far as its value of `clientCapabilities`.
+const META_OF: &str = meta_declaring!("");
+
+/// The same for a client's request: what its client can be asked, and the level of log notes that it asks for.
+pub fn meta_of(level: Option<Level>, declares: Features) -> Cow<'static, str> {
+    if level.is_none() && declares == Features::NONE {
+        return META.into();
     }
+    let mut meta = format!("{META_OF}{}", declares.in_request());
+    if let Some(level) = level {
+        meta.push_str(r#","io.modelcontextprotocol/logLevel":""#);
+        meta.push_str(level.as_str());
+        meta.push('"');
+    }
+    meta.into()
 }
 
 /// Params of a request of ours; `more`: an object without `_meta`.
@@ -51,6 +63,12 @@ pub fn params(more: Option<&str>) -> String {
     let members = more.and_then(|more| more.trim().strip_prefix('{')?.strip_suffix('}')).unwrap_or_default();
     let comma = if members.trim().is_empty() { "" } else { "," };
     format!(r#"{{"_meta":{{{META}}}{comma}{members}}}"#)
+}
+
+/// Params of a `subscriptions/listen` about single resources.
+pub fn resources_to_tell(wanted: &BTreeSet<Arc<str>>) -> String {
+    let uris: Vec<&str> = wanted.iter().map(|uri| &**uri).collect();
+    params(Some(&serde_json::json!({ "notifications": { "resourceSubscriptions": uris } }).to_string()))
 }
 
 /// What an answer to `server/discover` says of its server.

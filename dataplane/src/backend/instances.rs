@@ -14,11 +14,7 @@ use super::{
     isolation::{Isolation, Owner},
     registry::Backend,
 };
-use crate::{
-    call::{Caller, Principal},
-    in_flight::LegKey,
-    upcall::feature::Features,
-};
+use crate::{call::Principal, in_flight::LegKey, listen::ClientLeg, upcall::feature::Features};
 
 /// Another client's instance is ended for a new one when it was not used for so long.
 const SPARED: Duration = Duration::from_secs(60);
@@ -54,7 +50,8 @@ pub struct Instance {
 
 impl Instance {
     fn is_idle(&self) -> bool {
-        self.backend.bulkhead.occupied() == 0
+        // What is watched there would be lost with it.
+        self.backend.bulkhead.occupied() == 0 && !self.backend.wanted.is_of_use()
     }
 }
 
@@ -69,10 +66,10 @@ impl Instances {
     /// `None`: there are as many as may be, and none can go.
     pub fn of(
         &self,
-        caller: &Caller,
+        leg: ClientLeg,
+        principal: &Arc<Principal>,
         start: impl FnOnce(Owner, Features) -> Arc<Backend>,
     ) -> Option<(Arc<Backend>, Option<Arc<Backend>>)> {
-        let (leg, principal) = (*caller.leg(), caller.principal());
         let declares = leg.features().within(self.may_ask);
         let own =
             |features| Key::Client { issuer: principal.issuer.clone(), client: principal.client.clone(), features };

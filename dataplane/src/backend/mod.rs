@@ -20,6 +20,7 @@ pub mod registry;
 pub mod repeats;
 pub mod spec;
 pub mod stdio;
+pub mod wanted;
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
@@ -27,11 +28,12 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{asking::Desk, era::Era, isolation::Owner};
+use self::{asking::Desk, era::Era, isolation::Owner, wanted::Wanted};
 use crate::{
     call::{BackendId, Routed},
     catalogue::mirrored::Mirrored,
     denial::{Failure, Unavailable},
+    listen::session::Level,
     upcall::{Asked, feature::Features},
     wire::outgoing,
     workers::Workers,
@@ -55,6 +57,8 @@ pub struct LinkParts {
     /// What its server is told that may be asked.
     pub declares: Features,
     pub asks: mpsc::Sender<Asked>,
+    /// What clients want of its server beside calls.
+    pub wanted: Arc<Wanted>,
 }
 
 impl LinkParts {
@@ -86,21 +90,29 @@ pub enum Note {
 #[derive(Clone, Copy, Debug)]
 pub struct Outgoing<'a> {
     pub routed: &'a Routed,
+    /// The token under which its answer comes back.
+    pub client_id: &'a Bytes,
     pub own_name: &'a str,
     /// Arguments that a modern HTTP server wants to see in headers as well.
     pub mirrored: &'a [Mirrored],
+    /// The least severe of the log notes that it asks for; none: it asks for none.
+    pub level: Option<Level>,
+    /// What a modern server is told that its client can be asked.
+    pub declares: Features,
+    /// What a modern server's params get of a further round, without braces; empty: nothing.
+    pub inputs: &'a str,
 }
 
 impl Outgoing<'_> {
     /// Its message under our number. `line`: as one line, for stdio.
     pub fn message(&self, number: u64, progress_token: Option<u64>, era: Era, line: bool) -> Bytes {
-        let Self { routed, own_name, .. } = *self;
+        let Self { routed, own_name, declares, .. } = *self;
         let renamed = routed.name_token().map(|at| (at, own_name));
-        let meta = match era {
-            Era::Legacy => Cow::Borrowed(""),
-            Era::Modern => era::meta_of(routed),
+        let (meta, inputs) = match era {
+            Era::Legacy => (Cow::Borrowed(""), ""),
+            Era::Modern => (era::meta_of(self.level, declares), self.inputs),
         };
-        let named = outgoing::Named { method: routed.ask.method(), renamed, meta: &meta };
+        let named = outgoing::Named { method: routed.ask.method(), renamed, meta: &meta, inputs };
         outgoing::call(&routed.body, &routed.scanned, named, number, progress_token, line)
     }
 }
@@ -127,6 +139,8 @@ pub struct Answer {
     pub failed: bool,
     /// `result.isError`.
     pub tool_error: bool,
+    /// It is no last word: a modern server asks for input (as it came, but for its type), or we ask our client.
+    pub asks: bool,
 }
 
 /// What may be sent without a call: an enum, so that a call can't be smuggled through it.
@@ -235,11 +249,19 @@ impl Link {
         }
     }
 
+    /// The era that its server speaks, as far as that is known now.
+    pub fn era(&self) -> Option<Era> {
+        match self {
+            Self::Http(link) => link.era(),
+            Self::Stdio(link) => link.era(),
+        }
+    }
+
     /// One sending of one call, to its end. Never waits for a process to start. Cancel safe: dropped, the call is
     /// abandoned and the backend is told.
     pub async fn call(
         &self,
-        call: Outgoing<'_>,
+        call: &Outgoing<'_>,
         flight: &crate::in_flight::Flight,
         events: &crate::answering::Events,
     ) -> Sent {
@@ -254,6 +276,11 @@ impl Link {
             Self::Http(link) => link.housekeep(what, within).await,
             Self::Stdio(link) => link.housekeep(what, within).await,
         }
+    }
+
+    /// Its server keeps nothing between requests: what a session asked for goes with each.
+    pub fn is_modern(&self) -> bool {
+        self.era() == Some(Era::Modern)
     }
 
     /// By the operator: clears the restart budget, ends what is there by the ladder, starts anew.

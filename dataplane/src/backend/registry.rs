@@ -20,15 +20,17 @@ use super::{
     bulkhead::Bulkhead,
     health,
     instances::Instances,
-    isolation::Owner,
+    isolation::{Isolation, Owner},
     repeats::Repeats,
     spec::BackendSpec,
     stdio::{cgroup::Groups, spawner::Spawner},
+    wanted::Wanted,
 };
 use crate::{
-    audit::record::session_text,
-    call::{BackendId, Caller, Principal},
+    audit::event::session_text,
+    call::{BackendId, Principal},
     in_flight::{InFlight, LegKey},
+    listen::ClientLeg,
     upcall::{Asked, feature::Features},
     workers::Workers,
 };
@@ -44,6 +46,8 @@ pub struct Backend {
     pub repeats: Repeats,
     /// None: it is shared. Else calls go to one of these, and its own link does what is done for all: it lists.
     pub instances: Option<Instances>,
+    /// What clients want of it beside calls. Of one that is not shared: of nobody, each instance has its own.
+    pub wanted: Arc<Wanted>,
     /// Ends its tasks.
     stop: CancellationToken,
 }
@@ -78,6 +82,16 @@ impl Backend {
         all
     }
 
+    /// Whether it may ask this client, which is asked within answers, while a call of its runs: as a legacy server does,
+    /// where it can be told whose question it is.
+    pub fn may_ask_on_the_way(&self, leg: &ClientLeg, declares: Features) -> bool {
+        let is_told_apart = self.spec.isolation != Isolation::Shared || matches!(self.link, Link::Http(_));
+        !leg.is_session()
+            && declares != Features::NONE
+            && is_told_apart
+            && self.link.era() == Some(super::era::Era::Legacy)
+    }
+
     /// Ends it by the ladder, with all that it has; returns when nothing of it is left.
     async fn end(&self) {
         let own = self.instances.iter().flat_map(Instances::clear).collect::<Vec<_>>();
@@ -101,6 +115,7 @@ struct Parts {
     notes: mpsc::Sender<BackendNote>,
     spawner: Spawner,
     asks: mpsc::Sender<Asked>,
+    updates: mpsc::Sender<Arc<Wanted>>,
     in_flight: Arc<InFlight>,
     workers: Workers,
 }
@@ -111,20 +126,25 @@ impl Backends {
         stop: CancellationToken,
         notes: mpsc::Sender<BackendNote>,
         spawner: Spawner,
-        asks: mpsc::Sender<Asked>,
+        (asks, updates): (mpsc::Sender<Asked>, mpsc::Sender<Arc<Wanted>>),
         in_flight: Arc<InFlight>,
         workers: Workers,
     ) -> Self {
         Self {
             live: Arc::default(),
             next: Arc::new(AtomicU32::new(1)),
-            parts: Arc::new(Parts { tracker, stop, notes, spawner, asks, in_flight, workers }),
+            parts: Arc::new(Parts { tracker, stop, notes, spawner, asks, updates, in_flight, workers }),
         }
     }
 
     /// Where limits of backends can be held.
     pub fn groups(&self) -> &Groups {
         self.parts.spawner.groups()
+    }
+
+    /// Where what servers ask of clients is taken.
+    pub fn asks(&self) -> &mpsc::Sender<Asked> {
+        &self.parts.asks
     }
 
     pub fn find(&self, id: BackendId) -> Option<Arc<Backend>> {
@@ -189,6 +209,7 @@ impl Backends {
         (owner, declares): (Owner, Features),
         instances: Option<Instances>,
     ) -> Arc<Backend> {
+        let wanted = Wanted::new(self.parts.updates.clone());
         let parts = LinkParts {
             id,
             tracker: self.parts.tracker.clone(),
@@ -199,6 +220,7 @@ impl Backends {
             owner,
             declares,
             asks: self.parts.asks.clone(),
+            wanted: Arc::clone(&wanted),
         };
         let entered = self.parts.workers.enter();
         let backend = Arc::new(Backend {
@@ -209,6 +231,7 @@ impl Backends {
             repeats: Repeats::default(),
             spec: Arc::clone(spec),
             instances,
+            wanted,
             stop,
         });
         self.parts.tracker.spawn(health::watch(
@@ -220,12 +243,17 @@ impl Backends {
         backend
     }
 
-    /// The process or session of `backend` that this caller has to itself; started, where there is none yet. `None`:
+    /// The process or session of `backend` that whoever calls so has to itself; started, where there is none yet. `None`:
     /// there are as many as may be.
-    pub fn instance(&self, backend: &Backend, instances: &Instances, caller: &Caller) -> Option<Arc<Backend>> {
+    pub fn instance(
+        &self,
+        backend: &Backend,
+        instances: &Instances,
+        (leg, principal): (ClientLeg, &Arc<Principal>),
+    ) -> Option<Arc<Backend>> {
         let start =
             |owner, declares| self.make(backend.id, &backend.spec, backend.stop.child_token(), (owner, declares), None);
-        let (instance, gone) = instances.of(caller, start)?;
+        let (instance, gone) = instances.of(leg, principal, start)?;
         self.end(gone);
         Some(instance)
     }

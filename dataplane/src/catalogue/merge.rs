@@ -32,7 +32,7 @@ const MAX_OWN: usize = 256;
 /// Longest URI of a resource, bytes.
 const MAX_URI: usize = 8_192;
 /// Templates of all backends that are held against a URI.
-const MAX_TEMPLATES: usize = 256;
+pub(super) const MAX_TEMPLATES: usize = 256;
 
 /// What one backend offers, as the view's task keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,9 +141,17 @@ impl Merging<'_> {
                 let verdict = judging.verdict(&offered.name, &exposed, print);
                 self.put(target, offered, print, verdict);
             }),
-            None => {
-                self.target(of, offered, &exposed).map(|(target, template)| drop(self.catalogue.add(target, template)))
-            }
+            None => self.target(of, offered, &exposed).and_then(|(target, template)| {
+                let target = Arc::new(target);
+                match self.taken(of.kind, &exposed) {
+                    None => self.catalogue.add(target, template),
+                    Some(reason) => {
+                        self.catalogue.shadowed.push((target, template));
+                        return Err(reason);
+                    }
+                }
+                Ok(())
+            }),
         };
         match judged {
             Ok(()) => {}
@@ -181,14 +189,12 @@ impl Merging<'_> {
         let Of { backend, id, kind } = of;
         judge(kind, exposed)?;
         judge_own(kind, &offered.name)?;
-        if let Some(other) = self.catalogue.find(kind, exposed) {
-            return Err(match kind {
-                Kind::Tool => format!("collides with {} of {}; use tools.rename", other.own, other.backend_name),
-                Kind::Prompt => format!("collides with {} of {}; set another prefix", other.own, other.backend_name),
-                Kind::Resource | Kind::Template => {
-                    format!("is a URI of {} as well, which has it", other.backend_name)
-                }
-            });
+        let is_taken = match kind {
+            Kind::Tool | Kind::Prompt => self.taken(kind, exposed),
+            Kind::Resource | Kind::Template => None,
+        };
+        if let Some(reason) = is_taken {
+            return Err(reason);
         }
         let (check, template) = match kind {
             Kind::Tool => (self.check(offered)?, None),
@@ -234,6 +240,18 @@ impl Merging<'_> {
         Ok((target, template))
     }
 
+    /// Why it can't have this name, where another has it.
+    fn taken(&self, kind: Kind, exposed: &str) -> Option<String> {
+        let other = self.catalogue.find(kind, exposed)?;
+        Some(match kind {
+            Kind::Tool => format!("collides with {} of {}; use tools.rename", other.own, other.backend_name),
+            Kind::Prompt => format!("collides with {} of {}; set another prefix", other.own, other.backend_name),
+            Kind::Resource | Kind::Template => {
+                format!("is a URI of {} as well, which has it; a virtual server may have this one", other.backend_name)
+            }
+        })
+    }
+
     /// Errors: its schema can't be judged, where it must be.
     fn check(&mut self, offered: &Offered) -> Result<schema::Check, String> {
         let Schemas { input, output } = serde_json::from_slice(&offered.definition).unwrap_or_default();
@@ -250,7 +268,7 @@ impl Merging<'_> {
     fn put(&mut self, mut target: Target, offered: &Offered, print: &Print, verdict: Verdict) {
         let (trusted, seen, held) = match verdict {
             Verdict::Pinned => {
-                self.catalogue.add(target, None);
+                self.catalogue.add(Arc::new(target), None);
                 return;
             }
             Verdict::First => (true, None, false),
@@ -266,7 +284,8 @@ impl Merging<'_> {
             let since = if since == 0 { self.trust.since(&target.exposed, &print.hash) } else { since };
             target.held = Some(Disabled { scope: Scope::Tool, reason: reason.into(), since, sent: false });
         }
-        let target = self.catalogue.add(target, None);
+        let target = Arc::new(target);
+        self.catalogue.add(Arc::clone(&target), None);
         let definition = offered.definition.clone();
         let sighted = Sighted { hash: print.hash, definition, trusted, why, gone, target: Arc::clone(&target) };
         self.catalogue.sighted.insert(Arc::clone(&target.exposed), sighted);

@@ -34,6 +34,25 @@ impl Mirrored {
     }
 }
 
+impl Mirrored {
+    /// Whether a header of a client, decoded, says what the arguments say; none: there is no such header.
+    pub fn agrees(&self, sent: Option<&str>, arguments: &Value) -> bool {
+        let found = self.path.iter().try_fold(arguments, |inside, key| inside.get(&**key));
+        match (found, sent) {
+            (None | Some(Value::Null), None) => true,
+            (Some(Value::String(text)), Some(sent)) => text == sent,
+            (Some(Value::Bool(flag)), Some(sent)) => sent == if *flag { "true" } else { "false" },
+            (Some(Value::Number(number)), Some(sent)) => {
+                let sent = serde_json::from_str::<serde_json::Number>(sent).ok();
+                integer(number).is_some_and(|number| sent.is_some_and(|sent| integer(&sent) == Some(number)))
+            }
+            // A value that no header can say does not fit the schema: that is judged elsewhere.
+            (Some(Value::Array(_) | Value::Object(_)), None) => true,
+            (Some(_), None) | (None | Some(Value::Null | Value::Array(_) | Value::Object(_)), Some(_)) => false,
+        }
+    }
+}
+
 /// 42.0 is 42.
 fn integer(number: &serde_json::Number) -> Option<i64> {
     let whole = number.as_i64().or_else(|| {
@@ -163,6 +182,26 @@ mod tests {
         assert_eq!(said(json!({ "region": "é" })), ["mcp-param-region==?base64?w6k=?="]);
         assert_eq!(said(json!({ "region": " a" })), ["mcp-param-region==?base64?IGE=?="]);
         assert_eq!(said(json!({ "region": "=?base64?x?=" })), ["mcp-param-region==?base64?PT9iYXNlNjQ/eD89?="]);
+    }
+
+    #[test]
+    fn a_header_agrees_where_it_says_what_the_body_says() {
+        let property = |name: &str, of: &str| (name.to_owned(), json!({ "type": of, "x-mcp-header": name }));
+        let properties: Map<String, Value> =
+            [property("s", "string"), property("n", "integer"), property("b", "boolean")].into_iter().collect();
+        let all = of(&json!({ "type": "object", "properties": properties })).unwrap();
+        let agrees = |name: &str, sent: Option<&str>, arguments: Value| {
+            let header = format!("mcp-param-{name}");
+            all.iter().find(|one| one.header == *header).unwrap().agrees(sent, &arguments)
+        };
+        assert!(agrees("s", Some("é"), json!({ "s": "é" })) && !agrees("s", Some("E"), json!({ "s": "e" })));
+        assert!(agrees("n", Some("42.0"), json!({ "n": 42 })) && agrees("n", Some("42"), json!({ "n": 42.0 })));
+        assert!(!agrees("n", Some("43"), json!({ "n": 42 })) && !agrees("n", Some(""), json!({ "n": 42 })));
+        assert!(agrees("b", Some("true"), json!({ "b": true })) && !agrees("b", Some("True"), json!({ "b": true })));
+        for absent in [json!({}), json!({ "s": null }), json!(7)] {
+            assert!(agrees("s", None, absent.clone()) && !agrees("s", Some(""), absent));
+        }
+        assert!(!agrees("s", None, json!({ "s": "x" })));
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod definition;
 mod measure;
 pub mod merge;
 pub mod mirrored;
+mod part;
 mod patterns;
 pub mod print;
 pub mod schema;
@@ -17,7 +18,7 @@ use bytes::Bytes;
 
 use self::{mirrored::Mirrored, template::Template};
 use crate::{
-    backend::abilities::Abilities,
+    backend::abilities::{Abilities, Ability},
     call::{Ask, BackendId, Kind},
     denial::Disabled,
     metrics::ToolMetrics,
@@ -100,6 +101,8 @@ pub struct Catalogue {
     /// The templates, read; the same order.
     matchers: Vec<(Template, Arc<Target>)>,
     refused: Vec<Refused>,
+    /// Resources and templates whose URI another backend has: a virtual server may have these and not that.
+    shadowed: Vec<(Arc<Target>, Option<Template>)>,
     /// By exposed name.
     sighted: BTreeMap<Arc<str>, Sighted>,
     /// Backends whose entries are kept although they are down.
@@ -143,14 +146,18 @@ impl Catalogue {
         self.heard.iter().map(|(_, abilities)| *abilities)
     }
 
+    /// Whether this backend can it.
+    pub fn can(&self, backend: &str, ability: Ability) -> bool {
+        self.heard.iter().any(|(name, abilities)| **name == *backend && abilities.can(ability))
+    }
+
     /// What is listed, in the order of the file, then of the backend.
     pub fn all(&self, kind: Kind) -> &[Arc<Target>] {
         &self.shelf(kind).targets
     }
 
     /// The name must be free. `template`: of a template alone.
-    fn add(&mut self, target: Target, template: Option<Template>) -> Arc<Target> {
-        let target = Arc::new(target);
+    fn add(&mut self, target: Arc<Target>, template: Option<Template>) {
         self.matchers.extend(template.map(|template| (template, Arc::clone(&target))));
         let shelf = match target.kind {
             Kind::Tool => &mut self.tools,
@@ -160,9 +167,8 @@ impl Catalogue {
         };
         shelf.by_name.insert(Arc::clone(&target.exposed), Arc::clone(&target));
         if target.held.is_none() {
-            shelf.targets.push(Arc::clone(&target));
+            shelf.targets.push(target);
         }
-        target
     }
 
     /// Tools that are not simply as they are pinned, those that are held among them.

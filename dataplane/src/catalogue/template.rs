@@ -11,14 +11,14 @@ const MAX_PARTS: usize = 16;
 const MAX_TEMPLATE: usize = 2_048;
 
 /// One template, read.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
     parts: Vec<Part>,
     /// Bytes of literal text: of two templates that match, the one with more is meant.
     literal: usize,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
     Literal(Box<[u8]>),
     /// `{x}`: at least one byte, no `/`.

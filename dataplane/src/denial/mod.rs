@@ -50,6 +50,10 @@ pub enum Denial {
     HeaderMismatch {
         what: Cow<'static, str>,
     },
+    /// A good token that brings no role of ours, where a server gives tokens with scopes.
+    InsufficientScope,
+    /// What a client would go on with is not on this plane.
+    InteractionLost,
     Internal,
     InvalidArguments {
         problems: Vec<ArgumentProblem>,
@@ -146,6 +150,8 @@ impl Denial {
             Self::Forbidden { .. } => row("forbidden", -31403),
             Self::ForbiddenOrigin { .. } => row("forbidden_origin", -31420),
             Self::HeaderMismatch { .. } => row("header_mismatch", -32020),
+            Self::InsufficientScope => row("insufficient_scope", -31405),
+            Self::InteractionLost => row("interaction_lost", -31410),
             Self::Internal => row("internal", -32603),
             Self::InvalidArguments { .. } => row("invalid_arguments", -32602),
             Self::InvalidMeta { .. } => row("invalid_meta", -32602),
@@ -194,6 +200,14 @@ impl Denial {
             }
             Self::ForbiddenOrigin { key } => {
                 format!("this host or origin may not use the gateway; the operator can allow it with {key}").into()
+            }
+            Self::InsufficientScope => {
+                "the token is good and brings no scope that this gateway knows; ask for one of those in WWW-Authenticate".into()
+            }
+            Self::InteractionLost => {
+                "what this would go on with is not here any more, or was begun on another plane; start the call again \
+                 without params.requestState"
+                    .into()
             }
             Self::Internal => "the gateway failed inside; the operator finds the call by its requestId".into(),
             Self::InvalidArguments { problems } => argument_sentence(problems).into(),
@@ -263,6 +277,8 @@ impl Denial {
                 vec![("supported", json!(REVISIONS)), ("requested", json!(&**requested))]
             }
             Self::HeaderMismatch { .. }
+            | Self::InsufficientScope
+            | Self::InteractionLost
             | Self::Internal
             | Self::InvalidMeta { .. }
             | Self::InvalidParams { .. }
@@ -284,6 +300,8 @@ impl Denial {
             | Self::Forbidden { .. }
             | Self::ForbiddenOrigin { .. }
             | Self::HeaderMismatch { .. }
+            | Self::InsufficientScope
+            | Self::InteractionLost
             | Self::Internal
             | Self::InvalidArguments { .. }
             | Self::InvalidMeta { .. }

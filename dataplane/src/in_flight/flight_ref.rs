@@ -33,7 +33,8 @@ impl InFlight {
         for shard in 0..self.shards.len() {
             let Some(shard) = self.shards.get(shard) else { continue };
             let shard = shard.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            for (key, running) in shard.iter().filter(|(_, running)| running.backend == backend) {
+            let is_its_own = |running: &Running| running.backend == backend && !running.stands_back.load(Relaxed);
+            for (key, running) in shard.iter().filter(|(_, running)| is_its_own(running)) {
                 let (table, running) = (Arc::clone(self), Arc::clone(running));
                 let flight = FlightRef { table, key: key.clone(), running };
                 if is(&flight) {

@@ -1,19 +1,31 @@
 //! Streams that outlive calls: what the plane tells a client without being asked. Each delivery is judged by the View
-//! and the gate of that moment, and a stream ends when its token does.
+//! and the gate of that moment, and a stream ends when its token does. Single resources are in `feeds/resources.rs`.
+
+mod resources;
 
 use std::{
+    collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
 use bytes::Bytes;
 use tokio::{sync::mpsc, time::Instant};
 
-use super::{modern::listening::Subscription, session::Sessions};
+pub use self::resources::{Hold, Holder, Job, MOST_RESOURCES};
+use self::resources::{Resources, Session};
+use super::{
+    ClientLeg,
+    modern::listening::Subscription,
+    session::{Level, Sessions},
+};
 use crate::{
     backend::isolation::Owner,
-    call::{Kind, Principal},
+    call::{Caller, Kind, Principal},
     in_flight::LegKey,
     kill::gate::Gate,
     view::{View, policy::Access},
@@ -22,7 +34,7 @@ use crate::{
 /// Notes that wait for one client; a client that does not read so many is cut off.
 const WAITING: usize = 64;
 const MOST_OF_A_CLIENT: usize = 16;
-const MOST: usize = 2_048;
+const MOST: usize = 16_384;
 
 /// What a stream carries: whole messages, and a sign of life when it was quiet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,10 +43,29 @@ pub enum Note {
     Quiet,
 }
 
+/// For whom something is told, and what it is judged by.
+#[derive(Clone, Debug)]
+pub struct Who {
+    pub principal: Arc<Principal>,
+    /// The virtual server at which it was asked for; none: `/mcp`.
+    pub endpoint: Option<Arc<str>>,
+    pub leg: ClientLeg,
+}
+
+impl Who {
+    pub fn of(caller: &Caller) -> Self {
+        let (principal, leg) = (Arc::clone(caller.principal()), *caller.leg());
+        Self { principal, endpoint: caller.view().endpoint.clone(), leg }
+    }
+}
+
 #[derive(Debug)]
 struct Feed {
-    principal: Arc<Principal>,
+    number: u64,
+    who: Who,
     of: Of,
+    /// Of a stream that is no session's: that has its own, which outlive its streams.
+    resources: Resources,
     out: mpsc::Sender<Note>,
     told: Instant,
 }
@@ -43,14 +74,14 @@ struct Feed {
 #[derive(Debug)]
 enum Of {
     /// A legacy session's; it may hold several.
-    Session(LegKey),
+    Session,
     Subscription(Subscription),
 }
 
 impl Feed {
     fn session(&self) -> Option<LegKey> {
         match self.of {
-            Of::Session(leg) => Some(leg),
+            Of::Session => Some(self.who.leg.key()),
             Of::Subscription(_) => None,
         }
     }
@@ -61,10 +92,21 @@ impl Feed {
             self.out.try_send(Note::Message(subscription.ended())).ok();
         }
     }
+
+    /// False: it does not read, and is cut off.
+    fn say(&mut self, message: Bytes) -> bool {
+        self.told = Instant::now();
+        self.out.try_send(Note::Message(message)).is_ok()
+    }
 }
 
 #[derive(Debug, Default)]
-pub struct Feeds(Mutex<Vec<Feed>>);
+pub struct Feeds {
+    streams: Mutex<Vec<Feed>>,
+    /// Legacy sessions that are told of single resources. Locked before `streams`, where both are.
+    sessions: Mutex<HashMap<LegKey, Session>>,
+    next: AtomicU64,
+}
 
 /// What the newest stream of each session is told when one of these lists changed.
 const CHANGES: [(&[Kind], &[u8]); 3] = [
@@ -84,33 +126,26 @@ impl fmt::Display for TooMany {
 
 impl Feeds {
     /// Opens a stream of this session; dropping the receiver ends it.
-    pub fn open(&self, principal: Arc<Principal>, leg: LegKey) -> Result<mpsc::Receiver<Note>, TooMany> {
-        self.add(principal, Of::Session(leg), None)
+    pub fn open(&self, who: Who) -> Result<mpsc::Receiver<Note>, TooMany> {
+        self.add(who, Of::Session).map(|(_, notes)| notes)
     }
 
-    /// Opens a stream of its own, which is acknowledged first; dropping the receiver ends it.
-    pub fn subscribe(
-        &self,
-        principal: Arc<Principal>,
-        subscription: Subscription,
-    ) -> Result<mpsc::Receiver<Note>, TooMany> {
-        let first = Note::Message(subscription.acknowledged());
-        self.add(principal, Of::Subscription(subscription), Some(first))
+    /// Opens a stream of its own, by number; dropping the receiver ends it. It says nothing before `acknowledge`.
+    pub fn subscribe(&self, who: Who, subscription: Subscription) -> Result<(u64, mpsc::Receiver<Note>), TooMany> {
+        self.add(who, Of::Subscription(subscription))
     }
 
-    fn add(&self, principal: Arc<Principal>, of: Of, first: Option<Note>) -> Result<mpsc::Receiver<Note>, TooMany> {
+    fn add(&self, who: Who, of: Of) -> Result<(u64, mpsc::Receiver<Note>), TooMany> {
         let mut feeds = self.lock();
         feeds.retain(|feed| !feed.out.is_closed());
-        let own = feeds.iter().filter(|feed| feed.principal.is_same_as(&principal)).count();
+        let own = feeds.iter().filter(|feed| feed.who.principal.is_same_as(&who.principal)).count();
         if own >= MOST_OF_A_CLIENT || feeds.len() >= MOST {
             return Err(TooMany);
         }
         let (out, notes) = mpsc::channel(WAITING);
-        if let Some(first) = first {
-            out.try_send(first).ok(); // its channel is empty
-        }
-        feeds.push(Feed { principal, of, out, told: Instant::now() });
-        Ok(notes)
+        let number = self.next.fetch_add(1, Relaxed);
+        feeds.push(Feed { number, who, of, resources: Resources::default(), out, told: Instant::now() });
+        Ok((number, notes))
     }
 
     pub fn len(&self) -> usize {
@@ -121,17 +156,28 @@ impl Feeds {
         self.len() == 0
     }
 
-    /// `list_changed`, where what that principal sees differs between the two.
-    pub fn swapped(&self, old: Option<&View>, new: &View) {
+    /// `list_changed`, where what that principal sees differs between the two. A virtual server that is gone takes its
+    /// streams with it.
+    pub fn swapped(&self, old: Option<&Arc<View>>, new: &Arc<View>) {
         let Some(old) = old else { return };
+        self.lock().retain(|feed| {
+            let stays = new.at(feed.who.endpoint.as_deref()).is_some();
+            if !stays {
+                feed.end();
+            }
+            stays
+        });
         for (kinds, change) in CHANGES {
             self.tell(|feed| {
-                let differs = |kind: &Kind| old.listed(*kind, &feed.principal) != new.listed(*kind, &feed.principal);
+                let Who { principal, endpoint, .. } = &feed.who;
+                // A stream whose endpoint came with `new` was opened after it, and has nothing to hear of.
+                let (old, new) = (old.at(endpoint.as_deref())?, new.at(endpoint.as_deref())?);
+                let differs = |kind: &Kind| old.listed(*kind, principal) != new.listed(*kind, principal);
                 if !kinds.iter().any(differs) {
                     return None;
                 }
-                match &feed.of {
-                    Of::Session(_) => Some(Bytes::from_static(change)),
+                match &mut feed.of {
+                    Of::Session => Some(Bytes::from_static(change)),
                     Of::Subscription(subscription) => subscription.changed(kinds),
                 }
             });
@@ -143,46 +189,49 @@ impl Feeds {
     pub fn log(
         &self,
         (backend, of): (&str, &Owner),
-        level: super::session::Level,
+        level: Level,
         message: &Bytes,
-        view: &View,
+        view: &Arc<View>,
         gate: &Gate,
         sessions: &Sessions,
     ) {
         self.tell(|feed| {
             // Never on a modern stream: there they come with the request that asked for them, or not at all.
             let leg = feed.session()?;
+            let principal = &feed.who.principal;
             let is_its = match of {
                 Owner::Shared => true,
                 Owner::Session { leg: its, .. } => its.key() == leg,
-                Owner::Client(principal) => principal.is_same_as(&feed.principal),
+                Owner::Client(its) => its.is_same_as(principal),
             };
             if !is_its {
                 return None;
             }
+            let view = view.at(feed.who.endpoint.as_deref())?;
             let sees = Kind::ALL.into_iter().flat_map(|kind| view.catalogue.all(kind)).any(|target| {
                 &*target.backend_name == backend
-                    && !matches!(view.policy.access(&feed.principal, target.kind, &target.exposed), Access::Hidden)
-                    && gate.judges(&feed.principal, target).is_none()
+                    && !matches!(view.policy.access(principal, target.kind, &target.exposed), Access::Hidden)
+                    && gate.judges(principal, target).is_none()
             });
-            (level >= sessions.level(leg) && sees).then(|| message.clone())
+            // Of a server that many share, those hear who asked; of its own, a session hears what servers say unasked.
+            let least = match of {
+                Owner::Shared => sessions.level(leg)?,
+                Owner::Session { .. } | Owner::Client(_) => sessions.level(leg).unwrap_or(Level::UNASKED),
+            };
+            (level >= least && sees).then(|| message.clone())
         });
     }
 
     /// One message for one client's session, on its newest stream. False: it has none that takes it.
     pub fn say(&self, leg: LegKey, who: &Principal, message: Bytes) -> bool {
         let mut feeds = self.lock();
-        let of_session =
-            |feed: &&mut Feed| feed.session() == Some(leg) && feed.principal.is_same_as(who) && !feed.out.is_closed();
-        let Some(feed) = feeds.iter_mut().rev().find(of_session) else { return false };
-        feed.told = Instant::now();
-        feed.out.try_send(Note::Message(message)).is_ok()
+        newest(&mut feeds, leg, who).is_some_and(|feed| feed.say(message))
     }
 
     /// Ends what outlived its token, and gives a sign of life where it was quiet. `now`: Unix seconds.
     pub fn tick(&self, now: i64, keepalive: Duration) {
         self.lock().retain_mut(|feed| {
-            if feed.principal.until <= now {
+            if feed.who.principal.until <= now {
                 feed.end();
                 return false;
             }
@@ -202,22 +251,29 @@ impl Feeds {
         self.lock().drain(..).for_each(|feed| feed.end());
     }
 
-    fn tell(&self, note: impl Fn(&Feed) -> Option<Bytes>) {
+    fn tell(&self, mut note: impl FnMut(&mut Feed) -> Option<Bytes>) {
         let mut feeds = self.lock();
         // A session may hold several streams: each message goes to exactly one, the newest.
-        let newest: Vec<Option<LegKey>> = feeds.iter().map(Feed::session).collect();
-        let mut at = 0;
+        let open = feeds.iter().filter(|feed| !feed.out.is_closed());
+        let newest: HashMap<LegKey, u64> = open.filter_map(|feed| Some((feed.session()?, feed.number))).collect();
         feeds.retain_mut(|feed| {
-            let session = feed.session();
-            let is_newest = session.is_none() || !newest.iter().skip(at + 1).any(|later| *later == session);
-            at += 1;
-            let Some(message) = is_newest.then(|| note(feed)).flatten() else { return true };
-            feed.told = Instant::now();
-            feed.out.try_send(Note::Message(message)).is_ok()
+            let is_newest = feed.session().is_none_or(|session| newest.get(&session) == Some(&feed.number));
+            match is_newest.then(|| note(feed)).flatten() {
+                Some(message) => feed.say(message),
+                None => true,
+            }
         });
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Feed>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Vec<Feed>> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The newest stream of a client's session that somebody reads.
+fn newest<'f>(feeds: &'f mut [Feed], leg: LegKey, who: &Principal) -> Option<&'f mut Feed> {
+    feeds
+        .iter_mut()
+        .rev()
+        .find(|feed| feed.session() == Some(leg) && feed.who.principal.is_same_as(who) && !feed.out.is_closed())
 }

@@ -47,11 +47,16 @@ pub fn initialized(revision: Revision, caller: &Caller) -> String {
 /// Tools always, the rest where a backend of which the caller may see something can it.
 pub(super) fn capabilities(caller: &Caller) -> Value {
     let abilities = caller.view().abilities(caller.principal());
-    let mut all = json!({ "tools": { "listChanged": true }, "logging": {} });
+    let mut all = json!({ "tools": { "listChanged": true } });
+    let resources = match abilities.can(Ability::Subscriptions) {
+        true => json!({ "subscribe": true, "listChanged": true }),
+        false => json!({ "listChanged": true }),
+    };
     for (ability, name, said) in [
         (Ability::Prompts, "prompts", json!({ "listChanged": true })),
-        (Ability::Resources, "resources", json!({ "listChanged": true })),
+        (Ability::Resources, "resources", resources),
         (Ability::Completions, "completions", json!({})),
+        (Ability::Logging, "logging", json!({})),
     ] {
         if let (true, Some(all)) = (abilities.can(ability), all.as_object_mut()) {
             all.insert(name.to_owned(), said);
@@ -74,8 +79,8 @@ pub fn list(plane: &Plane, caller: &Caller, scanned: &Scanned, kind: Kind) -> Re
     Ok(caller.view().listed(kind, caller.principal()))
 }
 
-/// Keeps the level of this session.
-pub fn set_level(plane: &Plane, caller: &Caller, body: &[u8], scanned: &Scanned) -> Result<Bytes, Denial> {
+/// Keeps the level of this session, and has servers send what it asks for.
+pub fn set_level(plane: &Plane, caller: &Caller, body: &[u8], scanned: &Scanned) -> Result<Level, Denial> {
     let level = scanned.level.and_then(|text| text.text(body).and_then(|text| Level::parse(&text)));
     let Some(level) = level else {
         return Err(Denial::InvalidParams {
@@ -83,7 +88,8 @@ pub fn set_level(plane: &Plane, caller: &Caller, body: &[u8], scanned: &Scanned)
         });
     };
     plane.sessions.set_level(caller.leg(), caller.principal(), level);
-    Ok(Bytes::from_static(b"{}"))
+    plane.spread_levels();
+    Ok(level)
 }
 
 /// A whole JSON-RPC answer of our own.

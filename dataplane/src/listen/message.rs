@@ -10,13 +10,17 @@ use std::{
 use bytes::Bytes;
 use tokio::{sync::mpsc, time::Instant};
 
-use super::local;
+use super::{
+    local,
+    watching::{self, Soon},
+};
 use crate::{
     answering::{Event, Events},
     audit::record::Final,
     call::{self, Ask, Caller, RequestId, Routed},
     denial::Denial,
     in_flight::CallKey,
+    input::Input,
     pipeline,
     plane::Plane,
     upcall::questions::Answer,
@@ -55,6 +59,8 @@ pub enum Reply {
     /// Answered here; with the refusal, where it is one.
     Now(Bytes, Option<Denial>),
     Running(Answering),
+    /// Answered once a server has been asked.
+    Soon(Soon),
 }
 
 /// Everything but `initialize`, which makes a session and so belongs to its transport.
@@ -89,13 +95,20 @@ fn request(
     traceparent: Option<&str>,
 ) -> Reply {
     let method = scanned.method.and_then(|method| method.text(body)).unwrap_or_default();
+    if let Some(asking) = watching::Asking::read(&method) {
+        return Reply::Soon(watching::answer(plane, caller, body, scanned, id, asking));
+    }
     let outcome = match &*method {
         "ping" => Ok(Bytes::from_static(b"{}")),
-        "logging/setLevel" => local::set_level(plane, &caller, body, &scanned),
+        "logging/setLevel" => match local::set_level(plane, &caller, body, &scanned) {
+            Ok(level) => return Reply::Soon(watching::levelled(plane, body, &scanned, level)),
+            Err(denial) => Err(denial),
+        },
         other => match Ask::read(other, &scanned, body) {
             Some(Ok((ask, name))) => {
                 let name = name.into();
-                return Reply::Running(call(plane, caller, body, scanned, (ask, name), id, traceparent));
+                let call = call(plane, caller, body, scanned, (ask, name, None), id, traceparent);
+                return Reply::Running(call);
             }
             Some(Err(denial)) => Err(denial),
             None => match call::Kind::listed_by(other) {
@@ -117,19 +130,22 @@ pub(super) fn recorded(plane: &Plane, caller: &Caller, method: &str, id: Request
     plane.metrics.refused(denial.row().recorded);
 }
 
+/// What is asked, of what, and what it brings of an earlier round.
+pub(super) type Asked = (Ask, Arc<str>, Option<Box<Input>>);
+
 pub(super) fn call(
     plane: &Arc<Plane>,
     caller: Caller,
     body: &Bytes,
     scanned: Scanned,
-    (ask, name): (Ask, Arc<str>),
+    (ask, name, input): Asked,
     id: RequestId,
     traceparent: Option<&str>,
 ) -> Answering {
     let traceparent = traceparent
         .map(Into::into)
         .or_else(|| scanned.traceparent.and_then(|text| text.text(body)).map(|text| text.as_ref().into()));
-    let routed = Routed { id, body: body.clone(), scanned, ask, name, traceparent, arrived: Instant::now() };
+    let routed = Routed { id, body: body.clone(), scanned, ask, name, traceparent, input, arrived: Instant::now() };
     let (sender, events) = Events::channel();
     Answering { call: Calling(Box::pin(pipeline::routed(Arc::clone(plane), caller, routed, sender))), events }
 }

@@ -3,6 +3,7 @@
 
 pub mod attach;
 pub mod feeds;
+pub mod hearing;
 pub mod http;
 pub mod local;
 pub mod message;
@@ -10,6 +11,7 @@ pub mod modern;
 pub mod revision;
 pub mod session;
 pub mod stdio;
+pub mod watching;
 
 use self::revision::Revision;
 use crate::{in_flight::LegKey, upcall::feature::Features};
@@ -29,9 +31,10 @@ impl ClientLeg {
         Self { key, revision: Some(revision), features }
     }
 
-    /// A modern request. `key`: its connection's, where it can be cancelled by name; else its own.
-    pub fn modern(key: LegKey) -> Self {
-        Self { key, revision: None, features: Features::NONE }
+    /// A modern request. `key`: its connection's, where it can be cancelled by name; else its own. `features`: what it
+    /// says that its client can be asked.
+    pub fn modern(key: LegKey, features: Features) -> Self {
+        Self { key, revision: None, features }
     }
 
     /// The same client, for whom no question can be put: there is no stream that would carry it.

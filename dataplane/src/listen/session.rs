@@ -1,7 +1,7 @@
 //! Legacy sessions as sealed ids: what does not change is in the id itself, so any restart keeps them all.
 //!
 //! AES-256-GCM under a key on the plane's disk. An id is good for 30 days, and for nothing without a valid token of
-//! the same client on the same request. Ended ids are kept on disk as long as they would have been good.
+//! the same client on the same request, at the endpoint where it was begun. Ended ids are kept as long as they were good.
 
 use std::{
     collections::HashMap,
@@ -10,7 +10,10 @@ use std::{
     io::{self, Read as _, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -45,6 +48,8 @@ pub struct Sessions {
     clock: Clock,
     ended: Mutex<Ended>,
     entries: Mutex<HashMap<LegKey, Entry>>,
+    /// There is an entry: where nobody ever set a level, no call looks for one.
+    any: AtomicBool,
 }
 
 impl fmt::Debug for Sessions {
@@ -69,6 +74,7 @@ struct Entry {
 
 /// RFC 5424 severities, as `logging/setLevel` names them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
 pub enum Level {
     Debug,
     Info,
@@ -81,18 +87,35 @@ pub enum Level {
 }
 
 impl Level {
+    /// The least severe first.
+    pub const ALL: [Self; 8] = [
+        Self::Debug,
+        Self::Info,
+        Self::Notice,
+        Self::Warning,
+        Self::Error,
+        Self::Critical,
+        Self::Alert,
+        Self::Emergency,
+    ];
+    /// What who did not ask may be told.
+    pub const UNASKED: Self = Self::Info;
+
     pub fn parse(text: &str) -> Option<Self> {
-        Some(match text {
-            "debug" => Self::Debug,
-            "info" => Self::Info,
-            "notice" => Self::Notice,
-            "warning" => Self::Warning,
-            "error" => Self::Error,
-            "critical" => Self::Critical,
-            "alert" => Self::Alert,
-            "emergency" => Self::Emergency,
-            _ => return None,
-        })
+        Self::ALL.into_iter().find(|level| level.as_str() == text)
+    }
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Notice => "notice",
+            Self::Warning => "warning",
+            Self::Error => "error",
+            Self::Critical => "critical",
+            Self::Alert => "alert",
+            Self::Emergency => "emergency",
+        }
     }
 }
 
@@ -115,11 +138,18 @@ impl Sessions {
             clock,
             ended: Mutex::new(Ended { ids, path: ended.to_owned(), file: None }),
             entries: Mutex::default(),
+            any: AtomicBool::new(false),
         })
     }
 
-    /// A new session of this principal: its leg, and the id that its client carries from now on.
-    pub fn begin(&self, principal: &Principal, revision: Revision, features: Features) -> Option<(ClientLeg, String)> {
+    /// A new session of this principal at this endpoint (none: `/mcp`): its leg, and the id that its client has of it.
+    pub fn begin(
+        &self,
+        principal: &Principal,
+        endpoint: Option<&str>,
+        revision: Revision,
+        features: Features,
+    ) -> Option<(ClientLeg, String)> {
         let mut key = [0; 16];
         rand::fill(&mut key).ok()?;
         let mut nonce = [0; NONCE];
@@ -131,15 +161,16 @@ impl Sessions {
         sealed.push(revision.number());
         sealed.extend_from_slice(&self.clock.now_secs().to_be_bytes());
         sealed.push(features.bits());
-        self.seal.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::empty(), &mut sealed).ok()?;
+        let aad = Aad::from(endpoint.unwrap_or_default());
+        self.seal.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut sealed).ok()?;
         let mut id = nonce.to_vec();
         id.extend_from_slice(&sealed);
         Some((ClientLeg::new(LegKey(key), revision, features), URL_SAFE_NO_PAD.encode(id)))
     }
 
-    /// `None`: forged, foreign, another's, too old or ended; nothing says which.
-    pub fn open_id(&self, id: &[u8], principal: &Principal) -> Option<ClientLeg> {
-        let (leg, born) = self.unseal(id, principal)?;
+    /// `None`: forged, foreign, another's, of another endpoint, too old or ended; nothing says which.
+    pub fn open_id(&self, id: &[u8], principal: &Principal, endpoint: Option<&str>) -> Option<ClientLeg> {
+        let (leg, born) = self.unseal(id, principal, endpoint)?;
         let now = self.clock.now_secs();
         if born.saturating_add(GOOD_FOR) <= now {
             return None;
@@ -149,8 +180,8 @@ impl Sessions {
     }
 
     /// Ends it, for as long as it would have been good. Errors: it can't be written down, and goes on.
-    pub fn end(&self, id: &[u8], principal: &Principal) -> io::Result<bool> {
-        let Some((leg, born)) = self.unseal(id, principal) else { return Ok(false) };
+    pub fn end(&self, id: &[u8], principal: &Principal, endpoint: Option<&str>) -> io::Result<bool> {
+        let Some((leg, born)) = self.unseal(id, principal, endpoint) else { return Ok(false) };
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         if ended.ids.contains_key(&leg.key().0) {
             return Ok(false);
@@ -160,11 +191,13 @@ impl Sessions {
         Ok(true)
     }
 
-    fn unseal(&self, id: &[u8], principal: &Principal) -> Option<(ClientLeg, u64)> {
+    fn unseal(&self, id: &[u8], principal: &Principal, endpoint: Option<&str>) -> Option<(ClientLeg, u64)> {
         let mut buffer = [0; NONCE + SEALED + TAG];
         let length = URL_SAFE_NO_PAD.decode_slice(id, &mut buffer).ok()?;
         let (nonce, sealed) = buffer.get_mut(..length)?.split_first_chunk_mut::<NONCE>()?;
-        let plain = self.seal.open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::empty(), sealed).ok()?;
+        // Not in what is sealed, and proved with it: the id of one endpoint is a forged one at another.
+        let aad = Aad::from(endpoint.unwrap_or_default());
+        let plain = self.seal.open_in_place(Nonce::assume_unique_for_key(*nonce), aad, sealed).ok()?;
         let (version, rest) = plain.split_first()?;
         let (key, rest) = rest.split_first_chunk::<16>()?;
         let (owner, rest) = rest.split_first_chunk::<16>()?;
@@ -199,16 +232,38 @@ impl Sessions {
             }
         }
         entries.insert(leg.key(), Entry { who, level, used: Instant::now() });
+        self.any.store(true, Relaxed);
         true
     }
 
-    /// What this session wants to hear; `info` unless it said otherwise.
-    pub fn level(&self, key: LegKey) -> Level {
+    /// What this session asked to hear; none: it said nothing.
+    pub fn level(&self, key: LegKey) -> Option<Level> {
+        if !self.any.load(Relaxed) {
+            return None;
+        }
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.get_mut(&key).map_or(Level::Info, |entry| {
+        entries.get_mut(&key).map(|entry| {
             entry.used = Instant::now();
             entry.level
         })
+    }
+
+    /// The least severe that any session asked for.
+    pub fn lowest_level(&self) -> Option<Level> {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.values().map(|entry| entry.level).min()
+    }
+
+    /// The same of one client's sessions.
+    pub fn lowest_level_of(&self, principal: &Principal) -> Option<Level> {
+        let who = who(principal);
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.values().filter(|entry| entry.who == who).map(|entry| entry.level).min()
+    }
+
+    /// A session that ends by itself asks for nothing any more.
+    pub fn forget_level(&self, key: LegKey) {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
     }
 
     /// Forgets what was not used for half an hour; no session ends by it.
@@ -262,7 +317,7 @@ fn read_ended(path: &Path, now: u64) -> io::Result<HashMap<[u8; 16], u64>> {
 }
 
 /// Issuer and client, in 16 bytes.
-fn who(principal: &Principal) -> [u8; 16] {
+pub fn who(principal: &Principal) -> [u8; 16] {
     let mut context = digest::Context::new(&digest::SHA256);
     context.update(principal.issuer.as_bytes());
     context.update(&[0]);
@@ -294,28 +349,42 @@ mod tests {
     fn an_id_is_good_for_its_own_client_alone_and_survives_a_restart() {
         let dir = tempfile::tempdir().expect("a folder");
         let (leg, id) = sessions(&dir, Clock::system())
-            .begin(&principal("a"), Revision::R2025_06_18, Features::FORM)
+            .begin(&principal("a"), None, Revision::R2025_06_18, Features::FORM)
             .expect("begins");
         let restarted = sessions(&dir, Clock::system());
-        let opened = restarted.open_id(id.as_bytes(), &principal("a")).expect("its own");
+        let opened = restarted.open_id(id.as_bytes(), &principal("a"), None).expect("its own");
         assert_eq!((opened.key(), opened.revision()), (leg.key(), Some(Revision::R2025_06_18)));
         assert_eq!(opened.features(), Features::FORM);
-        assert!(restarted.open_id(id.as_bytes(), &principal("b")).is_none(), "stolen");
-        assert!(restarted.open_id(b"forged", &principal("a")).is_none());
+        assert!(restarted.open_id(id.as_bytes(), &principal("b"), None).is_none(), "stolen");
+        assert!(restarted.open_id(b"forged", &principal("a"), None).is_none());
         let mut forged = id.into_bytes();
         *forged.last_mut().expect("not empty") ^= 1;
-        assert!(restarted.open_id(&forged, &principal("a")).is_none());
+        assert!(restarted.open_id(&forged, &principal("a"), None).is_none());
+    }
+
+    #[test]
+    fn an_id_of_one_endpoint_is_good_at_no_other() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let sessions = sessions(&dir, Clock::system());
+        let who = principal("a");
+        let begin = |endpoint| sessions.begin(&who, endpoint, Revision::NEWEST, Features::NONE).expect("begins").1;
+        let (main, research) = (begin(None), begin(Some("research")));
+        let opens = |id: &str, endpoint| sessions.open_id(id.as_bytes(), &who, endpoint).is_some();
+        assert!(opens(&main, None) && opens(&research, Some("research")));
+        assert!(!opens(&main, Some("research")) && !opens(&research, None) && !opens(&research, Some("other")));
+        assert!(!sessions.end(research.as_bytes(), &who, None).expect("no fault"));
+        assert!(opens(&research, Some("research")), "it can't be ended from elsewhere");
     }
 
     #[test]
     fn an_ended_session_stays_ended_after_a_restart() {
         let dir = tempfile::tempdir().expect("a folder");
         let first = sessions(&dir, Clock::system());
-        let (_, id) = first.begin(&principal("a"), Revision::NEWEST, Features::NONE).expect("begins");
-        assert!(!first.end(id.as_bytes(), &principal("b")).expect("no fault"), "another's can't be ended");
-        assert!(first.end(id.as_bytes(), &principal("a")).expect("written"));
-        assert!(first.open_id(id.as_bytes(), &principal("a")).is_none());
-        assert!(sessions(&dir, Clock::system()).open_id(id.as_bytes(), &principal("a")).is_none());
+        let (_, id) = first.begin(&principal("a"), None, Revision::NEWEST, Features::NONE).expect("begins");
+        assert!(!first.end(id.as_bytes(), &principal("b"), None).expect("no fault"), "another's can't be ended");
+        assert!(first.end(id.as_bytes(), &principal("a"), None).expect("written"));
+        assert!(first.open_id(id.as_bytes(), &principal("a"), None).is_none());
+        assert!(sessions(&dir, Clock::system()).open_id(id.as_bytes(), &principal("a"), None).is_none());
     }
 
     #[test]
@@ -323,8 +392,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let clock = Clock::standing_at(1_000_000_000_000);
         let sessions = sessions(&dir, clock.clone());
-        let (_, id) = sessions.begin(&principal("a"), Revision::NEWEST, Features::NONE).expect("begins");
+        let (_, id) = sessions.begin(&principal("a"), None, Revision::NEWEST, Features::NONE).expect("begins");
         clock.turn(GOOD_FOR * 1_000_000);
-        assert!(sessions.open_id(id.as_bytes(), &principal("a")).is_none());
+        assert!(sessions.open_id(id.as_bytes(), &principal("a"), None).is_none());
     }
 }

@@ -119,6 +119,19 @@ impl Features {
         found
     }
 
+    /// From what a modern request says of itself.
+    pub fn of_request(capabilities: &[u8]) -> Self {
+        if capabilities == b"{}" {
+            return Self::NONE;
+        }
+        serde_json::from_slice::<Map<String, Value>>(capabilities).map_or(Self::NONE, |said| Self::read(&said))
+    }
+
+    /// As a modern request says it: nothing changes there within a session.
+    pub fn in_request(self) -> Value {
+        self.without(Self::ROOTS_CHANGED).declared()
+    }
+
     /// As a legacy client says it in `initialize`.
     pub fn declared(self) -> Value {
         let mut all = Map::new();

@@ -70,6 +70,11 @@ fn judge(gate: &Gate, principal: &Principal, call: Option<&FlightRef>, backend: 
 }
 
 impl Deliverable {
+    /// For whoever puts it within an answer.
+    pub(super) fn into_params(self) -> Bytes {
+        self.params
+    }
+
     /// Puts the question and waits for its answer. `server` is closed when the server does not want it any more.
     ///
     /// Errors: also a kill that came meanwhile: then the answer is not passed.
@@ -102,7 +107,7 @@ impl Deliverable {
         };
         let answer = tokio::select! {
             biased;
-            answer = &mut answered => answer.map_err(|_dropped| Refusal::Unreachable),
+            answer = &mut answered => answer.unwrap_or(Err(Refusal::Unreachable)),
             () = server.closed() => Err(Refusal::Withdrawn),
             () = maybe(over) => Err(Refusal::Over),
             () = async { maybe(gone).await; sleep(GONE).await } => Err(Refusal::Unreachable),
@@ -119,7 +124,7 @@ impl Deliverable {
         let answer = answer?;
         match &answer {
             Answer::Result(json) | Answer::Error(json) if json.first() == Some(&b'{') => Ok(answer),
-            Answer::Result(_) | Answer::Error(_) => Err(Refusal::BadAnswer),
+            Answer::Result(_) | Answer::Error(_) | Answer::Within(_) => Err(Refusal::BadAnswer),
         }
     }
 }

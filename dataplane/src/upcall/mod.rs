@@ -30,6 +30,7 @@ use self::{
 use crate::{
     backend::isolation::Owner,
     call::{BackendId, Principal},
+    catalogue::Target,
     in_flight::LegKey,
     plane::Plane,
     wire::outgoing,
@@ -53,8 +54,30 @@ pub struct Asked {
     pub feature: Feature,
     /// An object, as it came.
     pub params: Bytes,
+    /// It will be put within an answer of ours: it is judged and recorded, and the reply is what may be put.
+    pub within: bool,
     /// Closed: the server took it back, or is gone.
     pub reply: oneshot::Sender<Result<Answer, Refusal>>,
+}
+
+/// What the server of a running call asks within its answer, by the number of the call.
+#[derive(Debug)]
+pub struct Question {
+    pub call: u64,
+    pub feature: Feature,
+    pub params: Bytes,
+    pub within: bool,
+}
+
+/// Hands it up, and waits for what comes of it. Errors: too many wait, and whatever stands in the way.
+pub async fn ask(plane: &Plane, target: &Target, question: Question) -> Result<Answer, Refusal> {
+    let Question { call, feature, params, within } = question;
+    let (reply, answered) = oneshot::channel();
+    let (backend, backend_name) = (target.backend, Arc::clone(&target.backend_name));
+    let asked = Asked { backend, backend_name, owner: Owner::Shared, call: Some(call), feature, params, within, reply };
+    plane.backends.asks().try_send(asked).map_err(|_full| Refusal::TooMany)?;
+    // Dropped: the plane ends.
+    answered.await.unwrap_or(Err(Refusal::Over))
 }
 
 /// A question on its way to the client that it is for. Dropped, the server is told that its client can't be reached.
@@ -72,7 +95,7 @@ pub struct Upcall {
 /// Where a client's answer goes, once.
 #[derive(Debug)]
 pub struct Reply {
-    answer: oneshot::Sender<Answer>,
+    answer: oneshot::Sender<Result<Answer, Refusal>>,
     leg: LegKey,
     of: Arc<Principal>,
     questions: Arc<Questions>,
@@ -90,7 +113,12 @@ impl Upcall {
 impl Reply {
     /// False: nobody waits for it any more.
     pub fn answer(self, answer: Answer) -> bool {
-        self.answer.send(answer).is_ok()
+        self.answer.send(Ok(answer)).is_ok()
+    }
+
+    /// Its client gives no answer. Nobody may wait for it any more.
+    pub fn refuse(self, why: Refusal) {
+        self.answer.send(Err(why)).ok();
     }
 }
 
@@ -133,10 +161,14 @@ async fn pass(
     record: &mut Record,
     reply: &mut oneshot::Sender<Result<Answer, Refusal>>,
 ) -> Result<Answer, Refusal> {
+    let within = asked.within;
     let attributed = attribute(asked, &plane.in_flight)?;
     record.of(&attributed);
     let view = plane.views.load_full().ok_or(Refusal::Over)?;
     let deliverable = may_ask(attributed, &view, &plane.gate, &plane.questions)?;
     record.reserve()?; // room for its record: what was asked can always be recorded
+    if within {
+        return Ok(Answer::Within(deliverable.into_params()));
+    }
     deliverable.ask(plane, reply).await
 }

@@ -12,6 +12,7 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use super::refusal::Refusal;
 use crate::{call::Principal, in_flight::LegKey};
 
 /// Questions under way at once.
@@ -23,6 +24,8 @@ const MOST: usize = 1_024;
 pub enum Answer {
     Result(Bytes),
     Error(Bytes),
+    /// Nothing yet: the question may be put within an answer, with these params.
+    Within(Bytes),
 }
 
 /// A person's words, or a model's: only their length is told.
@@ -31,6 +34,7 @@ impl std::fmt::Debug for Answer {
         match self {
             Self::Result(json) => write!(f, "Result({} bytes)", json.len()),
             Self::Error(json) => write!(f, "Error({} bytes)", json.len()),
+            Self::Within(json) => write!(f, "Within({} bytes)", json.len()),
         }
     }
 }
@@ -65,7 +69,7 @@ impl Drop for Place {
 #[derive(Debug)]
 struct Waiting {
     of: Arc<Principal>,
-    reply: oneshot::Sender<Answer>,
+    reply: oneshot::Sender<Result<Answer, Refusal>>,
 }
 
 impl Questions {
@@ -75,7 +79,13 @@ impl Questions {
     }
 
     /// From here on this client's response to `number` is expected, in this session alone.
-    pub(super) fn expect(&self, leg: LegKey, number: u64, of: Arc<Principal>, reply: oneshot::Sender<Answer>) {
+    pub(super) fn expect(
+        &self,
+        leg: LegKey,
+        number: u64,
+        of: Arc<Principal>,
+        reply: oneshot::Sender<Result<Answer, Refusal>>,
+    ) {
         self.waiting().insert((leg, number), Waiting { of, reply });
     }
 
@@ -96,7 +106,7 @@ impl Questions {
         }
         let asked = waiting.remove(&(leg, number));
         drop(waiting);
-        asked.is_some_and(|asked| asked.reply.send(answer).is_ok())
+        asked.is_some_and(|asked| asked.reply.send(Ok(answer)).is_ok())
     }
 
     /// `None`: this session, or the plane, has too many questions under way.
@@ -159,7 +169,7 @@ mod tests {
             assert!(!questions.answer(SESSION, &client("a"), forged.as_bytes(), said()), "{forged}");
         }
         assert!(questions.answer(SESSION, &client("a"), id.as_bytes(), said()));
-        assert_eq!(answer.await, Ok(said()));
+        assert_eq!(answer.await.ok().and_then(Result::ok), Some(said()));
         assert!(!questions.answer(SESSION, &client("a"), id.as_bytes(), said()), "a second time");
     }
 

@@ -11,8 +11,7 @@ use super::{Asked, attribute::Attributed, feature::Feature, questions::Answer, r
 use crate::{
     audit::{
         aggregate::Row,
-        event::{Event, Status},
-        record::session_text,
+        event::{Event, Status, session_text},
         spool::Room,
     },
     call::{Principal, RequestId},
@@ -78,6 +77,7 @@ impl Record {
         let (status, kind) = match &outcome {
             Ok(Answer::Result(_)) => (Status::Ok, ""),
             Ok(Answer::Error(_)) => (Status::Error, "client_error"),
+            Ok(Answer::Within(_)) => (Status::InputRequired, ""),
             Err(refusal) => (refusal.status(), refusal.recorded()),
         };
         let action = match (&outcome, self.feature) {

@@ -8,6 +8,7 @@ pub mod pattern;
 pub mod policy;
 pub mod resolve;
 pub mod task;
+pub mod virtual_server;
 
 use std::{
     collections::HashMap,
@@ -17,8 +18,11 @@ use std::{
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 
-use self::policy::{Access, Policy, Revision};
 pub use self::task::ViewMessage;
+use self::{
+    policy::{Access, Policy, Revision},
+    virtual_server::VirtualServer,
+};
 use crate::{
     backend::abilities::{Abilities, Ability},
     call::{Kind, Principal},
@@ -38,11 +42,32 @@ pub struct View {
     pub policy: Arc<Policy>,
     pub catalogue: Arc<Catalogue>,
     pub listings: Listings,
+    /// The virtual server whose endpoint this is seen from; none: `/mcp`.
+    pub endpoint: Option<Arc<str>>,
+    servers: HashMap<Arc<str>, Arc<Self>>,
 }
 
 impl View {
-    pub fn new(stamp: Stamp, policy: Arc<Policy>, catalogue: Arc<Catalogue>) -> Self {
-        Self { stamp, policy, catalogue, listings: Listings::default() }
+    /// With a View of each virtual server.
+    pub fn new(stamp: Stamp, policy: &Arc<Policy>, catalogue: &Arc<Catalogue>) -> Self {
+        let of = |catalogue, endpoint| {
+            let (policy, listings, servers) = (Arc::clone(policy), Listings::default(), HashMap::new());
+            Self { stamp, policy, catalogue, listings, endpoint, servers }
+        };
+        let one = |server: &VirtualServer| {
+            let name = Arc::clone(&server.name);
+            (Arc::clone(&name), Arc::new(of(Arc::new(catalogue.part(server)), Some(name))))
+        };
+        let servers = policy.virtual_servers.iter().map(one).collect();
+        Self { servers, ..of(Arc::clone(catalogue), None) }
+    }
+
+    /// As it is seen from this endpoint; none: there is no such virtual server.
+    pub fn at(self: &Arc<Self>, endpoint: Option<&str>) -> Option<&Arc<Self>> {
+        match endpoint {
+            None => Some(self),
+            Some(name) => self.servers.get(name),
+        }
     }
 
     /// The `result` of a list for this principal: made once for a set of roles, then from memory.
@@ -70,6 +95,8 @@ impl View {
                 (Ability::Tools, shows(Kind::Tool)),
                 (Ability::Prompts, shows(Kind::Prompt)),
                 (Ability::Resources, shows(Kind::Resource)),
+                (Ability::Subscriptions, backend.can(Ability::Subscriptions) && shows(Kind::Resource)),
+                (Ability::Logging, backend.can(Ability::Logging) && Kind::ALL.into_iter().any(shows)),
                 (
                     Ability::Completions,
                     backend.can(Ability::Completions) && (shows(Kind::Prompt) || shows(Kind::Resource)),

@@ -7,10 +7,11 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use sentinel_proto::v1::{self, ArgumentMode};
 
-use self::quotas::Quotas;
+use self::{parked::ParkedLimits, quotas::Quotas};
 use super::{
     pattern::{Pattern, Selection},
     resolve::{Resolver, Unresolved},
+    virtual_server::VirtualServer,
 };
 use crate::{
     audit::arguments::{Arguments, Show},
@@ -21,6 +22,7 @@ use crate::{
 };
 
 pub mod grounds;
+pub mod parked;
 mod quotas;
 
 pub type Revision = u64;
@@ -42,6 +44,7 @@ pub struct Policy {
     pub backends: Vec<PolicyBackend>,
     /// Backends that can't be built here and are off (`--allow-degraded`), with why.
     pub degraded: Vec<(Arc<str>, String)>,
+    pub virtual_servers: Vec<VirtualServer>,
     pub per_client: Quota,
     roles: foldhash::HashMap<Box<str>, Role>,
     default_role: Option<Box<str>>,
@@ -57,6 +60,7 @@ pub struct Gateway {
     pub max_in_flight: usize,
     pub drain: Duration,
     pub keepalive: Duration,
+    pub parked: ParkedLimits,
     /// How long calls go on without news of the control plane; none: for ever.
     pub max_staleness: Option<Duration>,
 }
@@ -164,6 +168,11 @@ impl Policy {
         names.sort_unstable();
         names.dedup();
         names
+    }
+
+    /// A good token without a role that is known here, where roles come as scopes: its client can ask for more.
+    pub fn lacks_scope(&self, principal: &Principal) -> bool {
+        self.auth.has_scopes() && self.auth.resource().is_some() && self.roles_of(principal).next().is_none()
     }
 
     pub fn role_names(&self) -> impl Iterator<Item = &str> {
@@ -274,6 +283,7 @@ impl Policy {
             revision,
             digest,
             gateway: Gateway {
+                parked: ParkedLimits::read(&gateway),
                 listen: gateway.listen.into(),
                 allowed_origins: gateway.allowed_origins.into_iter().map(Into::into).collect(),
                 allowed_hosts: gateway.allowed_hosts.into_iter().map(Into::into).collect(),
@@ -302,6 +312,7 @@ impl Policy {
             kills: snapshot.kill_switch.unwrap_or_default(),
             backends,
             degraded,
+            virtual_servers: snapshot.virtual_servers.into_iter().map(VirtualServer::new).collect(),
             per_client: Quota::read(limits.per_client),
             roles,
             quotas: Quotas::new(limits.default, limits.tools),

@@ -30,6 +30,7 @@ use crate::{
     },
     clock::Clock,
     kill::Kills,
+    listen::watching,
     metrics::Metrics,
     ops::status::Source,
     pins::Pins,
@@ -382,7 +383,8 @@ impl ViewTask {
         known.generation += 1;
         let stamp = Stamp { revision: policy.revision, generation: known.generation };
         let catalogue = Arc::new(catalogue);
-        if let Err(stale) = self.publisher.publish(View::new(stamp, Arc::clone(policy), Arc::clone(&catalogue))) {
+        let view = block_in_place(|| View::new(stamp, policy, &catalogue));
+        if let Err(stale) = self.publisher.publish(view) {
             tracing::error!(%stale, "a view was not published");
             return;
         }
@@ -390,7 +392,8 @@ impl ViewTask {
             tracing::error!(%fault, "a kill switch's pair of names can't be written down");
         }
         if let Some(new) = self.views.load_full() {
-            self.plane.feeds.swapped(old.as_deref(), &new);
+            self.plane.feeds.swapped(old.as_ref(), &new);
+            watching::follow(&self.plane, &new);
         }
         self.in_force.send_modify(|in_force| in_force.generation = in_force.generation.max(stamp.generation) + 1);
     }

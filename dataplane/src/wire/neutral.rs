@@ -86,11 +86,11 @@ pub enum ResultType {
 }
 
 impl ResultType {
-    /// What is wrong with an answer of this type.
+    /// What is wrong with an answer of this type that is to end its call.
     pub const fn fault(self) -> Option<&'static str> {
         match self {
             Self::Complete => None,
-            Self::InputRequired => Some("it asks for input, though nobody offered any"),
+            Self::InputRequired => Some("it asks for input in a large answer, a part of which is passed on already"),
             Self::Other => Some("its result is of a type that nobody agreed on"),
         }
     }

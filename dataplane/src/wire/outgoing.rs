@@ -1,7 +1,7 @@
 //! Builds messages: what goes to a backend, and the gateway's own answers.
 //!
-//! A call keeps its client's bytes but for these: the target's own name, our progress token, no `task`, and none of the
-//! modern era's own keys in `_meta` but ours, where its server is of that era.
+//! A call keeps its client's bytes but for these: the target's own name, our progress token, no `task`, and nothing that
+//! only the modern era says (its keys in `_meta`, the members of a second round) but ours, where its server is of that era.
 
 use std::io::Write as _;
 
@@ -20,6 +20,8 @@ pub struct Named<'a> {
     pub renamed: Option<(Span, &'a str)>,
     /// Members that `params._meta` gets, without braces; empty: none.
     pub meta: &'a str,
+    /// Members that `params` gets, without braces, where it gets `meta`; empty: none.
+    pub inputs: &'a str,
 }
 
 /// A routed request for a backend under our `id`, from the client's whole `body` and what the scan found in it.
@@ -37,23 +39,28 @@ pub fn call(
 ) -> Bytes {
     let params = scanned.params.map(|span| span.get(body)).unwrap_or_default();
     let renamed = named.renamed.map_or(0, |(_, own)| own.len());
-    let mut out = Vec::with_capacity(params.len() + renamed + named.meta.len() + 112);
+    let mut out = Vec::with_capacity(params.len() + renamed + named.meta.len() + named.inputs.len() + 112);
     begin(&mut out, named.method, Some(id));
     out.extend_from_slice(b",\"params\":");
     if let Some(span) = scanned.params {
         let [first, second, third, fourth] = scanned.modern.as_ref().map_or([None; 4], |modern| modern.members);
+        let [responses, state] = scanned.input.as_ref().map_or([None; 2], |input| input.members);
         let gone = |member: Option<MemberSpan>| member.map(|member| (member.0, Edit::Nothing));
         let mut edits = [
+            (!named.inputs.is_empty()).then(|| (inside(span), Edit::Inputs(named.inputs))),
             (!named.meta.is_empty()).then(|| meta(span, scanned, body, named.meta)),
             named.renamed.map(|(at, own)| (at, Edit::Name(own))),
             scanned.progress_token.map(|token| (token, Edit::Progress)),
             gone(scanned.task),
+            gone(responses),
+            gone(state),
             gone(first),
             gone(second),
             gone(third),
             gone(fourth),
         ];
-        edits.sort_unstable_by_key(|edit| edit.map_or((u32::MAX, 0), |(at, _)| (at.start, at.end)));
+        // Stable: what is added at one place comes in this order.
+        edits.sort_by_key(|edit| edit.map_or((u32::MAX, 0), |(at, _)| (at.start, at.end)));
         let mut from = span.start;
         for (at, edit) in edits.into_iter().flatten() {
             copy(&mut out, Span { start: from, end: at.start.max(from) }.get(body), line);
@@ -66,6 +73,11 @@ pub fn call(
                     for part in [begin, members, end, comma] {
                         out.extend_from_slice(part.as_bytes());
                     }
+                }
+                // Something follows: `_meta`, and the target.
+                Edit::Inputs(members) => {
+                    out.extend_from_slice(members.as_bytes());
+                    out.push(b',');
                 }
                 Edit::Nothing => {}
             }
@@ -96,21 +108,36 @@ enum Edit<'a> {
         is_new: bool,
         follows: bool,
     },
+    /// At the beginning of `params`.
+    Inputs(&'a str),
     Name(&'a str),
     Progress,
     Nothing,
 }
 
+/// The place right behind the brace of an object.
+fn inside(object: Span) -> Span {
+    let at = object.start.saturating_add(1);
+    Span { start: at, end: at }
+}
+
 /// Where members of `_meta` go: into the one that is there, else into one of their own.
 fn meta<'a>(params: Span, scanned: &Scanned, body: &[u8], members: &'a str) -> (Span, Edit<'a>) {
     let (object, is_new) = scanned.meta.map_or((params, true), |meta| (meta, false));
-    let mut from = object.start.saturating_add(1);
-    let at = Span { start: from, end: from };
+    let at = inside(object);
+    let mut from = at.start;
     // What goes by another edit does not follow.
     let mut follows = false;
-    let gone = scanned.modern.iter().filter(|_| !is_new).flat_map(|modern| modern.members.into_iter().flatten());
-    let task = scanned.task.filter(|_| is_new);
-    for MemberSpan(member) in gone.chain(task) {
+    let mut gone = match (is_new, &scanned.modern) {
+        (false, Some(modern)) => modern.members,
+        (false, None) => [None; 4],
+        (true, _) => {
+            let [responses, state] = scanned.input.as_ref().map_or([None; 2], |input| input.members);
+            [scanned.task, responses, state, None]
+        }
+    };
+    gone.sort_by_key(|member| member.map_or(u32::MAX, |MemberSpan(member)| member.start));
+    for MemberSpan(member) in gone.into_iter().flatten() {
         follows |= holds_something(Span { start: from, end: member.start.max(from) }.get(body));
         from = member.end.max(from);
     }

@@ -57,6 +57,26 @@ impl ModernMeta {
     }
 }
 
+/// What a request brings of a second round (`protocol.md` 3.7): any value each, judged by who reads it. No backend gets
+/// them as they came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InputMembers {
+    pub responses: Option<Span>,
+    pub state: Option<Span>,
+    /// Both, with the commas that go when they go; in order, none touches another.
+    pub members: [Option<MemberSpan>; 2],
+}
+
+impl InputMembers {
+    fn note(&mut self, is_state: bool, value: Span, member: MemberSpan) {
+        let held = if is_state { &mut self.state } else { &mut self.responses };
+        *held = Some(value);
+        if let Some(free) = self.members.iter_mut().find(|held| held.is_none()) {
+            *free = Some(member);
+        }
+    }
+}
+
 /// What `params.ref` of a completion is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Referred {
@@ -87,7 +107,7 @@ pub(super) struct Inside {
     pub(super) progress_of: Option<Span>,
     pub(super) progress_token: Option<Span>,
     pub(super) modern: Option<Box<ModernMeta>>,
-    pub(super) request_state: bool,
+    pub(super) input: Option<Box<InputMembers>>,
     pub(super) traceparent: Option<Text>,
     pub(super) tracestate: Option<Text>,
 }
@@ -95,6 +115,7 @@ pub(super) struct Inside {
 /// `params`, whatever the method.
 pub(super) fn read(walker: &mut Walker<'_>, found: &mut Inside, wrong: &mut Option<Broken>) -> Result<Span, Broken> {
     let strict = walker.strict();
+    let mut stays = false;
     members(walker, strict, |walker, member| {
         match known(walker, member.key, PARAMS, strict).or_else(|fault| note(wrong, fault))? {
             "name" => found.name = text(walker)?,
@@ -115,14 +136,18 @@ pub(super) fn read(walker: &mut Walker<'_>, found: &mut Inside, wrong: &mut Opti
             }
             "task" => {
                 walker.value()?;
-                found.task = Some(removable(walker, member, true));
+                found.task = Some(removable(walker, member, stays));
+                return Ok(());
             }
-            "requestState" => {
-                walker.value()?;
-                found.request_state = true;
+            input @ ("inputResponses" | "requestState") => {
+                let value = walker.value()?;
+                let cut = removable(walker, member, stays);
+                found.input.get_or_insert_default().note(input == "requestState", value, cut);
+                return Ok(());
             }
             _ => drop(walker.value()?),
         }
+        stays = true;
         Ok(())
     })
 }

@@ -80,7 +80,7 @@ fn fuzz(bytes: &[u8]) {
             {
                 let renamed = found.name.map(|name| (name.token(), "own"));
                 for meta in ["", crate::backend::era::META] {
-                    let named = outgoing::Named { method: "tools/call", renamed, meta };
+                    let named = outgoing::Named { method: "tools/call", renamed, meta, inputs: "" };
                     let out = outgoing::call(bytes, &found, named, 1, None, true);
                     assert!(scan::body(&out).is_ok(), "{}", String::from_utf8_lossy(&out));
                 }

@@ -14,7 +14,7 @@ use super::{
 
 pub use super::{
     envelope::Kind,
-    params::{ModernMeta, Reference, Referred},
+    params::{InputMembers, ModernMeta, Reference, Referred},
     walk::ArgumentsFault,
 };
 
@@ -60,8 +60,8 @@ pub struct Scanned {
     /// The modern era's own keys of `params._meta`; none: it has none of them. Boxed: most of what travels is the other
     /// era's, and a call carries this through every stage.
     pub modern: Option<Box<ModernMeta>>,
-    /// `params` has `requestState`, any value.
-    pub request_state: bool,
+    /// `params.inputResponses` and `params.requestState`; none: it has neither.
+    pub input: Option<Box<InputMembers>>,
     pub traceparent: Option<Text>,
     pub tracestate: Option<Text>,
     /// `params.task`, whole.
@@ -168,7 +168,7 @@ fn message(walker: &mut Walker<'_>) -> Result<Scanned, Broken> {
         progress_token: inside.progress_token,
         progress_of: inside.progress_of,
         modern: inside.modern,
-        request_state: inside.request_state,
+        input: inside.input,
         traceparent: inside.traceparent,
         tracestate: inside.tracestate,
         task: inside.task,

@@ -42,7 +42,7 @@ fn a_call_yields_the_spans_of_all_its_parts() {
 fn call(body: &str, own: &str, id: u64, token: Option<u64>, line: bool) -> Bytes {
     let found = one(body);
     let renamed = found.name.map(|name| (name.token(), own));
-    let named = outgoing::Named { method: "tools/call", renamed, meta: "" };
+    let named = outgoing::Named { method: "tools/call", renamed, meta: "", inputs: "" };
     outgoing::call(body.as_bytes(), &found, named, id, token, line)
 }
 
@@ -74,7 +74,7 @@ fn a_modern_servers_call_says_what_we_say_and_nothing_that_the_client_said_of_it
     ] {
         let with = params.map_or_else(String::new, |params| format!(r#","params":{params}"#));
         let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call"{with}}}"#);
-        let named = outgoing::Named { method: "tools/call", renamed: None, meta: OURS };
+        let named = outgoing::Named { method: "tools/call", renamed: None, meta: OURS, inputs: "" };
         let out = outgoing::call(body.as_bytes(), &one(&body), named, 9, None, false);
         let whole = format!(r#"{{"jsonrpc":"2.0","id":9,"method":"tools/call","params":{want}}}"#);
         assert_eq!(std::str::from_utf8(&out).unwrap(), whole, "{body}");
@@ -110,7 +110,7 @@ fn a_completion_goes_out_with_the_prompts_own_name_alone_changed() {
     let body = r#"{"jsonrpc":"2.0","id":1,"method":"completion/complete","params":{"ref":{"name" : "x__a","type":"ref/prompt"},"name":"stays"}}"#;
     let found = one(body);
     let renamed = found.reference.map(|reference| (reference.text.token(), "a"));
-    let named = outgoing::Named { method: "completion/complete", renamed, meta: "" };
+    let named = outgoing::Named { method: "completion/complete", renamed, meta: "", inputs: "" };
     let out = outgoing::call(body.as_bytes(), &found, named, 7, None, false);
     let want = body.replace(r#""id":1"#, r#""id":7"#).replace(r#""x__a""#, r#""a""#);
     assert_eq!(std::str::from_utf8(&out).unwrap(), want);

@@ -361,6 +361,9 @@ pub struct JudgeAsk {
     /// empty: tools/call
     #[prost(string, tag = "6")]
     pub method: ::prost::alloc::string::String,
+    /// the virtual server; empty: /mcp
+    #[prost(string, tag = "7")]
+    pub server: ::prost::alloc::string::String,
 }
 /// Calls that are not made. Without a snapshot: what would be decided now, limits, switches and backends as they stand.
 /// With one: by which of its lines each stage goes, and nothing is decided. Lines: an Explanation each, in this order, as
@@ -564,6 +567,21 @@ pub struct Snapshot {
     pub audit: ::core::option::Option<AuditPolicy>,
     #[prost(message, optional, tag = "13")]
     pub pinning: ::core::option::Option<Pinning>,
+    /// in the file's order
+    #[prost(message, repeated, tag = "14")]
+    pub virtual_servers: ::prost::alloc::vec::Vec<VirtualServer>,
+}
+/// An endpoint of its own (`/servers/<name>/mcp`) with a part of what the backends offer.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VirtualServer {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// patterns, as those of roles
+    #[prost(string, repeated, tag = "2")]
+    pub include: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// all that these offer
+    #[prost(string, repeated, tag = "3")]
+    pub backends: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Gateway {
@@ -584,6 +602,14 @@ pub struct Gateway {
     /// 0: calls never wait for news of the control plane
     #[prost(uint32, tag = "8")]
     pub max_staleness_secs: u32,
+    /// how long a client that is asked within an answer has to come again
+    #[prost(uint32, tag = "9")]
+    pub parked_secs: u32,
+    /// calls that wait for such a client, in all
+    #[prost(uint32, tag = "10")]
+    pub max_parked: u32,
+    #[prost(uint32, tag = "11")]
+    pub max_parked_per_client: u32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Auth {
@@ -603,6 +629,15 @@ pub struct Auth {
     pub roles_claim: ::prost::alloc::string::String,
     #[prost(uint32, tag = "6")]
     pub leeway_secs: u32,
+    /// that give tokens for this gateway (RFC 9728); empty: none, it says nothing of them
+    #[prost(string, repeated, tag = "7")]
+    pub authorization_servers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// what clients reach it by, without a path; empty: where no server gives tokens
+    #[prost(string, tag = "8")]
+    pub public_url: ::prost::alloc::string::String,
+    /// scope → role, by scope
+    #[prost(message, repeated, tag = "9")]
+    pub scopes: ::prost::alloc::vec::Vec<Pair>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AuthKey {
@@ -2285,8 +2320,12 @@ pub struct BackendRestartReply {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ToolListRequest {
+    /// empty: all, as operators see them
     #[prost(string, tag = "1")]
     pub role: ::prost::alloc::string::String,
+    /// a virtual server; empty: /mcp
+    #[prost(string, tag = "2")]
+    pub server: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ToolListReply {
@@ -2305,6 +2344,9 @@ pub struct PlaneTool {
     pub planes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(bool, tag = "4")]
     pub killed: bool,
+    /// virtual servers that have it
+    #[prost(string, repeated, tag = "5")]
+    pub servers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PlaneListRequest {}
@@ -2631,6 +2673,9 @@ pub struct ExplainAsk {
     /// of its token; empty: as in its last call, else that of the built-in key
     #[prost(string, tag = "5")]
     pub issuer: ::prost::alloc::string::String,
+    /// the virtual server that it calls; empty: /mcp
+    #[prost(string, tag = "6")]
+    pub server: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ExplainAskReply {
@@ -2652,6 +2697,8 @@ pub struct ExplainedAsk {
     pub tool: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "6")]
     pub planes: ::prost::alloc::vec::Vec<Foretold>,
+    #[prost(string, tag = "7")]
+    pub server: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Foretold {

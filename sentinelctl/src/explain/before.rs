@@ -52,7 +52,8 @@ fn show(ask: &ExplainedAsk, plane: &Foretold, names: &str, output: &mut Output) 
         kind => format!("would be refused ({kind})"),
     };
     let roles = if ask.roles.is_empty() { "no role".to_owned() } else { format!("roles {}", ask.roles.join(", ")) };
-    output.line(&format!("a call of {} by {} {would}", ask.tool, ask.client));
+    let through = if ask.server.is_empty() { String::new() } else { format!(" through {}", ask.server) };
+    output.line(&format!("a call of {} by {}{through} {would}", ask.tool, ask.client));
     output.line(&format!("{roles} ({}); revision {}, as of now on {names}", ask.roles_from, plane.revision));
     output.line("");
     output.table(stages(&plane.stages), "");
@@ -77,6 +78,7 @@ fn to_json(ask: &ExplainedAsk) -> Value {
     };
     json!({
         "client": ask.client, "issuer": ask.issuer, "roles": ask.roles, "roles_from": ask.roles_from, "tool": ask.tool,
+        "server": ask.server,
         "planes": ask.planes.iter().map(plane).collect::<Vec<_>>(),
     })
 }

@@ -17,7 +17,7 @@ use crate::output::{Output, Rows, Tone, plain};
     sentinelctl explain --client ci --role analyst --tool example__add --arguments '{\"a\":1,\"b\":2}'")]
 pub struct Args {
     /// The id of a call that was made: x-request-id, or requestId of an error
-    #[arg(value_name = "REQUEST_ID", required_unless_present = "client", conflicts_with_all = ["client", "tool", "role", "issuer", "arguments", "plane"])]
+    #[arg(value_name = "REQUEST_ID", required_unless_present = "client", conflicts_with_all = ["client", "tool", "role", "issuer", "arguments", "server", "plane"])]
     request_id: Option<String>,
     /// Who would call, as its tokens name it
     #[arg(long, value_name = "NAME", requires = "tool")]
@@ -34,6 +34,9 @@ pub struct Args {
     /// The arguments, a JSON object. Without: what depends on them is not judged
     #[arg(long, value_name = "JSON", requires = "client")]
     arguments: Option<String>,
+    /// Through this virtual server. Without: through /mcp
+    #[arg(long, value_name = "NAME", requires = "client")]
+    server: Option<String>,
     /// Ask this plane alone, by name or id
     #[arg(long, value_name = "PLANE", requires = "client")]
     plane: Option<String>,
@@ -66,6 +69,7 @@ impl Args {
             tool: self.tool.unwrap_or_default(),
             arguments: self.arguments.unwrap_or_default(),
             issuer: self.issuer.unwrap_or_default(),
+            server: self.server.unwrap_or_default(),
         };
         Ok(Ask::Before(ExplainAskRequest { asks: vec![ask], plane: self.plane.unwrap_or_default() }))
     }

@@ -25,7 +25,7 @@ pub(super) fn tools() -> Vec<Value> {
         tool(
             "elicit",
             "Asks the person at the client, by a form or by a URL; gives back what was answered.",
-            json!({ "message": { "type": "string" }, "url": { "type": "string" }, "withdraw": { "type": "boolean" } }),
+            json!({ "message": { "type": "string" }, "url": { "type": "string" }, "withdraw": { "type": "boolean" }, "hold": { "type": "boolean" } }),
         ),
         tool("roots", "Asks the client for its roots; gives back what was answered.", json!({})),
         tool("roots_later", "Asks the client for its roots a moment after its answer.", json!({})),
@@ -72,6 +72,9 @@ pub(super) async fn run(
                 withdraw(session, &params, out).await
             } else {
                 let answer = ask(session, "elicitation/create", &params, out).await;
+                if arguments.get("hold") == Some(&Value::Bool(true)) {
+                    tokio::time::sleep(Duration::from_secs(600)).await;
+                }
                 if text("url").is_some() {
                     let done = json!({ "elicitationId": "visit-1" });
                     send(out, super::messages::note("notifications/elicitation/complete", &done)).await;

@@ -81,6 +81,10 @@ impl Endpoint {
         if request.uri().path() != "/mcp" {
             return empty(StatusCode::NOT_FOUND);
         }
+        if let Some(sent) = request.headers().get("authorization") {
+            let sent = serde_json::value::to_raw_value(&String::from_utf8_lossy(sent.as_bytes())).ok();
+            self.server.log.write("authorization", "", "0", sent.as_deref());
+        }
         let session_id = request.headers().get(SESSION_ID).and_then(|value| value.to_str().ok()).map(ToOwned::to_owned);
         match *request.method() {
             Method::POST if self.server.is_modern => self.post_modern(request).await,
@@ -136,7 +140,7 @@ impl Endpoint {
         }
         let streams = self.always_sse || work.streams();
         let (out, mut outbox) = mpsc::channel(OUTBOX);
-        self.tasks.spawn(async move { session.run(work, &out).await });
+        self.tasks.spawn(async move { Box::pin(session.run(work, &out)).await });
         if streams {
             return events(outbox);
         }
@@ -168,7 +172,7 @@ impl Endpoint {
         let streams = self.always_sse || work.streams();
         let (out, mut outbox) = mpsc::channel(OUTBOX);
         let worker = Arc::clone(&session);
-        self.tasks.spawn(async move { worker.run(work, &out).await });
+        self.tasks.spawn(async move { Box::pin(worker.run(work, &out)).await });
         let mut response = if streams {
             events(outbox)
         } else {

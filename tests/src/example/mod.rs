@@ -11,8 +11,10 @@ pub mod http;
 mod messages;
 pub mod modern;
 mod receive_log;
+mod rounds;
 pub mod stdio;
 pub mod tools;
+mod watched;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -49,6 +51,7 @@ pub struct Server {
     executions: AtomicU64,
     grown: AtomicU64,
     features: features::Grown,
+    watched: watched::Watched,
     listeners: Mutex<Vec<(mpsc::Sender<String>, Option<Subscriber>)>>,
 }
 
@@ -91,10 +94,11 @@ impl Server {
     /// A listener whose outbox is full misses the note: it is a hint, the list can be asked for.
     fn tell_all(&self, message: &str) {
         let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        let uri = updated(message);
         for (out, subscriber) in listeners.iter() {
             let told = match subscriber {
                 Some(subscriber) => subscriber.told(message),
-                None => Some(message.to_owned()),
+                None => uri.as_ref().is_none_or(|uri| self.watched.has(uri)).then(|| message.to_owned()),
             };
             let _full = told.is_some_and(|told| out.try_send(told).is_err());
         }
@@ -196,6 +200,7 @@ impl Session {
             "tools/call" => self.accept_call(id, incoming),
             "tools/list" => Work::Answer(answer(id, &tools::list(&self.server))),
             other => features::accept(self, other, id, incoming)
+                .or_else(|| watched::accept(&self.server, other, id, incoming))
                 .unwrap_or_else(|| Work::Answer(fault(id, -32601, "this server has no such method"))),
         }
     }
@@ -232,7 +237,7 @@ impl Session {
             Work::Answer(text) => send(out, text).await,
             Work::Call(call) => {
                 let id = call.id().to_owned();
-                tools::run(self, call, out).await;
+                Box::pin(tools::run(self, call, out)).await;
                 self.end(&id);
             }
             Work::Read(read) => {
@@ -286,6 +291,7 @@ impl Session {
             name,
             arguments.map(RawValue::to_owned),
             incoming.progress_token(),
+            rounds::Inputs::read(incoming),
             cancel,
         ))
     }
@@ -300,13 +306,14 @@ impl Session {
         answer(
             id,
             &format!(
-                r#"{{"protocolVersion":"{spoken}","capabilities":{{"tools":{{"listChanged":true}},"resources":{{"listChanged":true}},"prompts":{{"listChanged":true}},"completions":{{}},"logging":{{}}}},"serverInfo":{{"name":"sentinel-example-server","version":"{version}"}},"instructions":"To try a gateway with."}}"#
+                r#"{{"protocolVersion":"{spoken}","capabilities":{{"tools":{{"listChanged":true}},"resources":{{"listChanged":true,"subscribe":true}},"prompts":{{"listChanged":true}},"completions":{{}},"logging":{{}}}},"serverInfo":{{"name":"sentinel-example-server","version":"{version}"}},"instructions":"To try a gateway with."}}"#
             ),
         )
     }
 
     fn set_level(&self, id: &str, incoming: &Incoming<'_>) -> String {
         let asked = incoming.text("level").unwrap_or_default();
+        self.server.log.write("level", &asked, id, None);
         let found = LEVELS.iter().position(|level| *level == asked);
         match found.and_then(|index| u8::try_from(index).ok()) {
             Some(index) => {
@@ -317,14 +324,27 @@ impl Session {
         }
     }
 
+    /// A log note; none: the session's level does not admit it.
+    fn log_text(&self, level: &str, text: &str) -> Option<String> {
+        let index = LEVELS.iter().position(|known| *known == level);
+        let is_heard = index.is_some_and(|index| index >= usize::from(self.level.load(Ordering::Relaxed)));
+        let params = serde_json::json!({ "level": level, "logger": "example", "data": text });
+        is_heard.then(|| note("notifications/message", &params))
+    }
+
     /// Sends a log note, if the session's level admits it.
     async fn log_note(&self, level: &str, text: &str, out: &mpsc::Sender<String>) {
-        let index = LEVELS.iter().position(|known| *known == level);
-        if index.is_some_and(|index| index >= usize::from(self.level.load(Ordering::Relaxed))) {
-            let params = serde_json::json!({ "level": level, "logger": "example", "data": text });
-            send(out, note("notifications/message", &params)).await;
+        if let Some(text) = self.log_text(level, text) {
+            send(out, text).await;
         }
     }
+}
+
+/// The resource that this message says has changed.
+fn updated(message: &str) -> Option<String> {
+    let message: Value = serde_json::from_str(message).ok()?;
+    let is_one = message.get("method")?.as_str() == Some("notifications/resources/updated");
+    is_one.then(|| message.pointer("/params/uri")?.as_str().map(ToOwned::to_owned)).flatten()
 }
 
 /// A peer that went away is not told.

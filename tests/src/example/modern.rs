@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::messages::{Incoming, answer, fault, fault_with, note};
-use super::{Session, Work, send};
+use super::{Session, Work, send, watched};
 
 pub(super) const REVISION: &str = "2026-07-28";
 const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
@@ -40,6 +40,14 @@ impl Subscriber {
     /// The note as this stream is told it; none: it did not ask.
     pub(super) fn told(&self, message: &str) -> Option<String> {
         let mut message: Value = serde_json::from_str(message).ok()?;
+        if message["method"] == "notifications/resources/updated" {
+            let uris = self.filter["resourceSubscriptions"].as_array()?;
+            if !watched::is_among(uris.iter().filter_map(Value::as_str), message["params"]["uri"].as_str()?) {
+                return None;
+            }
+            message["params"]["_meta"][SUBSCRIPTION] = self.id.clone();
+            return Some(message.to_string());
+        }
         let (wanted, _) = LISTS.into_iter().find(|(_, method)| message["method"] == *method)?;
         if self.filter[wanted] != true {
             return None;
@@ -61,7 +69,8 @@ pub(super) fn refuses(id: &str, method: &str, incoming: &Incoming<'_>) -> Option
         let data = json!({ "supported": [REVISION], "requested": version });
         return Some(fault_with(id, -32022, "no such revision", &data));
     }
-    let gone = matches!(method, "initialize" | "ping" | "logging/setLevel");
+    let gone =
+        matches!(method, "initialize" | "ping" | "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe");
     gone.then(|| fault(id, -32601, "this revision has no such method"))
 }
 
@@ -90,7 +99,7 @@ fn discovered() -> String {
     json!({
         "supportedVersions": [REVISION],
         "capabilities": {
-            "tools": { "listChanged": true }, "resources": { "listChanged": true },
+            "tools": { "listChanged": true }, "resources": { "listChanged": true, "subscribe": true },
             "prompts": { "listChanged": true }, "completions": {}, "logging": {},
         },
         "_meta": { "io.modelcontextprotocol/serverInfo": {
@@ -151,6 +160,10 @@ pub(super) fn differs(text: &str, headers: &HashMap<String, String>) -> Option<S
 pub(super) async fn listen(session: &Session, listen: Listen, out: &mpsc::Sender<String>) {
     let id: Value = serde_json::from_str(&listen.id).unwrap_or_default();
     let cancel = session.begin(&listen.id);
+    let mut listen = listen;
+    if let Some(uris) = listen.filter["resourceSubscriptions"].as_array_mut() {
+        uris.retain(|uri| uri.as_str().is_some_and(watched::may_be));
+    }
     let params = json!({ "_meta": { SUBSCRIPTION: id }, "notifications": listen.filter });
     send(out, note("notifications/subscriptions/acknowledged", &params)).await;
     session.server.subscribe(out.clone(), Subscriber { id, filter: listen.filter });

@@ -21,7 +21,7 @@ pub async fn serve(server: Arc<Server>) -> io::Result<()> {
         // In order: a cancel that follows a call finds it.
         let work = session.accept(&line);
         let (session, out) = (Arc::clone(&session), out.clone());
-        tasks.spawn(async move { session.run(work, &out).await });
+        tasks.spawn(async move { Box::pin(session.run(work, &out)).await });
     }
     writer.abort();
     Ok(())

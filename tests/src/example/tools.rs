@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::messages::{answer, fault, note, text_result};
-use super::{Server, Session, asking, features, modern, send};
+use super::{Server, Session, asking, features, modern, rounds, send, watched};
 
 /// One `tools/call`, read.
 #[derive(Debug)]
@@ -20,6 +20,7 @@ pub struct Call {
     tool: String,
     arguments: Option<Box<RawValue>>,
     progress: Option<Box<RawValue>>,
+    inputs: rounds::Inputs,
     cancel: CancellationToken,
 }
 
@@ -29,9 +30,10 @@ impl Call {
         tool: String,
         arguments: Option<Box<RawValue>>,
         progress: Option<Box<RawValue>>,
+        inputs: rounds::Inputs,
         cancel: CancellationToken,
     ) -> Self {
-        Self { id, tool, arguments, progress, cancel }
+        Self { id, tool, arguments, progress, inputs, cancel }
     }
 
     pub(super) fn id(&self) -> &str {
@@ -90,13 +92,14 @@ pub(super) fn list(server: &Server) -> String {
             json!({ "region": { "type": "string", "x-mcp-header": "Region" }, "query": { "type": "string" } }),
             &["query"],
         ));
+        tools.extend(rounds::tools());
     } else {
         tools.extend(asking::tools());
     }
     if server.misbehaves {
         tools.push(tool(
             "misbehave",
-            "Breaks the protocol: rubbish, twice, wrong_id, silent, error, lacks, version, no_result, task, relist.",
+            "Breaks the protocol: rubbish, twice, wrong_id, silent, error, lacks, version, no_result, task, relist. Or does what only a test wants: touch URI, log LEVEL, say LEVEL.",
             json!({ "how": { "type": "string" } }),
             &["how"],
         ));
@@ -147,6 +150,14 @@ pub(super) async fn run(session: &Session, call: Call, out: &mpsc::Sender<String
             if text(&arguments, "how") == "relist" {
                 server.tell_all(&note("notifications/tools/list_changed", &json!({})));
             }
+            match text(&arguments, "how").split_once(' ') {
+                Some(("touch", uri)) => watched::touch(server, uri),
+                Some(("log", level)) => {
+                    session.log_text(level, "beside all calls").iter().for_each(|said| server.tell_all(said));
+                }
+                Some(("say", level)) => session.log_note(level, "within the call", out).await,
+                _ => {}
+            }
             return misbehave(&call, text(&arguments, "how"), out).await;
         }
         "route" if server.is_modern => text_result(&modern::routed(call.arguments.as_deref()), false),
@@ -158,13 +169,17 @@ pub(super) async fn run(session: &Session, call: Call, out: &mpsc::Sender<String
         name if is_grown(name, server) || server.more_tools().contains(&format!("\"{name}\"")) => {
             text_result(name, false)
         }
-        name => match asking::run(session, name, &arguments, out).await {
-            Some(result) => result,
-            None => {
-                let message = format!("there is no tool {name} here");
-                return send(out, fault(&call.id, -32602, &message)).await;
+        name => {
+            let asked = if server.is_modern {
+                rounds::run(&call.inputs, name, &arguments)
+            } else {
+                Box::pin(asking::run(session, name, &arguments, out)).await.map(Ok)
+            };
+            match asked.unwrap_or_else(|| Err(format!("there is no tool {name} here"))) {
+                Ok(result) => result,
+                Err(message) => return send(out, fault(&call.id, -32602, &message)).await,
             }
-        },
+        }
     };
     send(out, answer(&call.id, &result)).await;
 }

@@ -134,10 +134,15 @@ impl Client {
         (response.status().as_u16(), response.headers().clone(), Messages::of(response))
     }
 
+    /// Asks for the GET stream of its session.
+    pub async fn get(&self) -> reqwest::Response {
+        let get = self.headed(self.http.get(&self.url)).header("accept", "text/event-stream");
+        get.send().await.unwrap()
+    }
+
     /// The GET stream of its session.
     pub async fn listen(&self) -> Messages {
-        let get = self.headed(self.http.get(&self.url)).header("accept", "text/event-stream");
-        let response = get.send().await.unwrap();
+        let response = self.get().await;
         assert_eq!(response.status(), 200);
         Messages::of(response)
     }

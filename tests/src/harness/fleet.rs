@@ -41,6 +41,12 @@ impl Plane {
         format!("http://{}/mcp", self.listen.address())
     }
 
+    /// Where a virtual server is spoken to.
+    #[must_use]
+    pub fn server_url(&self, name: &str) -> String {
+        format!("http://{}/servers/{name}/mcp", self.listen.address())
+    }
+
     /// `127.0.0.1:PORT` of MCP.
     #[must_use]
     pub fn address(&self) -> String {
@@ -212,6 +218,11 @@ impl Fleet {
     /// A client of the first plane, over HTTP, that speaks the modern era.
     pub async fn modern_client(&self, name: &str, role: &str) -> ModernClient {
         ModernClient::new(&self.planes[0].url(), &self.token(name, role).await)
+    }
+
+    /// A client of a virtual server of the first plane, over HTTP, with a session.
+    pub async fn client_of(&self, server: &str, name: &str, role: &str) -> Client {
+        Client::connected(&self.planes[0].server_url(server), &self.token(name, role).await).await
     }
 
     /// A client of the first plane, attached by `sentinel-dataplane stdio`.

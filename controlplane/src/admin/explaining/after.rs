@@ -114,6 +114,7 @@ async fn by_lines(core: &Core, store: &Store, row: &AuditRow, detail: &Value) ->
         issuer: text(detail, "issuer").to_owned(),
         method: row.method.clone(),
         arguments: String::new(),
+        server: String::new(),
     };
     let what = What::Explain(Explain { snapshot, asks: vec![ask] });
     let done = core.fleet.command(&plane, what, Instant::now() + PATIENCE).await.map_err(|why| why.to_string())?;
@@ -293,6 +294,10 @@ fn outcome(row: &AuditRow, detail: &Value) -> String {
         (_, "error") => format!("backend {backend} or the way to it failed ({}); {sent}", row.kind),
         (_, "cancelled") if row.kind == "disabled" => format!("cut by a kill switch; {sent}"),
         (_, "cancelled") => format!("the client took it back, or hung up; {sent}"),
+        (_, "input_required") => format!("backend {backend} needs input of the client, which was asked for it"),
+        (_, "abandoned") if !row.parent.is_empty() => {
+            format!("backend {backend} asked for input, and the client did not come again with it")
+        }
         (_, "abandoned") => "the caller went away before it was sent".to_owned(),
         (_, status) => status.to_owned(),
     }

@@ -13,6 +13,7 @@ use sentinel_proto::v1::{
 use tokio::time::Instant;
 
 use super::{Lines, Names, PATIENCE, Said, Texts, stage, switched, told};
+use crate::admin::tools::server_named;
 use crate::config::BUILT_IN_ISSUER;
 use crate::core::Core;
 use crate::keeper::stamp;
@@ -39,10 +40,13 @@ pub(in crate::admin) async fn ask(core: &Core, asked: ExplainAskRequest) -> Resu
         )));
     }
     let planes = planes(core, &asked.plane)?;
+    let current = core.revisions.current();
+    let servers = current.as_ref().map_or(&[][..], |current| &current.snapshot.virtual_servers);
     let mut last: HashMap<String, Option<Last>> = HashMap::new();
     let (mut asks, mut explained) = (Vec::new(), Vec::new());
     for ask in asked.asks {
         check(&ask)?;
+        server_named(servers, &ask.server)?;
         let known = match last.get(&ask.client) {
             Some(known) => known.clone(),
             None => {
@@ -163,8 +167,10 @@ fn whole(core: &Core, ask: ExplainAsk, last: Option<Last>) -> Result<(JudgeAsk, 
         arguments: ask.arguments,
         issuer: issuer.clone(),
         method: String::new(),
+        server: ask.server.clone(),
     };
-    let explained = ExplainedAsk { client: ask.client, issuer, roles, roles_from, tool: ask.tool, planes: Vec::new() };
+    let ExplainAsk { client, tool, server, .. } = ask;
+    let explained = ExplainedAsk { client, issuer, roles, roles_from, tool, server, planes: Vec::new() };
     Ok((judged, explained))
 }
 

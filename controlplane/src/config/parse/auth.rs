@@ -8,7 +8,7 @@ use super::super::keys;
 use super::super::names::{name, printable};
 use super::super::problems::Notes;
 use super::super::reader::{Placed, Section};
-use super::super::values::{flag, number, text, variable, word};
+use super::super::values::{flag, http_url, number, text, variable, word};
 
 /// `[auth]`, with the places of names that must exist.
 #[derive(Debug)]
@@ -21,6 +21,9 @@ pub(in super::super) struct Auth {
     pub(in super::super) client_claim: String,
     pub(in super::super) roles_claim: String,
     pub(in super::super) leeway_secs: u32,
+    pub(in super::super) authorization_servers: Vec<Placed<String>>,
+    /// Scope and role, by scope.
+    pub(in super::super) scopes: Vec<Placed<(String, String)>>,
 }
 
 const ALGORITHMS: &[(&str, &str)] = &[
@@ -56,6 +59,12 @@ pub(super) fn auth(file: &mut Section<'_>, notes: &mut Notes<'_>) -> Auth {
     let client_claim = section.or(notes, "client_claim", "sub".to_owned(), claim_path);
     let roles_claim = section.or(notes, "roles_claim", "roles".to_owned(), claim_path);
     let leeway_secs = section.or(notes, "leeway_secs", 30, number(0..=120));
+    let authorization_servers = section.list(notes, "authorization_servers", issuer_url).unwrap_or_default();
+    let mut scopes = section.pairs(notes, "scopes", |scope, role| {
+        scope_token(scope)?;
+        text(role).and_then(|written| name(&written))
+    });
+    scopes.sort_by(|a, b| a.value.0.cmp(&b.value.0));
     let tables = section.sections(notes, "keys", &keys::AUTH_KEYS);
     section.finish(notes);
 
@@ -71,7 +80,49 @@ pub(super) fn auth(file: &mut Section<'_>, notes: &mut Notes<'_>) -> Auth {
     if !anonymous && !built_in_key && written == 0 {
         notes.error(at, "auth: no key, so nobody could come in; set built_in_key = true or write [[auth.keys]]");
     }
-    Auth { at, anonymous, default_role, built_in_key, keys, client_claim, roles_claim, leeway_secs }
+    if anonymous && !(authorization_servers.is_empty() && scopes.is_empty()) {
+        notes.error(
+            at,
+            "auth: mode = \"none\" asks for no token; take out authorization_servers and scopes, or the mode",
+        );
+    }
+    Auth {
+        at,
+        anonymous,
+        default_role,
+        built_in_key,
+        keys,
+        client_claim,
+        roles_claim,
+        leeway_secs,
+        authorization_servers,
+        scopes,
+    }
+}
+
+/// RFC 8414 2: https, without query and fragment. In the clear only on this machine.
+fn issuer_url(value: &DeValue<'_>) -> Result<String, String> {
+    let written = text(value)?;
+    if http_url(&written) && !written.contains(['?', '#']) {
+        return Ok(written);
+    }
+    Err(format!(
+        "{written:?} is no issuer; write its https URL as its tokens' `iss` has it, as in \"https://id.example.com\""
+    ))
+}
+
+/// RFC 6749 3.3; what asks for a refresh token is the client's business (SEP-2207).
+fn scope_token(written: &str) -> Result<(), String> {
+    let fits = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '\\');
+    if written.is_empty() || written.len() > 128 || !written.chars().all(fits) {
+        return Err(
+            "a scope is 1 to 128 visible ASCII characters without quotes and spaces; one entry for each".to_owned()
+        );
+    }
+    if written == "offline_access" {
+        return Err("offline_access is no scope of a resource; leave it out".to_owned());
+    }
+    Ok(())
 }
 
 fn key(

@@ -5,6 +5,7 @@ mod auth;
 mod backend;
 mod roles;
 mod settings;
+mod virtual_servers;
 
 use sentinel_proto::v1;
 use toml::de::DeTable;
@@ -15,11 +16,13 @@ use super::reader::{Placed, Section};
 use super::{FileKill, MAX_FILE_BYTES};
 
 pub(super) use auth::Auth;
+pub(super) use virtual_servers::VirtualServer;
 
 /// A file as it was meant, with the places that later questions need.
 #[derive(Debug)]
 pub(super) struct Config {
     pub(super) gateway: v1::Gateway,
+    pub(super) public_url: Option<Placed<String>>,
     pub(super) auth: Auth,
     pub(super) roles: Vec<Placed<v1::Role>>,
     pub(super) rate_limit: v1::RateLimit,
@@ -28,6 +31,7 @@ pub(super) struct Config {
     pub(super) arguments: v1::ArgumentMode,
     pub(super) pinning: v1::Pinning,
     pub(super) backends: Vec<Placed<v1::Backend>>,
+    pub(super) virtual_servers: Vec<Placed<VirtualServer>>,
     pub(super) health: v1::Health,
     pub(super) circuit_breaker: v1::CircuitBreaker,
     pub(super) audit: v1::AuditPolicy,
@@ -60,7 +64,7 @@ pub(super) fn config(text: &str, notes: &mut Notes<'_>) -> Option<Config> {
     }
     let mut file = Section::new(document.into_inner(), &keys::FILE, String::new(), 0);
 
-    let gateway = settings::gateway(file.section(notes, "gateway", &keys::GATEWAY), notes);
+    let (gateway, public_url) = settings::gateway(file.section(notes, "gateway", &keys::GATEWAY), notes);
     let auth = auth::auth(&mut file, notes);
     let roles = roles::roles(&mut file, notes);
     let rate_limit = roles::rate_limit(file.section(notes, "rate_limit", &keys::RATE_LIMIT), notes);
@@ -69,6 +73,7 @@ pub(super) fn config(text: &str, notes: &mut Notes<'_>) -> Option<Config> {
     let arguments = settings::schema(file.section(notes, "schema", &keys::SCHEMA), notes);
     let pinning = settings::pinning(file.section(notes, "pinning", &keys::PINNING), notes);
     let backends = backend::backends(&mut file, notes);
+    let virtual_servers = virtual_servers::virtual_servers(&mut file, notes);
     let health = settings::health(file.section(notes, "health", &keys::HEALTH), notes);
     let breaker = file.section(notes, "circuit_breaker", &keys::CIRCUIT_BREAKER);
     let circuit_breaker = settings::circuit_breaker(breaker, notes);
@@ -77,6 +82,7 @@ pub(super) fn config(text: &str, notes: &mut Notes<'_>) -> Option<Config> {
 
     Some(Config {
         gateway,
+        public_url,
         auth,
         roles,
         rate_limit,
@@ -85,6 +91,7 @@ pub(super) fn config(text: &str, notes: &mut Notes<'_>) -> Option<Config> {
         arguments,
         pinning,
         backends,
+        virtual_servers,
         health,
         circuit_breaker,
         audit,

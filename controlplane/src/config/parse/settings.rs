@@ -8,14 +8,15 @@ use toml::de::DeValue;
 
 use super::super::names::{printable, tool_part};
 use super::super::problems::Notes;
-use super::super::reader::Section;
-use super::super::values::{bytes, number, text, word};
+use super::super::reader::{Placed, Section};
+use super::super::values::{bytes, http_url, number, text, word};
 use super::values as plain;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
-pub(super) fn gateway(mut section: Section<'_>, notes: &mut Notes<'_>) -> v1::Gateway {
+/// With the URL that clients reach it by.
+pub(super) fn gateway(mut section: Section<'_>, notes: &mut Notes<'_>) -> (v1::Gateway, Option<Placed<String>>) {
     let hosts = || ["localhost", "127.0.0.1", "[::1]"].map(str::to_owned).to_vec();
     let gateway = v1::Gateway {
         listen: section.or(notes, "listen", "127.0.0.1:9200".to_owned(), listen),
@@ -26,9 +27,25 @@ pub(super) fn gateway(mut section: Section<'_>, notes: &mut Notes<'_>) -> v1::Ga
         drain_secs: section.or(notes, "drain_secs", 20, number(0..=3600)),
         keepalive_secs: section.or(notes, "keepalive_secs", 15, number(1..=300)),
         max_staleness_secs: section.or(notes, "max_staleness_secs", 0, number(0..=604_800)),
+        parked_secs: section.or(notes, "parked_secs", 600, number(1..=600)),
+        max_parked: section.or(notes, "max_parked", 1024, number(1..=65_536)),
+        max_parked_per_client: section.or(notes, "max_parked_per_client", 64, number(1..=65_536)),
     };
+    let public_url = section.placed(notes, "public_url", base_url);
     section.finish(notes);
-    gateway
+    (gateway, public_url)
+}
+
+/// What stands before the path of an endpoint.
+fn base_url(value: &DeValue<'_>) -> Result<String, String> {
+    let written = text(value)?;
+    let base = written.strip_suffix('/').unwrap_or(&written);
+    if http_url(base) && base.matches('/').count() == 2 && !base.contains(['?', '#']) {
+        return Ok(base.to_owned());
+    }
+    Err(format!(
+        "{written:?} is not what clients reach this gateway by; write scheme and host alone, https unless it is this machine, as in \"https://mcp.example.com\""
+    ))
 }
 
 fn listen(value: &DeValue<'_>) -> Result<String, String> {

@@ -45,6 +45,12 @@ fn every_key_reaches_the_snapshot() {
     let audiences: Vec<&str> = auth.keys.iter().map(|key| key.audience.as_str()).collect();
     assert_eq!(audiences, ["sentinel", "gateway", "gateway", "gateway"]);
     assert_eq!((auth.default_role.as_str(), auth.leeway_secs), ("analyst", 5));
+    assert_eq!(
+        (&auth.authorization_servers[..], auth.public_url.as_str()),
+        (&["https://id.example.com".to_owned()][..], "https://mcp.example.com")
+    );
+    let scopes: Vec<_> = auth.scopes.iter().map(|scope| (scope.key.as_str(), scope.value.as_str())).collect();
+    assert_eq!(scopes, [("mcp:admin", "operator"), ("mcp:read", "analyst")]);
     let analyst = &snapshot.roles[0];
     assert_eq!(analyst.rules[0].schema, r#"{"properties":{"db":{"enum":["sales.db"]}},"required":["db"]}"#);
     assert_eq!(analyst.rules[0].name, "roles.analyst.rules[0]");
@@ -73,6 +79,12 @@ fn every_key_reaches_the_snapshot() {
     assert_eq!(snapshot.arguments(), v1::ArgumentMode::Warn);
     assert_eq!(snapshot.audit.as_ref().expect("always there").arguments(), v1::ArgumentRecord::Hash);
     assert_eq!(loaded.ops.audit_retention_days, 7);
+    let [research, flows] = &snapshot.virtual_servers[..] else { panic!("{:?}", snapshot.virtual_servers) };
+    assert_eq!((research.name.as_str(), research.include.len(), research.backends.len()), ("research", 3, 0));
+    assert_eq!(
+        (flows.name.as_str(), flows.include.len(), &flows.backends[..]),
+        ("flows", 0, &["mcp-n8n".to_owned()][..])
+    );
 }
 
 #[test]

@@ -55,7 +55,6 @@ fn habits_from_elsewhere_get_what_it_is_called_here() {
 fn what_a_later_issue_brings_is_refused_as_that() {
     refused(vec![
         ("[pinning]\nfirst_use = 'ask'\n".to_owned(), &["first_use"]),
-        ("[[virtual_servers]]\nname = 'r'\n".to_owned(), &["virtual_servers comes later with the protocol issue"]),
         ("[gateway]\nmax_staleness_secs = 604801\n".to_owned(), &["out of range; it must be 0 to 604800"]),
         (web("idle_stop_secs = 3"), &["idle_stop_secs belongs to a stdio backend"]),
         (backend("max_lifetime_secs = 2592001"), &["out of range; it must be 0 to 2592000"]),
@@ -70,6 +69,7 @@ fn what_a_later_issue_brings_is_refused_as_that() {
         (backend("user = 'a b'"), &["a user is 1 to 32"]),
         (web("user = 'mcp'"), &["user belongs to a stdio backend"]),
         (web("memory_max = '1GiB'"), &["memory_max belongs to a stdio backend"]),
+        ("[gateway]\nparked_secs = 601\n".to_owned(), &["out of range; it must be 1 to 600"]),
         (backend("isolation = 'per-call'"), &["isolation", "\"per-session\""]),
         (backend("max_instances = 3"), &["max_instances: a shared backend has one process"]),
         (backend("isolation = 'per-client'\ninstance_idle_secs = 0"), &["instance_idle_secs"]),
@@ -79,6 +79,58 @@ fn what_a_later_issue_brings_is_refused_as_that() {
         ("[schema]\nreport_as = 'tool_result'\n".to_owned(), &["\"tool_result\" comes later"]),
         ("[audit]\ndurability = 'required'\n".to_owned(), &["\"required\" comes later"]),
         ("[audit]\nwhen_full = 'drop'\n".to_owned(), &["\"drop\" comes later"]),
+    ]);
+}
+
+#[test]
+fn who_gives_tokens_is_named_so_that_clients_can_follow() {
+    let auth = |more: &str| format!("[auth]\n{more}\n[roles.operator]\nallow = ['*']\n");
+    let url = "[gateway]\npublic_url = 'https://a.example'\n";
+    for (text, words) in [
+        (auth("authorization_servers = ['https://id.example']"), "clients get tokens for the URL that they call"),
+        (auth(&format!("authorization_servers = ['http://id.example']\n{url}")), "is no issuer"),
+        (auth(&format!("authorization_servers = ['https://id.example?x']\n{url}")), "is no issuer"),
+        (auth("scopes = { 'a b' = 'operator' }"), "one entry for each"),
+        (auth("scopes = { offline_access = 'operator' }"), "no scope of a resource"),
+        (auth("scopes = { read = 'operatro' }"), "there is no role \"operatro\"; did you mean \"operator\"?"),
+        (
+            auth(&format!("mode = 'none'\nscopes = {{ a = 'operator' }}\ndefault_role = 'operator'\n{url}")),
+            "asks for no token",
+        ),
+        (auth("[gateway]\npublic_url = 'https://a.example/mcp'"), "write scheme and host alone"),
+        (auth("[gateway]\npublic_url = 'http://a.example'"), "https unless it is this machine"),
+    ] {
+        let said = problems(&text);
+        assert!(said.len() == 1 && said[0].contains(words), "{text}\n{said:#?}");
+    }
+}
+
+#[test]
+fn a_virtual_server_is_made_of_what_is_there() {
+    let server = |more: &str| format!("{}[[virtual_servers]]\nname = 'r'\n{more}\n", backend("prefix = 'git'"));
+    refused(vec![
+        (server(""), &["virtual_servers[0]: has nothing in it", "include = [\"git__*\"]"]),
+        (
+            server("backends = ['b']"),
+            &["virtual_servers[0].backends: there is no backend \"b\"", "did you mean \"a\"?"],
+        ),
+        (server("include = ['gut__*']"), &["\"gut__*\" fits no backend's prefix", "did you mean \"git__…\"?"]),
+        (server("include = ['prompt:x__*']"), &["\"prompt:x__*\" fits no backend's prefix", "PREFIX__NAME"]),
+        (server("include = ['git__']"), &["fits no backend's prefix"]),
+        (server("include = ['resource:']"), &["nothing stands behind the prefix"]),
+        (server("include = ['*']\npath = '/x'"), &["path follows from `name` here"]),
+        (
+            server("include = ['*']\n[[virtual_servers]]\nname = 'r'\nbackends = ['a']"),
+            &["is already that of virtual_servers[0]"],
+        ),
+        (
+            "[[virtual_servers]]\nname = 'a/b'\ninclude = ['resource:x']\n".to_owned(),
+            &["virtual_servers[0].name", "stands in a URL"],
+        ),
+        (
+            "[[virtual_servers]]\ninclude = ['resource:x']\n".to_owned(),
+            &["name is missing; it is reached at /servers/NAME/mcp"],
+        ),
     ]);
 }
 

@@ -108,7 +108,7 @@ impl Core {
         let exchange = Exchange { core: self, session, number, whose: Whose::Own };
         let found = reading::whole_answer(&exchange, response).await.map_err(|fault| match fault {
             Fault::Broken(what) | Fault::Cut(what) => Fault::said(format!("{what} (to {method})")),
-            Fault::Unreachable(_) | Fault::Lost => fault,
+            Fault::Headers | Fault::Unreachable(_) | Fault::Lost => fault,
         })?;
         Ok((found, session_id))
     }
@@ -156,7 +156,7 @@ impl Core {
     }
 
     /// All pages of one list.
-    async fn list_of(self: &Arc<Self>, session: &Arc<Session>, kind: Kind) -> Result<Listing, Fault> {
+    pub(super) async fn list_of(self: &Arc<Self>, session: &Arc<Session>, kind: Kind) -> Result<Listing, Fault> {
         let mut listing = Listing::of(kind);
         let mut params = None;
         loop {

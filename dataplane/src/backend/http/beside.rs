@@ -29,6 +29,8 @@ pub(super) fn see(
         Incoming::Notification { method, params, progress_token, request_id } => {
             if listing::is_change(*method, message) {
                 core.changed.notify_one();
+            } else if method.is(message, "notifications/resources/updated") {
+                core.wanted.hear(params.map_or(&b""[..], |params| params.get(message)));
             } else if method.is(message, "notifications/progress") {
                 if let (Whose::Call { flight, events }, Some(token)) = (whose, progress_token)
                     && let Ok(Ok(number)) = std::str::from_utf8(token.get(message)).map(str::parse::<u64>)

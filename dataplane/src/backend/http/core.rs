@@ -31,6 +31,7 @@ use crate::{
         asking::Desk,
         era::Era,
         spec::{BackendSpec, HttpSpec},
+        wanted::Wanted,
     },
     call::BackendId,
     clock::Clock,
@@ -85,6 +86,7 @@ pub(super) struct Core {
     pub(super) replies: Arc<Semaphore>,
     clock: Clock,
     pub(super) notes: mpsc::Sender<BackendNote>,
+    pub(super) wanted: Arc<Wanted>,
     tracker: TaskTracker,
     /// Tasks of this link alone, for `stop` to wait for.
     pub(super) tasks: TaskTracker,
@@ -131,6 +133,7 @@ impl Core {
             replies: Arc::new(Semaphore::new(REPLIES)),
             clock,
             notes: parts.notes,
+            wanted: parts.wanted,
             tracker: parts.tracker,
             tasks: TaskTracker::new(),
             halt,
@@ -147,8 +150,7 @@ impl Core {
         *request.method_mut() = method;
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = headers;
-        // On the heap: the call's own future is moved about, and is to stay small.
-        let response = Box::pin(self.clients.here().send(request)).await?;
+        let response = self.clients.here().send(request).await?;
         if self.unreachable.load(Relaxed) {
             self.is_reached();
         }

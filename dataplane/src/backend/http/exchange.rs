@@ -2,7 +2,7 @@
 //!
 //! Deadlines are the in-flight table's; this only notices that the flight was ended, and tells the backend so.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method};
@@ -19,8 +19,10 @@ use super::{
 use crate::{
     answering::Events,
     backend::{Answer, Outgoing, Sent, era::Era},
+    call::Ask,
     denial::Failure,
     in_flight::{Flight, Why},
+    upcall::feature::Features,
     wire::{
         answer::{AnswerFault, AnswerScan, Pieces},
         incoming,
@@ -28,11 +30,13 @@ use crate::{
     },
 };
 
+/// An answer of a modern server up to here may ask its client for input, where the client can be asked.
+const MAY_ASK: usize = 2 << 20;
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 impl Core {
     /// Cancel safe: dropped after the sending, the backend is told.
-    pub(super) async fn call(self: &Arc<Self>, call: Outgoing<'_>, flight: &Flight, events: &Events) -> Sent {
+    pub(super) async fn call(self: &Arc<Self>, call: &Outgoing<'_>, flight: &Flight, events: &Events) -> Sent {
         tokio::select! {
             biased;
             sent = self.sent(call, flight, events) => sent,
@@ -40,7 +44,10 @@ impl Core {
         }
     }
 
-    async fn sent(self: &Arc<Self>, call: Outgoing<'_>, flight: &Flight, events: &Events) -> Sent {
+    async fn sent(self: &Arc<Self>, call: &Outgoing<'_>, flight: &Flight, events: &Events) -> Sent {
+        // What its headers are made of, where they turned out to be made of something else by now.
+        let fresh = OnceLock::new();
+        let mut call = *call;
         let Some(mut session) = self.session.load_full() else {
             return Sent::Never(self.unavailable());
         };
@@ -89,6 +96,12 @@ impl Core {
                     self.is_unreachable(&why);
                     return Sent::Never(self.unavailable());
                 }
+                Err(Fault::Headers) if fresh.get().is_none() && routed.ask == Ask::CallTool => {
+                    let listed = Box::pin(modern::mirrored_now(self, &session, call.own_name)).await;
+                    let Some(listed) = listed else { return Sent::Failed(self.failure(Fault::Headers)) };
+                    call.mirrored = fresh.get_or_init(|| listed);
+                }
+                Err(Fault::Headers) => return Sent::Failed(self.failure(Fault::Headers)),
                 Err(Fault::Lost) if !renewed => {
                     renewed = true;
                     session.lose();
@@ -112,14 +125,14 @@ impl Core {
     pub(super) fn failure(&self, fault: Fault) -> Failure {
         let what = match fault {
             Fault::Broken(what) | Fault::Cut(what) => what,
-            Fault::Unreachable(_) | Fault::Lost => fault.to_string().into(),
+            Fault::Headers | Fault::Unreachable(_) | Fault::Lost => fault.to_string().into(),
         };
         Failure::BackendError { backend: Arc::clone(&self.backend), what }
     }
 }
 
 async fn answer(exchange: &Exchange<'_>, call: &Outgoing<'_>, response: http::Response<Lent>) -> Result<Answer, Fault> {
-    let (client_id, ask) = (call.routed.client_id(), call.routed.ask);
+    let (client_id, ask) = (call.client_id, call.routed.ask);
     let is_modern = exchange.session.is_some_and(|session| session.is_modern());
     let (head, mut body) = response.into_parts();
     let found = if !head.status.is_success() {
@@ -132,25 +145,27 @@ async fn answer(exchange: &Exchange<'_>, call: &Outgoing<'_>, response: http::Re
         if known > u64::try_from(limit).unwrap_or(u64::MAX) {
             return Err(reading::too_large(limit));
         }
-        let is_small = known <= u64::try_from(SMALL).unwrap_or(u64::MAX);
+        // What asks for input is read whole before it goes on.
+        let small = if is_modern && call.declares != Features::NONE { MAY_ASK } else { SMALL };
+        let is_small = known <= u64::try_from(small).unwrap_or(u64::MAX);
         let begun =
-            if is_small { reading::collect(&mut body, SMALL.min(limit)).await? } else { Collected::More(Bytes::new()) };
+            if is_small { reading::collect(&mut body, small.min(limit)).await? } else { Collected::More(Bytes::new()) };
         match begun {
             Collected::Whole(whole) if whole.len() <= limit => reading::find(exchange, whole)?,
             Collected::Whole(_) => return Err(reading::too_large(limit)),
             Collected::More(begun) => {
                 let neutral = is_modern.then(|| Neutral::without(neutral::members_of(ask)));
-                let answer = Box::pin(streamed(exchange, &client_id, neutral, begun, body)).await;
+                let answer = Box::pin(streamed(exchange, client_id, neutral, begun, body)).await;
                 // A part of it may be with the client already.
                 return answer.map_err(Fault::settled);
             }
         }
     };
     if is_modern {
-        return modern::landed(exchange.core, ask, &found, &client_id);
+        return modern::landed(exchange.core, ask, &found, client_id);
     }
     let Found { message, id, failed, tool_error, .. } = found;
-    Ok(Answer { last: incoming::with_id(&message, id, &client_id), failed, tool_error })
+    Ok(Answer { last: incoming::with_id(&message, id, client_id), failed, tool_error, asks: false })
 }
 
 /// A large JSON answer, judged while it passes. The last piece is held back for whoever records the call. `neutral`: of
@@ -197,7 +212,7 @@ async fn streamed(
     if let Some(neutral) = &neutral {
         modern::judge(neutral.result_type())?;
     }
-    Ok(Answer { last: held, failed: end.failed, tool_error: end.tool_error })
+    Ok(Answer { last: held, failed: end.failed, tool_error: end.tool_error, asks: false })
 }
 
 fn fault_of(fault: &AnswerFault) -> Fault {

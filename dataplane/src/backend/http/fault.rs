@@ -10,6 +10,9 @@ pub(super) enum Fault {
     /// It refused our session id, or the era that we speak to it, and with it the request.
     #[error("it does not know its session any more")]
     Lost,
+    /// It refused a request whose headers, it says, are others than its body: nothing was done.
+    #[error("it finds that our headers differ from the body; its lists are read anew")]
+    Headers,
     /// It was written, or may have been, and was not answered at all: the connection broke, or the server says that it
     /// serves nobody now. The text as of `Broken`.
     #[error("{0}")]
@@ -24,7 +27,7 @@ impl Fault {
     pub(super) fn settled(self) -> Self {
         match self {
             Self::Cut(what) => Self::Broken(what),
-            Self::Unreachable(_) | Self::Lost | Self::Broken(_) => self,
+            Self::Unreachable(_) | Self::Lost | Self::Headers | Self::Broken(_) => self,
         }
     }
 

@@ -20,6 +20,7 @@ mod supervisor;
 #[cfg(test)]
 mod tests;
 pub mod tls;
+mod wants;
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,7 +29,7 @@ use tokio::time::Instant;
 use self::{ask::PING, core::Core, fault::Fault};
 use super::{
     Housekeeping, LinkParts, LinkStatus, Outgoing, Sent, State,
-    era::DISCOVER,
+    era::{DISCOVER, Era},
     spec::{BackendSpec, HttpSpec},
 };
 use crate::{answering::Events, denial::Failure, in_flight::Flight};
@@ -64,8 +65,13 @@ impl HttpLink {
     }
 
     /// One sending of one call, to its end. Cancel safe.
-    pub async fn call(&self, call: Outgoing<'_>, flight: &Flight, events: &Events) -> Sent {
-        self.core.call(call, flight, events).await
+    pub async fn call(&self, call: &Outgoing<'_>, flight: &Flight, events: &Events) -> Sent {
+        // On the heap: the call's own future is moved about, and is to stay small.
+        Box::pin(self.core.call(call, flight, events)).await
+    }
+
+    pub fn era(&self) -> Option<Era> {
+        self.core.session.load().as_ref().map(|session| session.agreed.era)
     }
 
     pub fn look(&self) -> Result<(), Failure> {

@@ -12,15 +12,15 @@ use super::{
     core::Core,
     fault::Fault,
     reading::Found,
-    session::VERSION,
+    session::{Session, VERSION},
 };
 use crate::{
     backend::{
         Answer, Outgoing,
         era::{self, AboutUs, DISCOVER, Probed},
     },
-    call::Ask,
-    catalogue::mirrored,
+    call::{Ask, Kind},
+    catalogue::mirrored::{self, Mirrored},
     denial::MODERN_REVISION,
     wire::{
         incoming,
@@ -80,6 +80,13 @@ pub(super) fn mirror(call: &Outgoing<'_>, headers: &mut HeaderMap) {
     }
 }
 
+/// What a tool asks to see in headers as its server lists it now; none: that can't be had.
+pub(super) async fn mirrored_now(core: &Arc<Core>, session: &Arc<Session>, own_name: &str) -> Option<Box<[Mirrored]>> {
+    let listing = core.list_of(session, Kind::Tool).await.ok()?;
+    let tool = listing.into_entries().into_iter().find(|tool| *tool.name == *own_name)?;
+    mirrored::read(&tool.definition).ok()
+}
+
 /// An answer under the client's id, without what only this era says.
 ///
 /// Errors: it is one that the gateway has to see to itself.
@@ -89,11 +96,14 @@ pub(super) fn landed(core: &Core, ask: Ask, found: &Found, client_id: &Bytes) ->
     }
     let message = incoming::with_id(&found.message, found.id, client_id);
     let (last, said) = neutral::whole(&message, neutral::members_of(ask));
-    judge(said)?;
-    Ok(Answer { last, failed: found.failed, tool_error: found.tool_error })
+    let asks = said == ResultType::InputRequired;
+    if !asks {
+        judge(said)?;
+    }
+    Ok(Answer { last, failed: found.failed, tool_error: found.tool_error, asks })
 }
 
-/// Errors: it is no result that ends a call.
+/// Of an answer that was passed on already. Errors: it is no result that ends a call.
 pub(super) fn judge(said: ResultType) -> Result<(), Fault> {
     said.fault().map_or(Ok(()), |what| Err(Fault::says(what)))
 }
@@ -107,7 +117,7 @@ pub(super) fn about_us(core: &Core, error: &[u8]) -> Result<(), Fault> {
         Some(AboutUs::Headers) => {
             // Its schemas may ask for other headers than when it was listed.
             core.changed.notify_one();
-            Err(Fault::says("it finds that our headers differ from the body; its lists are read anew"))
+            Err(Fault::Headers)
         }
     }
 }

@@ -103,6 +103,10 @@ async fn once(core: &Arc<Core>, session: &Arc<Session>, place: &mut Place, opene
         if reading::form(&head.headers).ok() != Some(Form::Events) {
             return Tried::Never;
         }
+        if !session.is_modern() && place.last_id.is_none() {
+            // What changed while it was not open is told to nobody any more.
+            core.wanted.may_have_changed();
+        }
         read(core, session, body, place).await;
         return Tried::Ended;
     }

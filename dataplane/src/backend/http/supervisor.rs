@@ -16,11 +16,11 @@ use super::{
     core::Core,
     fault::Fault,
     session::{self, Session},
-    stream,
+    stream, wants,
 };
-use crate::backend::{Note, State, listing::Listed};
+use crate::backend::{Note, State, abilities::Ability, listing::Listed};
 
-const FIRST: Duration = Duration::from_millis(250);
+pub(super) const FIRST: Duration = Duration::from_millis(250);
 const CAP: Duration = Duration::from_secs(30);
 /// Doublings from `FIRST` to `CAP`.
 const AT_CAP: u32 = 7;
@@ -107,6 +107,10 @@ fn publish(core: &Arc<Core>, session: Session) -> Arc<Session> {
     let tells = if session.is_modern() { session.agreed.changes.is_some() } else { !core.no_stream.load(Relaxed) };
     if tells {
         core.spawn(stream::listen(Arc::clone(core), Arc::clone(&session)));
+    }
+    let can = |ability| session.agreed.abilities.can(ability);
+    if can(Ability::Subscriptions) || can(Ability::Logging) && !session.is_modern() {
+        core.spawn(wants::keep(Arc::clone(core), Arc::clone(&session)));
     }
     session
 }

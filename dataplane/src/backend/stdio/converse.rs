@@ -24,10 +24,14 @@ use crate::{
         asking::Asking,
         era::{self, Era},
     },
-    call::{Ask, Routed},
+    call::Ask,
     denial::{Failure, Unavailable},
     in_flight::{Flight, Why},
-    wire::{incoming, neutral, outgoing},
+    wire::{
+        incoming,
+        neutral::{self, ResultType},
+        outgoing,
+    },
 };
 
 /// Bytes that wait to be written; above it a call is refused as `full` (one that is larger alone is let through).
@@ -131,8 +135,8 @@ impl Conversation {
     }
 
     /// One call, to its end. Cancel safe: dropped, the server is told.
-    pub async fn call(&self, call: Outgoing<'_>, flight: &Flight, events: &Events) -> Sent {
-        let (number, routed) = (flight.number(), call.routed);
+    pub async fn call(&self, call: &Outgoing<'_>, flight: &Flight, events: &Events) -> Sent {
+        let number = flight.number();
         let line = call.message(number, None, self.era(), true);
         let came = flight.progress_token().map(|token| Progress {
             token: token.clone(),
@@ -151,7 +155,7 @@ impl Conversation {
         loop {
             tokio::select! {
                 biased;
-                reply = &mut answer => return self.answered(reply.ok(), routed),
+                reply = &mut answer => return self.answered(reply.ok(), call),
                 why = flight.ended() => {
                     pending.why = told(&why);
                     if matches!(why, Why::Timeout) {
@@ -164,12 +168,13 @@ impl Conversation {
         }
     }
 
-    fn answered(&self, reply: Option<Reply>, routed: &Routed) -> Sent {
+    fn answered(&self, reply: Option<Reply>, call: &Outgoing<'_>) -> Sent {
         let Some(reply) = reply else { return self.failed(self.end()) };
-        let last = incoming::with_id(&reply.line, reply.id, &routed.client_id());
+        let last = incoming::with_id(&reply.line, reply.id, call.client_id);
+        let (failed, tool_error) = (reply.failed, reply.tool_error);
         match self.era() {
-            Era::Legacy => Sent::Answered(Answer { last, failed: reply.failed, tool_error: reply.tool_error }),
-            Era::Modern => self.landed(&last, &reply, routed.ask),
+            Era::Legacy => Sent::Answered(Answer { last, failed, tool_error, asks: false }),
+            Era::Modern => self.landed(&last, &reply, call.routed.ask),
         }
     }
 
@@ -180,9 +185,11 @@ impl Conversation {
             return self.failed("it refuses the revision that it has offered".into());
         }
         let (last, said) = neutral::whole(message, neutral::members_of(ask));
-        match said.fault() {
-            None => Sent::Answered(Answer { last, failed: reply.failed, tool_error: reply.tool_error }),
-            Some(what) => self.failed(what.into()),
+        let (failed, tool_error) = (reply.failed, reply.tool_error);
+        match said {
+            ResultType::Complete => Sent::Answered(Answer { last, failed, tool_error, asks: false }),
+            ResultType::InputRequired => Sent::Answered(Answer { last, failed, tool_error, asks: true }),
+            ResultType::Other => self.failed(said.fault().unwrap_or_default().into()),
         }
     }
 
@@ -231,7 +238,21 @@ impl Conversation {
     /// The same with its whole answer, be it an error, and as long as that takes. `params` go out as they are. Cancel
     /// safe: dropped, the server is told.
     pub(super) async fn question(&self, method: &'static str, params: Option<&str>) -> Result<Reply, AskFault> {
-        let number = self.next.fetch_add(1, Relaxed);
+        self.numbered(self.number(), method, params).await
+    }
+
+    /// For one question.
+    pub(super) fn number(&self) -> u64 {
+        self.next.fetch_add(1, Relaxed)
+    }
+
+    /// The same with a number that the asker knows.
+    pub(super) async fn numbered(
+        &self,
+        number: u64,
+        method: &'static str,
+        params: Option<&str>,
+    ) -> Result<Reply, AskFault> {
         let answer = self.waiting.enter_beside(number).map_err(|_refused| AskFault::Gone)?;
         let mut pending = Pending { conversation: self, number, sent: false, why: "no answer in time" };
         let line = outgoing::line(&outgoing::request(method, params.map(str::as_bytes), number));

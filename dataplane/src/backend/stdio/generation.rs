@@ -19,10 +19,12 @@ use super::{
     reader::{self, Ears, ReaderEnd},
     stop,
     supervisor::Supervisor,
+    wants,
     writer::{self, WriterEnd},
 };
 use crate::backend::{
     BackendNote, Note,
+    abilities::Ability,
     era::Era,
     handshake::{Agreed, HandshakeFault},
     listing::{Listed, Listing, ListingFault, Offering, shortest},
@@ -111,6 +113,7 @@ pub(super) async fn run(supervisor: &Supervisor, process: Process, pipes: Pipes,
         desk: supervisor.parts.desk(&supervisor.spec.name),
         tracker: supervisor.parts.tracker.clone(),
         notes: supervisor.parts.notes.clone(),
+        wanted: Arc::clone(&supervisor.parts.wanted),
         stderr: Arc::clone(&supervisor.shared.stderr),
         counts: Arc::clone(&supervisor.shared.counts),
         limit: supervisor.spec.max_response_bytes,
@@ -173,10 +176,12 @@ async fn talk(
     let lists = owner_lists && held.abilities.lists().next().is_some();
     // Whoever does not list has nothing to hear of.
     let changes = held.changes.as_deref().filter(|_| lists);
+    let is_wanted = held.abilities.can(Ability::Subscriptions) || held.abilities.can(Ability::Logging);
     tokio::select! {
         () = keep_listing(supervisor, conversation, &held, good_for), if lists => "the listing ended".to_owned(),
         () = keep_suspecting(conversation) => "it answers nothing, not even a ping".to_owned(),
         () = eras::keep_subscribed(conversation, changes) => "its subscription ended".to_owned(),
+        () = wants::keep(conversation, &supervisor.parts.wanted, held.abilities), if is_wanted => "what is watched is told no more".to_owned(),
         () = eras::keep_doubting(conversation) => "it does not speak the revision any more that it offered".to_owned(),
     }
 }

@@ -6,7 +6,9 @@ use std::{sync::OnceLock, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{converse::Conversation, generation::End, stdio_of, supervisor::Supervisor, waiting::Waiting};
+use super::{
+    super::wanted::Wanted, converse::Conversation, generation::End, stdio_of, supervisor::Supervisor, waiting::Waiting,
+};
 
 /// Between two looks for calls; a shorter `idle_stop_secs` is looked at more often.
 const LOOK: Duration = Duration::from_secs(1);
@@ -22,7 +24,7 @@ pub(super) async fn over(supervisor: &Supervisor, conversation: &Conversation, r
     let life = stdio_of(&supervisor.spec).map(|stdio| stdio.life).unwrap_or_default();
     let begun = Instant::now();
     tokio::select! {
-        () = idle(&conversation.waiting, life.idle_stop, ready) => {
+        () = idle(&conversation.waiting, &supervisor.parts.wanted, life.idle_stop, ready) => {
             supervisor.retiring("nobody called it for idle_stop_secs");
             End::Idled
         }
@@ -36,14 +38,14 @@ pub(super) async fn over(supervisor: &Supervisor, conversation: &Conversation, r
     }
 }
 
-/// Returns when no call ran for so long, and none can enter any more.
-async fn idle(waiting: &Waiting, most: Option<Duration>, ready: &OnceLock<Instant>) {
+/// Returns when no call ran for so long, and none can enter any more. Who watches a resource needs the process too.
+async fn idle(waiting: &Waiting, wanted: &Wanted, most: Option<Duration>, ready: &OnceLock<Instant>) {
     let Some(most) = most else { return std::future::pending().await };
     let (mut seen, mut since) = (waiting.traffic(), Instant::now());
     loop {
         tokio::time::sleep(LOOK.min(most / 4)).await;
         let traffic = waiting.traffic();
-        if traffic != seen || traffic.1 > 0 || ready.get().is_none() {
+        if traffic != seen || traffic.1 > 0 || ready.get().is_none() || wanted.is_of_use() {
             (seen, since) = (traffic, Instant::now());
         } else if since.elapsed() >= most && waiting.retire_if_quiet() {
             return;

@@ -23,6 +23,7 @@ mod stop;
 pub mod strays;
 mod supervisor;
 pub mod waiting;
+mod wants;
 pub mod writer;
 
 #[cfg(test)]
@@ -39,6 +40,7 @@ use self::{
 };
 use super::{
     Housekeeping, LinkParts, LinkStatus, Outgoing, Sent, State,
+    era::Era,
     spec::{BackendSpec, Kind, StdioSpec},
 };
 use crate::{
@@ -96,7 +98,7 @@ impl StdioLink {
 
     /// One sending of one call. Waits for a start that was planned (it starts one that idles), up to 2 s for another
     /// that was ready before, and for no first one. Cancel safe.
-    pub async fn call(&self, call: Outgoing<'_>, flight: &Flight, events: &Events) -> Sent {
+    pub async fn call(&self, call: &Outgoing<'_>, flight: &Flight, events: &Events) -> Sent {
         loop {
             // The usual way: one load of a pointer.
             let ready = self.shared.current.load_full();
@@ -141,6 +143,10 @@ impl StdioLink {
         };
         let is_settled = |published: &Published| !comes_back(published);
         tokio::time::timeout(RESTARTING, status.wait_for(is_settled)).await.ok();
+    }
+
+    pub fn era(&self) -> Option<Era> {
+        self.shared.current.load().as_ref().map(|conversation| conversation.era())
     }
 
     pub fn look(&self) -> Result<(), Failure> {

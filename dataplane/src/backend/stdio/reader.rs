@@ -31,6 +31,7 @@ use crate::{
         era::Era,
         flood::Flood,
         listing,
+        wanted::Wanted,
     },
     call::BackendId,
     upcall::feature::Feature,
@@ -95,6 +96,7 @@ pub struct Ears {
     pub desk: Desk,
     pub tracker: TaskTracker,
     pub notes: mpsc::Sender<BackendNote>,
+    pub wanted: Arc<Wanted>,
     pub stderr: Arc<Stderr>,
     pub counts: Arc<Counts>,
     /// Bytes of one line.
@@ -251,6 +253,10 @@ impl Reader {
             }
         } else if listing::is_change(method, &line) {
             self.ears.conversation.changed.notify_one();
+        } else if let (Some(params), true) = (params, method.is(&line, "notifications/resources/updated")) {
+            self.ears.wanted.hear(params.get(&line));
+        } else if let (Some(params), true) = (params, method.is(&line, "notifications/subscriptions/acknowledged")) {
+            self.ears.wanted.hear_grant(params.get(&line));
         } else if method.is(&line, "notifications/message")
             && let Some(params) = params
             && let Ok(LogParams { level }) = serde_json::from_slice(params.get(&line))
@@ -270,7 +276,6 @@ impl Reader {
                 .try_send(BackendNote { backend: self.ears.id, note: Note::Elicited { message: line, of } })
                 .ok();
         }
-        // The rest (resources/updated) is about what we never asked for.
     }
 
     fn no_message(&mut self, line: &Bytes) -> Result<(), ReaderEnd> {

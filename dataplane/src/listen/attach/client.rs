@@ -13,9 +13,13 @@ use crate::{
     denial::{Denial, NotReady},
     in_flight::LegKey,
     listen::{
-        ClientLeg, feeds, local, message,
+        ClientLeg,
+        feeds::{self, Who},
+        hearing::Hearing,
+        local, message,
         modern::{self, Said, voice::Voice},
         revision::Revision,
+        watching,
     },
     plane::Plane,
     stages::authn::{Peer, Verified},
@@ -79,7 +83,8 @@ impl Session {
         let heard = match self.verified() {
             Err(denial) => Err(denial),
             Ok((verified, view)) if is_request && scanned.is_modern() => {
-                let caller = Caller::new(verified, view, ClientLeg::modern(self.key));
+                let leg = ClientLeg::modern(self.key, modern::features(body, &scanned));
+                let caller = Caller::new(verified, view, leg);
                 return self.modern(caller, body, scanned, id).await;
             }
             Ok((verified, view)) if scanned.method.is_some_and(|text| text.is(body, "initialize")) => {
@@ -138,7 +143,7 @@ impl Session {
         let number = self.key.0.first_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes));
         let verified = plane
             .tokens
-            .authenticate(authorization, Peer::Connection(number), &view.policy.auth, plane.now())
+            .authenticate(authorization, (Peer::Connection(number), None), &view.policy.auth, plane.now())
             .inspect_err(|denial| {
                 plane.metrics.refused(denial.row().recorded);
                 plane.audit.stranger(Peer::Connection(number), denial);
@@ -161,7 +166,7 @@ impl Session {
         self.leg = Some(leg);
         let (bytes, _) = local::answer(body, scanned, id, Ok(local::initialized(revision, &caller).into()));
         self.say(&bytes).await;
-        if let Ok(notes) = self.plane.feeds.open(Arc::clone(caller.principal()), self.key) {
+        if let Ok(notes) = self.plane.feeds.open(Who::of(&caller)) {
             self.hand_on(notes, self.gone.child_token(), false);
         }
         Ok(())
@@ -195,8 +200,19 @@ impl Session {
             message::Reply::Accepted => {}
             message::Reply::Now(bytes, _) => self.say(&bytes).await,
             message::Reply::Running(answering) => self.run(answering, None),
+            message::Reply::Soon(answer) => self.answer_soon(answer),
         }
         Ok(())
+    }
+
+    /// Beside the calls, as long as the client is there.
+    fn answer_soon(&self, answer: watching::Soon) {
+        let (out, gone) = (self.out.clone(), self.gone.clone());
+        self.calls.spawn(async move {
+            if let Some((bytes, _)) = gone.run_until_cancelled(answer).await {
+                out.send(outgoing::line(&bytes)).await.ok();
+            }
+        });
     }
 
     /// What the client is told without asking, until `stop`. `lasts`: the connection stays open for its last word.
@@ -228,6 +244,8 @@ impl Session {
     /// A call of its own beside the others. The client's leaving drops it: over stdio that is a cancel.
     fn run(&self, answering: message::Answering, mut voice: Option<Voice>) {
         let (out, gone) = (self.out.clone(), self.gone.clone());
+        let hearing = voice.is_none().then(|| Hearing::new(&self.plane, self.key));
+        let passes = move |event: &Event| hearing.as_ref().is_none_or(|hearing| hearing.passes(event));
         self.calls.spawn(async move {
             let message::Answering { mut call, mut events } = answering;
             let mut answer = Vec::new();
@@ -235,9 +253,12 @@ impl Session {
                 tokio::select! {
                     biased;
                     () = gone.cancelled() => return,
-                    Some(event) = events.recv() => take(event, &mut voice, &mut answer, &out).await,
+                    Some(event) = events.recv() => if passes(&event) { take(event, &mut voice, &mut answer, &out).await },
                     last = &mut call => {
                         while let Ok(event) = events.try_recv() {
+                            if !passes(&event) {
+                                continue;
+                            }
                             take(event, &mut voice, &mut answer, &out).await;
                         }
                         if !last.is_answer() {

@@ -155,6 +155,8 @@ async fn converse(plane: &Arc<Plane>, stream: UnixStream, orders: &Orders, stop:
         }
         session.calls.close();
         session.calls.wait().await;
+        plane.feeds.forget(session.key);
+        plane.sessions.forget_level(session.key);
         plane.backends.end_session(session.key);
         drop(session);
         Ok::<_, io::Error>(())

@@ -14,7 +14,6 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::mpsc;
-use tokio_util::task::TaskTracker;
 
 use super::watch::Watch;
 use crate::{
@@ -22,6 +21,7 @@ use crate::{
     audit::record::Final,
     listen::{
         feeds::Note,
+        hearing::Hearing,
         message::{Answering, Calling},
         modern::voice::Voice,
     },
@@ -32,8 +32,8 @@ use crate::{
 /// What the hang-up of its client means for a call.
 #[derive(Debug)]
 pub enum HangUp {
-    /// Legacy: nothing; it ends by itself.
-    Outlives(TaskTracker),
+    /// Legacy: nothing; it ends by itself. Its session hears what it asked for.
+    Outlives(Hearing),
     /// Modern: it is taken back. What it says is put in that era's way.
     Cancels(Voice),
 }
@@ -43,10 +43,15 @@ pub enum HangUp {
 #[derive(Debug)]
 pub struct Outlive {
     call: Option<Calling>,
-    tracker: Option<TaskTracker>,
+    /// Legacy: it may outlive its connection.
+    hearing: Option<Hearing>,
 }
 
 impl Outlive {
+    fn passes(&self, event: &Event) -> bool {
+        self.hearing.as_ref().is_none_or(|hearing| hearing.passes(event))
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Final>> {
         let Some(call) = &mut self.call else { return Poll::Ready(None) };
         let last = ready!(Pin::new(call).poll(cx));
@@ -57,8 +62,8 @@ impl Outlive {
 
 impl Drop for Outlive {
     fn drop(&mut self) {
-        if let (Some(call), Some(tracker)) = (self.call.take(), &self.tracker) {
-            tracker.spawn(async move { drop(call.await) });
+        if let (Some(call), Some(hearing)) = (self.call.take(), &self.hearing) {
+            hearing.plane().tracker.spawn(async move { drop(call.await) });
         }
     }
 }
@@ -77,17 +82,19 @@ pub enum First {
 /// Waits for a call's first word.
 pub async fn first(answering: Answering, hang_up: HangUp) -> First {
     let Answering { call, mut events } = answering;
-    let (tracker, mut voice) = match hang_up {
-        HangUp::Outlives(tracker) => (Some(tracker), None),
+    let (hearing, mut voice) = match hang_up {
+        HangUp::Outlives(hearing) => (Some(hearing), None),
         HangUp::Cancels(voice) => (None, Some(voice)),
     };
-    let passes = |voice: &Option<Voice>, event: &Event| voice.as_ref().is_none_or(|voice| voice.passes(event));
-    let mut call = Outlive { call: Some(call), tracker };
+    let mut call = Outlive { call: Some(call), hearing };
+    let passes = |call: &Outlive, voice: &Option<Voice>, event: &Event| {
+        call.passes(event) && voice.as_ref().is_none_or(|voice| voice.passes(event))
+    };
     let word = std::future::poll_fn(|cx| {
         // Events first: what a call said before its end must not come after it.
         loop {
             match events.poll_recv(cx) {
-                Poll::Ready(Some(event)) if !passes(&voice, &event) => {}
+                Poll::Ready(Some(event)) if !passes(&call, &voice, &event) => {}
                 Poll::Ready(Some(event)) => return Poll::Ready(Ok(event)),
                 Poll::Ready(None) | Poll::Pending => break,
             }
@@ -95,7 +102,7 @@ pub async fn first(answering: Answering, hang_up: HangUp) -> First {
         match call.poll(cx) {
             Poll::Ready(Some(last)) => loop {
                 match events.try_recv() {
-                    Ok(event) if !passes(&voice, &event) => {}
+                    Ok(event) if !passes(&call, &voice, &event) => {}
                     Ok(event) => return Poll::Ready(Err((Some(event), last))),
                     Err(_) => return Poll::Ready(Err((None, last))),
                 }
@@ -150,9 +157,9 @@ enum Framing {
 }
 
 /// The whole answer of a call in a batch: what it says before its answer has no place there.
-pub async fn whole(answering: Answering, tracker: &TaskTracker) -> Option<Bytes> {
+pub async fn whole(answering: Answering, hearing: Hearing) -> Option<Bytes> {
     let mut joined = BytesMut::new();
-    let mut answer = match first(answering, HangUp::Outlives(tracker.clone())).await {
+    let mut answer = match first(answering, HangUp::Outlives(hearing)).await {
         First::Last(_, bytes, _) => return bytes,
         First::Json(body) => body,
         First::Stream(mut body) => {
@@ -194,6 +201,7 @@ impl AnswerBody {
                 }
             }
             (Some(voice), event) if !voice.passes(&event) => {}
+            (None, event) if !self.call.passes(&event) => {}
             (_, event) => self.framed(event),
         }
     }

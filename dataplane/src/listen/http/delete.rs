@@ -9,10 +9,12 @@ pub(super) fn serve(plane: &Plane, known: &Known, headers: &HeaderMap) -> Respon
     let Some(session) = headers.get(SESSION) else {
         return refuse(&Denial::InvalidRequest { what: "no Mcp-Session-Id to end".into(), position: None }, known.id);
     };
-    let leg = plane.sessions.open_id(session.as_bytes(), known.verified.principal());
-    match plane.sessions.end(session.as_bytes(), known.verified.principal()) {
+    let (principal, endpoint) = (known.verified.principal(), known.view.endpoint.as_deref());
+    let leg = plane.sessions.open_id(session.as_bytes(), principal, endpoint);
+    match plane.sessions.end(session.as_bytes(), principal, endpoint) {
         Ok(true) => {
             if let Some(leg) = leg {
+                plane.feeds.forget(leg.key());
                 plane.backends.end_session(leg.key());
             }
             bare(StatusCode::NO_CONTENT, known.id)

@@ -7,6 +7,7 @@ mod get;
 mod head;
 mod modern;
 mod post;
+mod resource;
 pub mod server;
 pub mod status;
 mod watch;
@@ -52,7 +53,7 @@ fn refuse(denial: &Denial, id: RequestId) -> Response<Reply> {
     response
 }
 
-/// `Retry-After` and `WWW-Authenticate` (RFC 6750 3).
+/// `Retry-After` and `WWW-Authenticate` (RFC 6750 3). Where a server gives tokens, `resource.rs` says so as well.
 fn dress(response: &mut Response<Reply>, denial: &Denial) {
     if let Some(wait) = denial.retry_after() {
         let secs = wait.as_millis().div_ceil(1000).max(1);

@@ -17,7 +17,7 @@ use super::{
     respond, status,
 };
 use crate::{
-    call::{Caller, RequestId},
+    call::{self, Caller, RequestId},
     denial::{Denial, MODERN_REVISION},
     in_flight::LegKey,
     listen::{
@@ -26,6 +26,8 @@ use crate::{
         revision::Revision,
     },
     plane::Plane,
+    upcall::feature::Features,
+    view::policy::Access,
     wire::scan::{Kind, Scanned},
 };
 
@@ -81,7 +83,7 @@ pub(super) fn unmarked(
             Ok(_) => Denial::Internal, // a body that says so is no unmarked one
         },
     };
-    let caller = caller(known);
+    let caller = caller(known, Features::NONE);
     refused(id, modern::refuse(plane, &caller, body, scanned, id, &denial), &denial)
 }
 
@@ -95,8 +97,8 @@ pub(super) fn no_batch() -> Denial {
     Denial::InvalidRequest { what, position: None }
 }
 
-fn caller(known: Known) -> Caller {
-    let leg = ClientLeg::modern(LegKey::alone(known.id));
+fn caller(known: Known, features: Features) -> Caller {
+    let leg = ClientLeg::modern(LegKey::alone(known.id), features);
     Caller::new(known.verified, known.view, leg)
 }
 
@@ -114,8 +116,9 @@ pub(super) async fn serve(
         // Over HTTP there is nothing to cancel by name: a hang-up is the cancel.
         return bare(StatusCode::ACCEPTED, id);
     }
-    let caller = caller(known);
-    if let Err(denial) = judged(headers, body, &scanned) {
+    let caller = caller(known, modern::features(body, &scanned));
+    let judged = judged(headers, body, &scanned).and_then(|()| arguments(headers, &caller, body, &scanned));
+    if let Err(denial) = judged {
         return refused(id, modern::refuse(plane, &caller, body, &scanned, id, &denial), &denial);
     }
     let traceparent = headers.get("traceparent").and_then(|value| value.to_str().ok());
@@ -162,6 +165,35 @@ fn judged(headers: &HeaderMap, body: &[u8], scanned: &Scanned) -> Result<(), Den
     said.is_served()
 }
 
+/// Step 14: arguments that the tool's schema wants in headers as well. Of a tool that this caller is not shown nothing is
+/// said.
+fn arguments(headers: &HeaderMap, caller: &Caller, body: &[u8], scanned: &Scanned) -> Result<(), Denial> {
+    let is_call = scanned.method.is_some_and(|method| method.is(body, "tools/call"));
+    let Some(name) = scanned.name.filter(|_| is_call).and_then(|name| name.text(body)) else { return Ok(()) };
+    let view = caller.view();
+    let Some(tool) = view.catalogue.find(call::Kind::Tool, &name).filter(|tool| !tool.mirrored.is_empty()) else {
+        return Ok(());
+    };
+    if matches!(view.policy.access(caller.principal(), call::Kind::Tool, &name), Access::Hidden) {
+        return Ok(());
+    }
+    let arguments = scanned.arguments.and_then(|span| serde_json::from_slice(span.get(body)).ok()).unwrap_or_default();
+    for one in &tool.mirrored {
+        let mismatch = |what: &str| Denial::HeaderMismatch { what: format!("{} {what}", one.header).into() };
+        let sent = match headers.contains_key(&one.header) {
+            true => Some(
+                decoded(only(headers, one.header.as_str(), one.header.as_str())?)
+                    .ok_or_else(|| mismatch("is marked as base64 and is none"))?,
+            ),
+            false => None,
+        };
+        if !one.agrees(sent.as_deref(), &arguments) {
+            return Err(mismatch(if sent.is_some() { "differs from the body's argument" } else { "is missing" }));
+        }
+    }
+    Ok(())
+}
+
 /// The header says exactly this, but for space around it.
 fn agrees(headers: &HeaderMap, header: &'static str, shown: &'static str, said: &str) -> Result<(), Denial> {
     if only(headers, header, shown)? == said { Ok(()) } else { Err(differs(shown, "the body")) }
@@ -172,7 +204,7 @@ fn differs(header: &'static str, from: &'static str) -> Denial {
 }
 
 /// The header's one value.
-fn only<'a>(headers: &'a HeaderMap, header: &'static str, shown: &'static str) -> Result<&'a str, Denial> {
+fn only<'a>(headers: &'a HeaderMap, header: &str, shown: &str) -> Result<&'a str, Denial> {
     let mut values = headers.get_all(header).iter();
     match (values.next().map(HeaderValue::to_str), values.next()) {
         (Some(Ok(value)), None) => Ok(value.trim_matches([' ', '\t'])),

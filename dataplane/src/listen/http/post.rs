@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -19,9 +20,9 @@ use super::{
 };
 use crate::{
     audit::trail::Who,
-    call::{Caller, Principal, RequestId},
+    call::{Caller, RequestId},
     denial::Denial,
-    listen::{ClientLeg, local, message},
+    listen::{ClientLeg, hearing::Hearing, local, message},
     metrics::Shed,
     plane::Plane,
     stages::authn::Verified,
@@ -70,7 +71,7 @@ pub(super) async fn serve(
         return bare(StatusCode::NOT_ACCEPTABLE, id);
     }
     let claim = Claim::of(&parts.headers);
-    let session = match session(plane, &parts.headers, known.verified.principal()) {
+    let session = match session(plane, &parts.headers, &known) {
         Ok(session) => session,
         // No session of this era; refused, where it is, once the body is read: then the answer has the client's own id.
         Err(_) if !matches!(claim, Claim::Legacy) => None,
@@ -144,17 +145,23 @@ async fn one(
     match message::take(plane, caller, body, scanned, id, traceparent) {
         message::Reply::Accepted => bare(StatusCode::ACCEPTED, id),
         message::Reply::Now(bytes, refusal) => whole(id, bytes, refusal.as_ref(), accepts),
-        message::Reply::Running(answering) => match first(answering, HangUp::Outlives(plane.tracker.clone())).await {
-            First::Last(last, bytes, _) => match bytes {
-                Some(bytes) => whole(id, bytes, last.refusal(), accepts),
-                // Taken back by its client: no answer, and the stream ends.
-                None => respond(StatusCode::OK, id, Some("text/event-stream"), Reply::Whole(None)),
-            },
-            First::Json(answer) => {
-                respond(StatusCode::OK, id, Some("application/json"), Reply::Answer(Box::new(answer)))
+        message::Reply::Soon(answer) => {
+            let (bytes, refusal) = answer.await;
+            whole(id, bytes, refusal.as_ref(), accepts)
+        }
+        message::Reply::Running(answering) => {
+            match first(answering, HangUp::Outlives(Hearing::new(plane, leg.key()))).await {
+                First::Last(last, bytes, _) => match bytes {
+                    Some(bytes) => whole(id, bytes, last.refusal(), accepts),
+                    // Taken back by its client: no answer, and the stream ends.
+                    None => respond(StatusCode::OK, id, Some("text/event-stream"), Reply::Whole(None)),
+                },
+                First::Json(answer) => {
+                    respond(StatusCode::OK, id, Some("application/json"), Reply::Answer(Box::new(answer)))
+                }
+                First::Stream(answer) => stream(id, Reply::Answer(Box::new(answer))),
             }
-            First::Stream(answer) => stream(id, Reply::Answer(Box::new(answer))),
-        },
+        }
     }
 }
 
@@ -193,7 +200,8 @@ fn initialize(plane: &Arc<Plane>, known: Known, body: &Bytes, scanned: &Scanned)
             return refused(id, body, scanned, &denial);
         }
     };
-    let Some((leg, session)) = plane.sessions.begin(known.verified.principal(), revision, features) else {
+    let endpoint = known.view.endpoint.as_deref();
+    let Some((leg, session)) = plane.sessions.begin(known.verified.principal(), endpoint, revision, features) else {
         return refused(id, body, scanned, &Denial::Internal);
     };
     let caller = Caller::new(known.verified, known.view, leg);
@@ -225,19 +233,18 @@ async fn batch(
     if messages.iter().any(|message| message.method.is_some_and(|method| method.is(body, "initialize"))) {
         return invalid("initialize must not stand in a batch");
     }
-    let mut answers = Vec::new();
+    let mut answers: Vec<BoxFuture<'_, Option<Bytes>>> = Vec::new();
     for scanned in messages {
         let verified = known.verified.again();
         // One array for all: what is asked on the way has no place in it.
         let caller = Caller::new(verified, Arc::clone(&known.view), leg.unasked());
         match message::take(plane, caller, body, scanned, RequestId::fresh(), None) {
             message::Reply::Accepted => {}
-            message::Reply::Now(bytes, _) => {
-                answers.push(futures_util::future::Either::Left(std::future::ready(Some(bytes))))
-            }
+            message::Reply::Now(bytes, _) => answers.push(Box::pin(std::future::ready(Some(bytes)))),
             message::Reply::Running(answering) => {
-                answers.push(futures_util::future::Either::Right(super::body::whole(answering, &plane.tracker)));
+                answers.push(Box::pin(super::body::whole(answering, Hearing::new(plane, leg.key()))));
             }
+            message::Reply::Soon(answer) => answers.push(Box::pin(async { Some(answer.await.0) })),
         }
     }
     if answers.is_empty() {
@@ -254,12 +261,15 @@ async fn batch(
     json(StatusCode::OK, id, joined.freeze())
 }
 
-/// The session of the head. Errors: `SessionNotFound` for whatever id is not good for this principal.
-pub(super) fn session(plane: &Plane, headers: &HeaderMap, principal: &Principal) -> Result<Option<ClientLeg>, Denial> {
+/// The session of the head. Errors: `SessionNotFound` for whatever id is not good for this principal at this endpoint.
+pub(super) fn session(plane: &Plane, headers: &HeaderMap, known: &Known) -> Result<Option<ClientLeg>, Denial> {
+    let (principal, endpoint) = (known.verified.principal(), known.view.endpoint.as_deref());
     let mut ids = headers.get_all(SESSION).iter();
     match (ids.next(), ids.next()) {
         (None, _) => Ok(None),
-        (Some(id), None) => plane.sessions.open_id(id.as_bytes(), principal).map(Some).ok_or(Denial::SessionNotFound),
+        (Some(id), None) => {
+            plane.sessions.open_id(id.as_bytes(), principal, endpoint).map(Some).ok_or(Denial::SessionNotFound)
+        }
         (Some(_), Some(_)) => Err(Denial::SessionNotFound),
     }
 }

@@ -25,12 +25,13 @@ use super::{
     body::{Reply, Timed},
     delete, get, head, modern, post,
     post::Known,
-    refuse,
+    refuse, resource,
     watch::{SWEEP, Watch, Watched, Watches},
 };
 use crate::{
     call::RequestId,
     denial::{Denial, NotReady},
+    endpoint,
     metrics::{Connection, Shed},
     plane::Plane,
     stages::authn::Peer,
@@ -175,34 +176,43 @@ async fn answer(server: &Server, request: Request<Incoming>, peer: Peer, watch: 
         return response;
     }
     let path = request.uri().path();
-    if path != "/mcp" && path != "/mcp/" {
-        return bare(StatusCode::NOT_FOUND, id);
-    }
+    let document = resource::asked(path);
+    let Some(endpoint) = document.or_else(|| endpoint::of_path(path)) else { return bare(StatusCode::NOT_FOUND, id) };
     if let Some(reason) = plane.not_ready() {
         return not_ready(plane, peer, reason, id);
     }
     let Some(view) = plane.views.load_full() else {
         return not_ready(plane, peer, NotReady::NoSnapshot, id);
     };
+    let Some(view) = view.at(endpoint).cloned() else { return bare(StatusCode::NOT_FOUND, id) };
     if let Err(denial) = head::origin(request.headers(), &view.policy.gateway) {
         plane.metrics.shed(Shed::Origin);
         plane.audit.stranger(peer, &denial);
         return refuse(&denial, id);
+    }
+    if document.is_some() {
+        return resource::document(&view, request.method(), id);
     }
     let mut tokens = request.headers().get_all(header::AUTHORIZATION).iter();
     let authorization = match (tokens.next(), tokens.next()) {
         (first, None) => first.map(http::HeaderValue::as_bytes),
         (_, Some(_)) => Some(&b""[..]), // two are none: a proxy before us may have judged the other one
     };
-    let verified = match plane.tokens.authenticate(authorization, peer, &view.policy.auth, plane.now()) {
+    let from = (peer, endpoint);
+    let verified = match plane.tokens.authenticate(authorization, from, &view.policy.auth, plane.now()) {
         Ok(verified) => verified,
         Err(denial) => {
             plane.metrics.refused(denial.row().recorded);
             plane.audit.stranger(peer, &denial);
-            return refuse(&denial, id);
+            return resource::refused(&denial, &view, id);
         }
     };
     let known = Known { view, verified, id };
+    if known.view.policy.lacks_scope(known.verified.principal()) {
+        let denial = Denial::InsufficientScope;
+        known.record(plane, request.method().as_str(), &denial);
+        return resource::refused(&denial, &known.view, id);
+    }
     match *request.method() {
         Method::GET | Method::DELETE if modern::is_later(request.headers()) => not_allowed(id, "POST"),
         Method::POST => post::serve(plane, known, request, watch).await,
@@ -212,7 +222,7 @@ async fn answer(server: &Server, request: Request<Incoming>, peer: Peer, watch: 
     }
 }
 
-fn not_allowed(id: RequestId, methods: &'static str) -> Response<Reply> {
+pub(super) fn not_allowed(id: RequestId, methods: &'static str) -> Response<Reply> {
     let mut response = bare(StatusCode::METHOD_NOT_ALLOWED, id);
     response.headers_mut().insert(header::ALLOW, http::HeaderValue::from_static(methods));
     response
@@ -226,9 +236,9 @@ impl Server {
     }
 }
 
-/// Connections at once: 4 096, and no more than half of the descriptors.
+/// Connections at once: 16 384, and no more than half of the descriptors.
 pub fn most_connections() -> usize {
     let limit =
         nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).map_or(1_024, |(soft, _)| soft);
-    usize::try_from(limit / 2).unwrap_or(4_096).clamp(16, 4_096)
+    usize::try_from(limit / 2).unwrap_or(4_096).clamp(16, 16_384)
 }

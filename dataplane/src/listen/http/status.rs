@@ -13,7 +13,7 @@ pub fn modern(denial: &Denial) -> StatusCode {
 pub fn of(denial: &Denial) -> StatusCode {
     match denial {
         Denial::Unauthenticated { .. } => StatusCode::UNAUTHORIZED,
-        Denial::ForbiddenOrigin { .. } => StatusCode::FORBIDDEN,
+        Denial::ForbiddenOrigin { .. } | Denial::InsufficientScope => StatusCode::FORBIDDEN,
         Denial::SessionNotFound => StatusCode::NOT_FOUND,
         Denial::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         Denial::NotReady { .. } | Denial::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
@@ -25,6 +25,7 @@ pub fn of(denial: &Denial) -> StatusCode {
         Denial::AuditUnavailable { .. }
         | Denial::Disabled(_)
         | Denial::Forbidden { .. }
+        | Denial::InteractionLost
         | Denial::Internal
         | Denial::InvalidArguments { .. }
         | Denial::InvalidParams { .. }

@@ -10,7 +10,7 @@ const DISCOVERED: u32 = 60_000;
 const LISTED: u32 = 10_000;
 pub(super) const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 /// A member of `_meta` of every result of ours.
-pub(super) const SERVER_INFO: &str = concat!(
+pub const SERVER_INFO: &str = concat!(
     r#""io.modelcontextprotocol/serverInfo":{"name":"sentinel","title":"Sentinel MCP gateway","version":""#,
     env!("CARGO_PKG_VERSION"),
     r#""}"#

@@ -13,7 +13,11 @@ use std::{borrow::Cow, sync::Arc};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-pub use self::{said::Said, voice::Voice};
+pub use self::{
+    local::SERVER_INFO,
+    said::{Said, features},
+    voice::Voice,
+};
 use super::{
     feeds::Note,
     message::{self, Answering},
@@ -22,6 +26,7 @@ use crate::{
     backend::abilities::Ability,
     call::{Ask, Caller, Kind, RequestId},
     denial::Denial,
+    input::Input,
     listen::local::{answer, list},
     plane::Plane,
     wire::scan::Scanned,
@@ -54,9 +59,9 @@ pub fn take(
             Err(denial) => Err(denial),
         },
         other => match Ask::read(other, &scanned, body) {
-            Some(asked) => match called(&caller, body, &scanned, asked) {
-                Ok((ask, name, voice)) => {
-                    let call = message::call(plane, caller, body, scanned, (ask, name), id, traceparent);
+            Some(asked) => match called(plane, &caller, body, &scanned, asked) {
+                Ok(((ask, name, input), voice)) => {
+                    let call = message::call(plane, caller, body, scanned, (ask, name, input), id, traceparent);
                     return Reply::Running(call, voice);
                 }
                 Err(denial) => Err(denial),
@@ -90,11 +95,12 @@ fn method<'a>(body: &'a [u8], scanned: &Scanned) -> Cow<'a, str> {
 /// What is asked, of what, and how its words are put. Errors: first `MethodNotFound`, for what `server/discover` does not
 /// offer this caller.
 fn called(
+    plane: &Plane,
     caller: &Caller,
-    body: &[u8],
+    body: &Bytes,
     scanned: &Scanned,
     asked: Result<(Ask, Cow<'_, str>), Denial>,
-) -> Result<(Ask, Arc<str>, Voice), Denial> {
+) -> Result<(message::Asked, Voice), Denial> {
     let (ask, name) = asked?;
     let offered = caller.view().abilities(caller.principal());
     let is_offered = match ask {
@@ -107,9 +113,6 @@ fn called(
         return Err(Denial::MethodNotFound);
     }
     let voice = Voice::of(body, scanned, ask)?;
-    if scanned.request_state {
-        // No answer of this gateway asks for a second round: what is none of ours was forged.
-        return Err(Denial::InvalidParams { what: "params.requestState is none of this gateway's".into() });
-    }
-    Ok((ask, name.as_ref().into(), voice))
+    let input = Input::read(plane, caller, (ask, &name), body, scanned)?;
+    Ok(((ask, name.as_ref().into(), input), voice))
 }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use crate::{
     denial::{Denial, LEGACY_REVISIONS, MODERN_REVISION},
+    upcall::feature::Features,
     wire::{Span, scan::Scanned},
 };
 
@@ -46,6 +47,12 @@ impl<'a> Said<'a> {
         }
         Err(Denial::UnsupportedVersion { requested: self.version.chars().take(64).collect::<String>().into() })
     }
+}
+
+/// What a request says that its client can be asked.
+pub fn features(body: &[u8], scanned: &Scanned) -> Features {
+    let said = scanned.modern.as_ref().and_then(|modern| modern.capabilities);
+    said.map_or(Features::NONE, |said| Features::of_request(said.get(body)))
 }
 
 /// What a value says that is a string; none for any other, and for a lone surrogate.

@@ -81,6 +81,10 @@ impl Voice {
     /// The answer, or the rest of it. None: the client gets none.
     pub fn last(&mut self, last: &Final) -> Option<Bytes> {
         let bytes = last.bytes()?;
+        if last.asks() {
+            // Ours, and of this era already.
+            return Some(bytes.clone());
+        }
         if !last.is_answer() {
             // An error of ours: its code may be the other era's.
             return Some(modern::whole(bytes));
@@ -91,7 +95,7 @@ impl Voice {
     }
 }
 
-fn level_of(message: &[u8]) -> Option<Level> {
+pub(in crate::listen) fn level_of(message: &[u8]) -> Option<Level> {
     let note: LogNote<'_> = serde_json::from_slice(message).ok()?;
     Level::parse(&note.params.level)
 }

@@ -62,6 +62,24 @@ impl Claims {
         fits.then(|| roles.into())
     }
 
+    /// `aud` of RFC 7519: a string, or several. `None`: absent, or of another shape.
+    pub(super) fn audiences(&self) -> Option<Vec<&str>> {
+        match self.0.get("aud")? {
+            Value::String(one) => Some(vec![one]),
+            Value::Array(several) => several.iter().map(Value::as_str).collect(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => None,
+        }
+    }
+
+    /// Whether `scope` (RFC 8693 4.2) or `scp` has it: words in a string, or a list.
+    pub(super) fn has_scope(&self, scope: &str) -> bool {
+        ["scope", "scp"].iter().filter_map(|claim| self.0.get(*claim)).any(|claimed| match claimed {
+            Value::String(words) => words.split(' ').any(|word| word == scope),
+            Value::Array(words) => words.iter().any(|word| word == scope),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => false,
+        })
+    }
+
     /// A dotted path; a claim whose own name holds the dots goes before it.
     fn at(&self, claim: &str) -> Option<&Value> {
         if let Some(value) = self.0.get(claim) {

@@ -9,7 +9,7 @@ use secrecy::ExposeSecret;
 use sentinel_proto::v1;
 use serde::Deserialize;
 
-use super::claims;
+use super::{claims, resource::Resource};
 use crate::{call::Principal, denial::TokenFault, view::resolve::Resolver};
 
 /// RFC 7518 3.2: an HMAC key is at least as long as its hash.
@@ -24,11 +24,24 @@ pub struct AuthPolicy {
     anonymous: Option<Arc<Principal>>,
     client_claim: Box<str>,
     roles_claim: Box<str>,
+    /// Scopes and the roles that they stand for.
+    scopes: Vec<(Box<str>, Box<str>)>,
+    resource: Option<Resource>,
     leeway: i64,
     generation: u64,
     /// Keys that could not be read here; the others work.
     missing: Vec<String>,
 }
+
+/// A verified token.
+#[derive(Debug)]
+pub(super) struct Judged {
+    pub(super) principal: Principal,
+    pub(super) endpoints: Endpoints,
+}
+
+/// Where a token is good; none: everywhere.
+pub(super) type Endpoints = Option<Box<[Option<Box<str>>]>>;
 
 struct Key {
     kid: Option<Box<str>>,
@@ -86,11 +99,15 @@ impl AuthPolicy {
                 until: i64::MAX,
             })
         });
+        let scopes = auth.scopes.iter().map(|scope| (scope.key.as_str().into(), scope.value.as_str().into())).collect();
+        let resource = Resource::of(&auth);
         Ok(Self {
             keys,
             anonymous,
             client_claim: auth.client_claim.into(),
             roles_claim: auth.roles_claim.into(),
+            scopes,
+            resource,
             leeway: auth.leeway_secs.into(),
             generation,
             missing: Vec::new(),
@@ -111,8 +128,18 @@ impl AuthPolicy {
         &self.missing
     }
 
+    /// What clients without a token are told; none where no server gives them.
+    pub fn resource(&self) -> Option<&Resource> {
+        self.resource.as_ref()
+    }
+
+    /// Whether tokens bring their roles as scopes: who has none can ask for them.
+    pub fn has_scopes(&self) -> bool {
+        !self.scopes.is_empty()
+    }
+
     /// Judges a token by signature and claims. `now`: Unix seconds.
-    pub fn verify(&self, token: &str, now: i64) -> Result<Principal, TokenFault> {
+    pub(super) fn verify(&self, token: &str, now: i64) -> Result<Judged, TokenFault> {
         let (head, rest) = token.split_once('.').ok_or(TokenFault::Malformed)?;
         let payload = rest.split('.').next().unwrap_or_default();
         if rest.split('.').count() != 2 {
@@ -129,7 +156,7 @@ impl AuthPolicy {
         validation.validate_exp = false; // judged below, by a clock that tests can turn
         validation.validate_nbf = false;
         validation.set_required_spec_claims(&["exp", "aud", "iss"]);
-        validation.set_audience(&[&key.audience]);
+        validation.validate_aud = false; // likewise: which endpoint it is for is told by it
         validation.set_issuer(&[&key.issuer]);
         jsonwebtoken::decode::<serde::de::IgnoredAny>(token, &key.decoding, &validation)
             .map_err(|fault| reason(fault.kind()))?;
@@ -150,13 +177,33 @@ impl AuthPolicy {
         if dates.exp > now.saturating_add(FARTHEST_EXPIRY) {
             return Err(TokenFault::Malformed);
         }
-        Ok(Principal {
+        let endpoints = self.audience(&claims, key)?;
+        let mut roles = claims.roles(&self.roles_claim).ok_or(TokenFault::Malformed)?.into_vec();
+        for (_, role) in self.scopes.iter().filter(|(scope, _)| claims.has_scope(scope)) {
+            if !roles.contains(role) {
+                roles.push(role.clone());
+            }
+        }
+        let principal = Principal {
             issuer: key.issuer.clone(),
             client: claims.client(&self.client_claim).ok_or(TokenFault::Malformed)?.into(),
-            roles: claims.roles(&self.roles_claim).ok_or(TokenFault::Malformed)?,
+            roles: roles.into(),
             jti: claims.text("jti").map(Into::into),
             until: dates.exp.saturating_add(self.leeway),
-        })
+        };
+        Ok(Judged { principal, endpoints })
+    }
+
+    /// Where it is good: everywhere with the audience of its key, else at the endpoints whose URLs it names (RFC 8707).
+    fn audience(&self, claims: &claims::Claims, key: &Key) -> Result<Endpoints, TokenFault> {
+        let audiences = claims.audiences().ok_or(TokenFault::Audience)?;
+        if audiences.contains(&&*key.audience) {
+            return Ok(None);
+        }
+        let of =
+            |audience: &&str| self.resource.as_ref()?.endpoint_of(audience).map(|endpoint| endpoint.map(Into::into));
+        let endpoints: Box<[Option<Box<str>>]> = audiences.iter().filter_map(of).collect();
+        if endpoints.is_empty() { Err(TokenFault::Audience) } else { Ok(Some(endpoints)) }
     }
 
     fn key_for(&self, header: &Header) -> Result<&Key, TokenFault> {

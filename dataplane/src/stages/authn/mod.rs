@@ -5,6 +5,7 @@
 
 mod claims;
 mod keys;
+pub mod resource;
 
 use std::{net::IpAddr, num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -13,9 +14,11 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use moka::sync::Cache;
 
 pub use self::keys::{AuthPolicy, KeyProblem};
+use self::keys::{Endpoints, Judged};
 use crate::{
     call::Principal,
     denial::{Denial, TokenFault},
+    endpoint::Endpoint,
     kill::gate::Revoked,
 };
 
@@ -65,7 +68,14 @@ pub struct Tokens {
 #[derive(Clone, Debug)]
 struct Held {
     principal: Arc<Principal>,
+    endpoints: Arc<Endpoints>,
     generation: u64,
+}
+
+impl Held {
+    fn is_good_at(&self, endpoint: Endpoint<'_>) -> bool {
+        self.endpoints.as_ref().as_ref().is_none_or(|good| good.iter().any(|good| good.as_deref() == endpoint))
+    }
 }
 
 impl Tokens {
@@ -84,25 +94,25 @@ impl Tokens {
         self.failures.retain_recent();
     }
 
-    /// `authorization`: the header's value. `now`: Unix seconds.
+    /// `authorization`: the header's value. `from`: who sends it, and to which endpoint. `now`: Unix seconds.
     /// Errors: `Unauthenticated`, with the one reason that the caller is told.
     pub fn authenticate(
         &self,
         authorization: Option<&[u8]>,
-        peer: Peer,
+        from: (Peer, Endpoint<'_>),
         auth: &AuthPolicy,
         now: i64,
     ) -> Result<Verified, Denial> {
         if let Some(anonymous) = auth.anonymous() {
             return Ok(Verified(Arc::clone(anonymous)));
         }
-        self.judge(authorization, peer, auth, now).map_err(|reason| Denial::Unauthenticated { reason })
+        self.judge(authorization, from, auth, now).map_err(|reason| Denial::Unauthenticated { reason })
     }
 
     fn judge(
         &self,
         authorization: Option<&[u8]>,
-        peer: Peer,
+        (peer, endpoint): (Peer, Endpoint<'_>),
         auth: &AuthPolicy,
         now: i64,
     ) -> Result<Verified, TokenFault> {
@@ -112,10 +122,14 @@ impl Tokens {
         // The generation is read before anything is verified: a key or revocation that changes meanwhile makes a miss.
         let generation = auth.generation() ^ self.revoked.generation();
         let held = self.verified.get(&key).filter(|held| held.generation == generation);
-        let principal = match held {
-            Some(held) => held.principal,
+        let held = match held {
+            Some(held) => held,
             None => self.verify(token, key, generation, peer, auth, now)?,
         };
+        if !held.is_good_at(endpoint) {
+            return Err(TokenFault::Audience);
+        }
+        let principal = held.principal;
         if principal.until <= now {
             return Err(TokenFault::Expired);
         }
@@ -133,7 +147,7 @@ impl Tokens {
         peer: Peer,
         auth: &AuthPolicy,
         now: i64,
-    ) -> Result<Arc<Principal>, TokenFault> {
+    ) -> Result<Held, TokenFault> {
         if let Some((judged_by, fault)) = self.refused.get(&key)
             && judged_by == generation
             && fault != TokenFault::NotYetValid
@@ -144,10 +158,10 @@ impl Tokens {
             return Err(TokenFault::Malformed);
         }
         match auth.verify(token, now) {
-            Ok(principal) => {
-                let principal = Arc::new(principal);
-                self.verified.insert(key, Held { principal: Arc::clone(&principal), generation });
-                Ok(principal)
+            Ok(Judged { principal, endpoints }) => {
+                let held = Held { principal: Arc::new(principal), endpoints: Arc::new(endpoints), generation };
+                self.verified.insert(key, held.clone());
+                Ok(held)
             }
             Err(fault) => {
                 self.refused.insert(key, (generation, fault));

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex,
-    atomic::{AtomicBool, Ordering::Relaxed},
+    atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
 };
 
 use http::Method;
@@ -265,4 +265,48 @@ async fn a_large_answer_loses_what_only_the_era_says_while_it_streams() {
     let said = String::from_utf8(rig.call(&json!({})).send().await.bytes()).unwrap();
 
     assert!(said.ends_with(&format!(r#""result":{{"content":["{text}"]}}}}"#)), "{} bytes", said.len());
+}
+
+/// A modern server whose tool asks for a header since it was listed; `minds`: what it is refused without.
+fn asks_for_a_header(minds: &'static str) -> impl Fn(&Heard) -> Reply + Send + Sync + 'static {
+    let lists = AtomicU64::new(0);
+    move |heard: &Heard| match heard.method() {
+        "tools/list" => {
+            let schema = match lists.fetch_add(1, Relaxed) {
+                0 => json!({"type": "object"}),
+                _ => json!({"type": "object", "properties": {"zone": {"type": "string", "x-mcp-header": "Zone"}}}),
+            };
+            let result = json!({"resultType": "complete", "tools": [{"name": "echo", "inputSchema": schema}]});
+            Reply::json(&json!({"jsonrpc": "2.0", "id": heard.body["id"], "result": result}))
+        }
+        "tools/call" if heard.header("mcp-param-zone") != minds => {
+            let error = json!({"code": -32020, "message": "Mcp-Param-Zone is missing"});
+            let body = json!({"jsonrpc": "2.0", "id": heard.body["id"], "error": error}).to_string();
+            Reply::Body(400, "application/json", vec![body.into()])
+        }
+        _ => only_modern(heard),
+    }
+}
+
+#[tokio::test]
+async fn a_header_that_is_asked_for_since_the_last_listing_costs_no_call() {
+    let server = Server::start(asks_for_a_header("eu")).await;
+    let rig = Rig::asked(server.address).await;
+
+    let said = rig.says(&json!({"zone": "eu"})).await;
+
+    assert_eq!(said["result"]["structuredContent"], json!({"zone": "eu"}), "{said}");
+    assert_eq!(server.count("tools/call"), 2, "refused before anything was done, and sent once more");
+    until("the catalogue hears of it as well", || (server.count("tools/list") >= 3).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_server_that_goes_on_to_find_fault_with_headers_is_told_as_a_fault_of_the_backend() {
+    let server = Server::start(asks_for_a_header("never")).await;
+    let rig = Rig::asked(server.address).await;
+
+    let (how, why) = rig.call(&json!({"zone": "eu"})).send().await.failed();
+
+    assert_eq!((how, server.count("tools/call")), ("failed", 2));
+    assert!(why.contains("headers differ from the body"), "{why}");
 }

@@ -31,6 +31,7 @@ use crate::{
         isolation::{Isolation, Owner},
         listing::Offered,
         spec::{BackendSpec, Breaker, Health, HttpSpec, Kind},
+        wanted::Wanted,
     },
     call::{Ask, BackendId, Principal, RequestId, Routed},
     catalogue::{Target, schema},
@@ -129,6 +130,7 @@ impl Rig {
             owner: Owner::Shared,
             declares: Features::NONE,
             asks,
+            wanted: Wanted::new(mpsc::channel(1).0),
         };
         Self {
             link: Arc::new(HttpLink::start(&spec, &http(), parts)),
@@ -192,6 +194,7 @@ impl Rig {
             ask: Ask::CallTool,
             name: "x__echo".into(),
             traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+            input: None,
             arrived: Instant::now(),
         };
         let (events, heard) = Events::channel();
@@ -199,7 +202,7 @@ impl Rig {
             Principal { issuer: "i".into(), client: "c".into(), roles: Box::default(), jti: None, until: i64::MAX };
         let entry = Entry {
             request: routed.id,
-            leg: ClientLeg::modern(LegKey([0; 16])),
+            leg: ClientLeg::modern(LegKey([0; 16]), Features::NONE),
             principal: Arc::new(principal),
             target: Arc::new(tool()),
             backend: BackendId(7),
@@ -245,9 +248,18 @@ struct Done {
 impl Call {
     async fn send(self) -> Done {
         let Self { link, routed, flight, events, mut heard } = self;
-        let outgoing = Outgoing { routed: &routed, own_name: "echo", mirrored: &[] };
+        let client_id = routed.client_id();
+        let outgoing = Outgoing {
+            routed: &routed,
+            client_id: &client_id,
+            own_name: "echo",
+            mirrored: &[],
+            level: None,
+            declares: Features::NONE,
+            inputs: "",
+        };
         let calling = async {
-            let sent = Box::pin(link.call(outgoing, &flight, &events)).await;
+            let sent = Box::pin(link.call(&outgoing, &flight, &events)).await;
             drop(events);
             let was_sent = flight.is_sent();
             drop(flight);

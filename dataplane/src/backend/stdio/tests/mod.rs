@@ -38,6 +38,7 @@ use crate::{
         isolation::{Isolation, Owner},
         listing::Offered,
         spec::{BackendSpec, Breaker, Health, Kind, Life, StdioSpec},
+        wanted::Wanted,
     },
     call::{Ask, BackendId, Principal, RequestId, Routed},
     catalogue::Target,
@@ -159,6 +160,7 @@ impl Rig {
             owner: Owner::Shared,
             declares: Features::NONE,
             asks,
+            wanted: Wanted::new(mpsc::channel(1).0),
         };
         let link = Arc::new(StdioLink::start(Arc::new(spec), parts));
         Self { link, notes, asked, in_flight: InFlight::new(), next: AtomicU64::new(1), directory }
@@ -214,12 +216,13 @@ impl Rig {
             ask: Ask::CallTool,
             name: format!("x__{tool}").into(),
             traceparent: None,
+            input: None,
             arrived: Instant::now(),
         };
         let (events, heard) = Events::channel();
         let entry = Entry {
             request: routed.id,
-            leg: ClientLeg::modern(LegKey([0; 16])),
+            leg: ClientLeg::modern(LegKey([0; 16]), Features::NONE),
             principal: Arc::new(principal()),
             target: Arc::new(tool_of(tool)),
             backend: BackendId(7),
@@ -263,8 +266,17 @@ struct Done {
 
 impl Call {
     async fn send(self) -> Done {
-        let outgoing = Outgoing { routed: &self.routed, own_name: &self.own_name, mirrored: &[] };
-        let sent = self.link.call(outgoing, &self.flight, &self.events).await;
+        let client_id = self.routed.client_id();
+        let outgoing = Outgoing {
+            routed: &self.routed,
+            client_id: &client_id,
+            own_name: &self.own_name,
+            mirrored: &[],
+            level: None,
+            declares: Features::NONE,
+            inputs: "",
+        };
+        let sent = self.link.call(&outgoing, &self.flight, &self.events).await;
         Done { n: self.n, sent, heard: self.heard, was_sent: self.flight.is_sent() }
     }
 

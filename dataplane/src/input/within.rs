@@ -1,0 +1,64 @@
+//! A modern client and a modern server: what the server asks for becomes the client's answer, each question judged and
+//! recorded as an upcall. Nothing is kept here meanwhile: the server's own state travels within ours, and the client's
+//! retry is a call like another, on any plane that has the key.
+
+use bytes::Bytes;
+
+use super::{
+    Asking,
+    required::{self, Required},
+    state::{About, State},
+};
+use crate::{
+    backend::{Answer, Sent},
+    upcall::{self, questions, refusal::Refusal},
+};
+
+/// Errors of the server, as `Sent::Failed`: it asks for nothing that its client can be asked.
+pub(super) async fn ask(asking: Asking<'_>, required: Required) -> Sent {
+    let Required { questions, state } = required;
+    let asked_for_nothing = questions.is_empty();
+    let mut put: Vec<(String, _, Bytes)> = Vec::with_capacity(questions.len());
+    let mut refused = None;
+    for question in questions {
+        let judged = upcall::ask(
+            asking.plane,
+            asking.call.target(),
+            upcall::Question {
+                call: asking.flight.number(),
+                feature: question.feature,
+                params: question.params,
+                within: true,
+            },
+        );
+        match judged.await {
+            Ok(questions::Answer::Within(params)) => put.push((question.key, question.feature, params)),
+            Ok(_) => {}
+            Err(Refusal::Over) if asking.flight.why().is_some() => return Sent::Ended,
+            // Its server is not told: it asked for what it was told is not there, and may ask again for the rest.
+            Err(refusal) => refused = Some((question.feature, refusal)),
+        }
+    }
+    if let (true, Some((feature, refusal))) = (put.is_empty() && !asked_for_nothing, refused) {
+        let (method, why) = (feature.method(), refusal.recorded());
+        return asking.failed(format!("it asks for {method}, which can't be put to its client ({why})"));
+    }
+    let call = asking.call.call();
+    let sealed = match state {
+        None => None,
+        Some(state) => {
+            let first = call.input.as_ref().and_then(|input| input.first()).unwrap_or(call.id);
+            let state = State::server(first, &asking.call.target().backend_name, state);
+            let caller = asking.call.caller();
+            let about = About::of(call.ask, &call.name, call.arguments());
+            let good_for = caller.view().policy.gateway.parked.within.as_secs();
+            match asking.plane.states.seal(&state, caller.principal(), &about, good_for) {
+                Some(sealed) => Some(sealed),
+                None => return asking.failed("its state can't be sealed"),
+            }
+        }
+    };
+    let questions = put.iter().map(|(key, feature, params)| (key.as_str(), *feature, &**params));
+    let last = required::asked(&call.client_id(), questions, sealed.as_deref());
+    Sent::Answered(Answer { last, failed: false, tool_error: false, asks: true })
+}
