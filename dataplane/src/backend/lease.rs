@@ -144,7 +144,7 @@ pub async fn send_again(plane: &Plane, call: &Ruled, flight: &Flight, events: &E
     let level = level(plane, call, &leave.backend);
     let outgoing = Outgoing { level, inputs, ..outgoing(call, &client_id, declares(call, &leave.backend)) };
     match leave.send(outgoing, flight, events).await {
-        Sent::Never(failure) => Sent::Failed(failure),
+        Sent::Lost(failure) | Sent::Never(failure) => Sent::Failed(failure),
         sent => sent,
     }
 }
