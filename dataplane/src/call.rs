@@ -88,6 +88,10 @@ impl fmt::Debug for RequestId {
     }
 }
 
+/// Whose call it is: equal for the same client, and spread evenly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientHash(pub u64);
+
 /// Who calls, as the verified token says it. Shared by all requests of one token.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Principal {

@@ -8,17 +8,12 @@ use futures_util::FutureExt as _;
 use crate::{
     answering::Events,
     audit::record::{End, Final, Recording},
-    backend::{
-        Answer, Sent,
-        lease::lease,
-        repeats::{self, Repeat},
-    },
+    backend::{Answer, Sent, lease::lease, repeats::Repeating},
     call::{Caller, Routed},
     denial::Denial,
-    in_flight::{CallKey, Entry, Flight},
+    in_flight::{CallKey, Entry},
     metrics::Stage,
     plane::Plane,
-    planted::{self, Bug},
     stages::{arguments, limits, resolve, rules, rules::Ruled, visible},
 };
 
@@ -68,7 +63,7 @@ async fn dispatch(plane: &Plane, call: Ruled, recording: &mut Recording, events:
         position: None,
     })?;
     recording.flies(&call);
-    let (mut repeat, mut was_lost) = (None, false);
+    let mut repeating = Repeating::of(&plane.backends, &call, &flight);
     for attempt in 1.. {
         let lease = lease(plane, &call, &flight).await?;
         if let Some(disabled) = plane.gate.judges(call.caller().principal(), call.target()) {
@@ -79,20 +74,15 @@ async fn dispatch(plane: &Plane, call: Ruled, recording: &mut Recording, events:
         match lease.send(events).await {
             Sent::Answered(answer) => return recording.land(flight, answer), // a kill that came meanwhile still wins
             Sent::Never(failure) => {
-                if !was_lost {
+                if !repeating.may_have_run() {
                     recording.unsent();
                 }
-                let repeats = may_repeat && again(plane, &call, &flight, attempt, &mut repeat).await;
-                if !repeats {
+                if !(may_repeat && repeating.again(attempt).await) {
                     return Err(recording.ended(&flight).unwrap_or(End::Failed(failure)));
                 }
             }
             Sent::Lost(failure) => {
-                // It may have run: once more only where its server says that this changes nothing.
-                let is_safe = call.target().may_repeat || planted::has(Bug::DoubleSend);
-                let may_run_twice = may_repeat && is_safe && !was_lost;
-                was_lost = true;
-                if !(may_run_twice && again(plane, &call, &flight, attempt, &mut repeat).await) {
+                if !(may_repeat && repeating.after_a_loss(attempt).await) {
                     return Err(recording.ended(&flight).unwrap_or(End::Failed(failure)));
                 }
             }
@@ -101,24 +91,4 @@ async fn dispatch(plane: &Plane, call: Ruled, recording: &mut Recording, events:
         }
     }
     Err(End::Denied(Denial::Internal))
-}
-
-/// Waits for the time of another sending. False: there is none, because the call ended, its time is short, or too much
-/// is repeated at this backend already.
-async fn again(plane: &Plane, call: &Ruled, flight: &Flight, attempt: u32, held: &mut Option<Repeat>) -> bool {
-    if flight.why().is_some() {
-        return false;
-    }
-    if held.is_none() {
-        let backend = plane.backends.find(call.target().backend);
-        *held = backend.and_then(|backend| backend.repeats.begin(backend.bulkhead.occupied()));
-    }
-    let wait = repeats::wait(attempt);
-    if held.is_none() || wait >= flight.time_left() {
-        return false;
-    }
-    tokio::select! {
-        () = tokio::time::sleep(wait) => true,
-        _why = flight.ended() => false,
-    }
 }

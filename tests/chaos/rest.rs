@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use sentinel_tests::harness::fleet::Plane;
-use sentinel_tests::harness::process::is_alive;
+use sentinel_tests::harness::process::bearers;
 use sentinel_tests::harness::until::{holds, until};
 use sentinel_tests::history::{Answer, Executed, History, Level, Made, Row};
 use sqlx::sqlite::SqliteConnectOptions;
@@ -124,29 +124,17 @@ async fn strays(scene: &Scene, servers: &[&str]) -> Vec<String> {
     let mut left = Vec::new();
     until("no stray is left", async || {
         let own: Vec<u32> = servers.iter().filter_map(|name| scene.child(name)).collect();
-        left = bearers(&data_dir).into_iter().filter(|(pid, _)| !own.contains(pid)).map(|(_, said)| said).collect();
+        left = bearers(&data_dir).into_iter().filter(|pid| !own.contains(pid)).map(described).collect();
         if left.is_empty() || Instant::now() > end { Ok(()) } else { Err(left.clone()) }
     })
     .await;
     left
 }
 
-/// Whoever descends from a backend of this plane, wherever he has gone: pid, and in words.
-fn bearers(data_dir: &Path) -> Vec<(u32, String)> {
-    let id = std::fs::read_to_string(data_dir.join("plane/id")).unwrap();
-    let marker = format!("SENTINEL_CHILD={}", id.trim());
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-        let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-        let bears = environment.split(|byte| *byte == 0).any(|pair| pair.starts_with(marker.as_bytes()));
-        if bears && is_alive(pid) {
-            let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-            let command = String::from_utf8_lossy(&command).replace('\0', " ");
-            found.push((pid, format!("{pid}: {}", command.trim())));
-        }
-    }
-    found
+/// A process in words.
+fn described(pid: u32) -> String {
+    let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    format!("{pid}: {}", String::from_utf8_lossy(&command).replace('\0', " ").trim())
 }
 
 /// Calls that the plane counted.

@@ -1,32 +1,15 @@
 //! No process that a plane started outlives it, whatever ends the plane.
 
-use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use sentinel_tests::harness::fleet::Fleet;
-use sentinel_tests::harness::process::{descendants, is_alive};
+use sentinel_tests::harness::process::{bearers, descendants, is_alive};
 use sentinel_tests::harness::setup::Setup;
 use sentinel_tests::harness::until::{until, until_within};
 
 /// The requirement says 5 s; a machine that is busy with other tests gets more.
 const GONE: Duration = Duration::from_secs(30);
-
-/// Processes whose environment has our marker with this plane's id: grandchildren, and what left its group, too.
-fn bearers(data_dir: &Path) -> Vec<u32> {
-    let id = std::fs::read_to_string(data_dir.join("plane/id")).unwrap();
-    let marker = format!("SENTINEL_CHILD={}", id.trim());
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-        let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-        let has = environment.split(|byte| *byte == 0).any(|pair| pair.starts_with(marker.as_bytes()));
-        if has && is_alive(pid) {
-            found.push(pid);
-        }
-    }
-    found
-}
 
 /// A backend with a child, one with a grandchild, and one that leaves its group and ignores signals.
 fn family() -> Setup {

@@ -76,11 +76,11 @@ impl Table {
         (entry, crowded)
     }
 
-    fn fold(&mut self, what: &Aggregate) {
-        let (entry, _) = self.entry((what.client, &what.who, what.kind), what.first);
-        entry.first = if entry.folded == 0 { what.first } else { entry.first.min(what.first) };
-        entry.last = entry.last.max(what.last);
-        entry.folded = entry.folded.saturating_add(what.count);
+    fn fold(&mut self, whose: (bool, &str, &'static str), count: u64, (first, last): (u64, u64)) {
+        let (entry, _) = self.entry(whose, first);
+        entry.first = if entry.folded == 0 { first } else { entry.first.min(first) };
+        entry.last = entry.last.max(last);
+        entry.folded = entry.folded.saturating_add(count);
     }
 }
 
@@ -126,14 +126,21 @@ impl Aggregates {
             *rows = rows.saturating_add(1);
             return Row::Own;
         }
-        table.fold(&Aggregate { who: who.to_owned(), client, kind, count: 1, first: now, last: now });
+        table.fold((client, who, kind), 1, (now, now));
         Row::Folded
     }
 
     /// Counts what could not be written, for a time when there is room again.
     pub fn keep(&self, unwritten: &[Aggregate]) {
         let mut table = self.table();
-        unwritten.iter().for_each(|aggregate| table.fold(aggregate));
+        for Aggregate { who, client, kind, count, first, last } in unwritten {
+            table.fold((*client, who, *kind), *count, (*first, *last));
+        }
+    }
+
+    /// Counts one refusal that has no room for a row of its own.
+    pub fn fold(&self, client: &str, kind: &'static str, now: u64) {
+        self.table().fold((true, client, kind), 1, (now, now));
     }
 
     /// The aggregates whose minute is over at `now`; ask each second. `backlog` is the spool's: nobody's

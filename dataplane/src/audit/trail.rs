@@ -64,9 +64,7 @@ impl Trail {
 
     /// A refusal for whose own row there is no room: it is counted until there is.
     pub fn fold(&self, principal: &Principal, kind: &'static str) {
-        let now = self.clock.now_micros();
-        let who = principal.client.to_string();
-        self.aggregates.keep(&[Aggregate { who, client: true, kind, count: 1, first: now, last: now }]);
+        self.aggregates.fold(&principal.client, kind, self.clock.now_micros());
     }
 
     /// `None`: the record can't be kept; it is counted as dropped and the operator is told.

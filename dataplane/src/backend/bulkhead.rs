@@ -17,6 +17,8 @@ use tokio::{
     time::Instant,
 };
 
+use crate::call::ClientHash;
+
 /// Calls that may wait for a place; the next one is refused at once.
 const WAITING: usize = 64;
 /// Of them, those of one client.
@@ -26,10 +28,6 @@ const LONGEST_WAIT: Duration = Duration::from_millis(50);
 const SHARED_FOR: Duration = Duration::from_secs(60);
 /// Counts of clients: two that fall together share one, and so one's share. Any number is right; more make that rarer.
 const SLOTS: usize = 256;
-
-/// Whose call it is: equal for the same client, and spread evenly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClientHash(pub u64);
 
 #[derive(Debug)]
 pub struct Bulkhead {

@@ -10,12 +10,13 @@ use bytes::Bytes;
 use super::{
     Outgoing, Sent,
     breaker::Permit,
-    bulkhead::{ClientHash, Place},
+    bulkhead::Place,
     registry::{Backend, Backends},
 };
 use crate::{
     answering::Events,
     audit::record::End,
+    call::ClientHash,
     catalogue::Target,
     denial::{Failure, Unavailable},
     in_flight::Flight,

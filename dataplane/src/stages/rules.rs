@@ -5,8 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::{
-    backend::bulkhead::ClientHash,
-    call::{Ask, Caller, Principal, Routed},
+    call::{Ask, Caller, ClientHash, Principal, Routed},
     catalogue::Target,
     denial::Denial,
     stages::arguments::Valid,

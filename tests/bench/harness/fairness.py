@@ -58,6 +58,13 @@ def configuration(bad):
     return text[:at] + roles + more + text[at:]
 
 
+def until(holds):
+    """Waits for it, for 20 s at most: what is not so by then shows in the figures."""
+    end = time.monotonic() + 20
+    while not holds() and time.monotonic() < end:
+        time.sleep(0.1)
+
+
 @contextlib.contextmanager
 def configured(live, *names):
     """The bad backends of these names are there while the block runs."""
@@ -68,14 +75,12 @@ def configured(live, *names):
     file.write_text(quiet[:at] + more + quiet[at:])
     try:
         product.ctl(live, "reload")
-        end = time.monotonic() + 20
-        while any(state_of(live, name) in ("", "starting") for name in names) and time.monotonic() < end:
-            time.sleep(0.1)
+        until(lambda: all(state_of(live, name) not in ("", "starting") for name in names))
         yield
     finally:
         file.write_text(quiet)
         product.ctl(live, "reload")
-        time.sleep(1)  # what was there ends by its ladder
+        until(lambda: not any(state_of(live, name) for name in names))
 
 
 def state_of(live, name):

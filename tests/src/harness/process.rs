@@ -192,3 +192,20 @@ pub fn descendants(pid: u32) -> Vec<u32> {
     found.remove(0);
     found
 }
+
+/// Processes whose environment has our marker with this plane's id: grandchildren, and what left its group, too.
+#[must_use]
+pub fn bearers(data_dir: &Path) -> Vec<u32> {
+    let id = std::fs::read_to_string(data_dir.join("plane/id")).unwrap();
+    let marker = format!("SENTINEL_CHILD={}", id.trim());
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+        let has = environment.split(|byte| *byte == 0).any(|pair| pair.starts_with(marker.as_bytes()));
+        if has && is_alive(pid) {
+            found.push(pid);
+        }
+    }
+    found
+}

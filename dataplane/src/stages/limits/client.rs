@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use super::{Bucket, Buckets, Draw, Over, Slot};
 use crate::{
-    backend::bulkhead::ClientHash,
-    call::{Caller, Principal, Routed},
+    call::{Caller, ClientHash, Principal, Routed},
     denial::{Denial, Limit},
     view::policy::Policy,
 };

@@ -25,7 +25,10 @@ use governor::{
 };
 
 use self::drawn::{Draw, Drawn, Key};
-use crate::{backend::bulkhead::ClientHash, call::Principal, view::policy::Quota};
+use crate::{
+    call::{ClientHash, Principal},
+    view::policy::Quota,
+};
 
 /// Keys of one measure; past it, new ones share a bucket per target.
 const MOST_KEYS: usize = 100_000;
