@@ -130,6 +130,49 @@ async fn what_is_asked_at_once_is_one_answer_and_more_rounds_are_more() {
 }
 
 #[tokio::test]
+async fn calls_that_wait_keep_none_of_their_client_from_being_asked() {
+    let (_server, fleet) = fleet("").await;
+    let client = fleet.modern_client("one", "operator").await;
+    let mut waiting = Vec::new();
+    for (tool, arguments, _, answer) in answers() {
+        let tool = format!("pipe__{tool}");
+        let asked = call(&client, &tool, &arguments, &all(), Value::Null).await;
+        waiting.push((question(&asked).0, tool, arguments, answer, asked));
+    }
+    assert_eq!(fleet.received("pipe").pids().len(), 2, "one that lists, and one of theirs, which asks in all of them");
+    for (key, tool, arguments, answer, asked) in waiting.into_iter().rev() {
+        let done = call(&client, &tool, &arguments, &all(), next(&asked, &json!({ key: answer }))).await;
+        assert_eq!(said(&done.message), json!({ "result": answer }), "{tool}");
+    }
+}
+
+#[tokio::test]
+async fn calls_at_once_on_a_server_of_ones_own_have_all_their_questions_answered() {
+    let (_server, fleet) = fleet("").await;
+    let client = fleet.modern_client("one", "operator").await;
+    let _nobody_comes_back = question(&call(&client, "pipe__elicit", &json!({}), &all(), Value::Null).await);
+    let three = json!({ "times": 3 });
+    let can = all();
+    let asks = || call(&client, "pipe__sample", &three, &can, Value::Null);
+
+    let (one, two) = tokio::join!(asks(), asks());
+
+    let ended = async |mut asked: Reply| {
+        let mut rounds = 0;
+        while asked.result()["resultType"] == "input_required" && rounds < 5 {
+            let keys = asked.result()["inputRequests"].as_object().unwrap().keys();
+            let responses: Value = keys.map(|key| (key.clone(), json!({ "role": "assistant" }))).collect();
+            asked = call(&client, "pipe__sample", &three, &all(), next(&asked, &responses)).await;
+            rounds += 1;
+        }
+        said(&asked.message)
+    };
+    let (one, two) = tokio::join!(ended(one), ended(two));
+    let answers = json!([{ "result": { "role": "assistant" } }, { "result": { "role": "assistant" } }, { "result": { "role": "assistant" } }]);
+    assert_eq!((&one, &two), (&answers, &answers));
+}
+
+#[tokio::test]
 async fn a_kill_cuts_what_waits_and_nothing_is_done_after_it() {
     let (server, fleet) = fleet("").await;
     let client = fleet.modern_client("one", "operator").await;

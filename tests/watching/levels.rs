@@ -119,6 +119,33 @@ async fn a_modern_request_hears_what_it_asks_for_of_a_legacy_server_and_nothing_
 }
 
 #[tokio::test]
+async fn a_modern_request_hears_of_a_server_of_its_own_what_it_logs_beside_all_calls() {
+    let fleet = Fleet::start(Setup::one_plane().backend_with("example", "isolation = \"per-session\"")).await;
+    let (client, other) = (fleet.modern_client("one", "operator").await, fleet.modern_client("two", "operator").await);
+    let slow = |level: &str| {
+        let mut params = json!({ "name": "example__slow", "arguments": { "ms": 300 } });
+        params["_meta"] = json!({ "progressToken": "t", "io.modelcontextprotocol/logLevel": level });
+        params
+    };
+
+    let (info, error, of_another) = tokio::join!(
+        client.request("tools/call", slow("info")),
+        async {
+            until("the call runs", async || holds(fleet.received("example").calls("slow").len() == 1)).await;
+            other.request("tools/call", slow("error")).await
+        },
+        other.request("tools/call", json!({ "name": "example__echo", "arguments": { "text": "x" } })),
+    );
+
+    assert_eq!(levels(&info), ["info"]);
+    assert_eq!(
+        (levels(&error), levels(&of_another)),
+        (vec![], vec![]),
+        "less than it asked for, and nothing asked for"
+    );
+}
+
+#[tokio::test]
 async fn a_sessions_level_goes_with_each_of_its_requests_to_a_modern_server() {
     let fleet = Fleet::start(Setup::one_plane().modern_backend("example", "")).await;
     let (one, silent) = (fleet.client("one", "operator").await, fleet.client("two", "operator").await);

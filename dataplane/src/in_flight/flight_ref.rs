@@ -73,6 +73,11 @@ impl FlightRef {
         !self.running.events.is_deserted()
     }
 
+    /// Its client is asked something, and has not answered.
+    pub fn is_asking(&self) -> bool {
+        self.running.asking.load(Relaxed) > 0
+    }
+
     /// Ends when nobody reads any more what it says: its client hung up, or the call is over.
     pub async fn unheard(&self) {
         self.running.events.deserted().await;
@@ -86,6 +91,11 @@ impl FlightRef {
     /// Nobody waits for this question any more.
     pub fn withdraw(&self, number: u64) {
         self.running.events.offer(Event::Withdrawn(number));
+    }
+
+    /// What its server logs; whether its client hears it, its leg decides.
+    pub fn logged(&self, message: Bytes) {
+        self.running.events.offer(Event::Log(message));
     }
 
     /// What a person did at a URL is done.

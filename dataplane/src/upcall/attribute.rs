@@ -77,15 +77,24 @@ pub(super) fn attribute(asked: Asked, table: &Arc<InFlight>) -> Result<Attribute
         }
         Owner::Client(principal) => {
             let flights = table.related(asked.backend, |flight| flight.principal().is_same_as(principal));
-            let mut legs = flights.iter().map(|flight| flight.leg().key());
-            let first = legs.next();
-            if legs.any(|leg| Some(leg) != first) {
+            // Requests without a session are all alike; of two sessions, each may be another person's.
+            let session = |flight: &FlightRef| Some(flight.leg().key()).filter(|key| !key.is_alone());
+            let mut sessions = flights.iter().map(session);
+            let first = sessions.next();
+            if sessions.any(|session| Some(session) != first) {
                 return Err(Refusal::Unrelated);
             }
-            To::Call(newest(flights).ok_or(Refusal::Unrelated)?)
+            To::Call(newest(at_work(flights)).ok_or(Refusal::Unrelated)?)
         }
     };
     Ok(Attributed { asked, to })
+}
+
+/// Those whose client is not being asked already: its server most likely waits for that, and another call asks now. All,
+/// where each is.
+fn at_work(flights: Vec<FlightRef>) -> Vec<FlightRef> {
+    let (waiting, at_work): (Vec<_>, Vec<_>) = flights.into_iter().partition(FlightRef::is_asking);
+    if at_work.is_empty() { waiting } else { at_work }
 }
 
 /// The last one that began of those whose client still listens; of all, where none does.

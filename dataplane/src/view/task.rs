@@ -30,7 +30,7 @@ use crate::{
     },
     clock::Clock,
     kill::Kills,
-    listen::watching,
+    listen::{hearing, watching},
     metrics::Metrics,
     ops::status::Source,
     pins::Pins,
@@ -324,11 +324,7 @@ impl ViewTask {
                 true
             }
             Note::Log { level, message, of } => {
-                if let (Some(view), Some(level)) =
-                    (self.views.load_full(), crate::listen::session::Level::parse(&level))
-                {
-                    self.plane.feeds.log((&name, &of), level, &message, &view, &self.plane.gate, &self.plane.sessions);
-                }
+                hearing::beside(&self.plane, (note.backend, &name), &of, &level, &message);
                 false
             }
             Note::Elicited { message, of } => {

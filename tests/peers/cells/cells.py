@@ -102,34 +102,27 @@ VARIES = re.compile(r"\(?\{.*|[0-9a-f]{8}-[0-9a-f-]{27}|\d{4,}")
 
 def why(feature, client, its, server, era, seen):
     """The reason that is known, for what does not work; else what was seen."""
-    for (name, *which), reason in REASONS.items():
-        wanted = dict(zip(("client", "its", "server", "era"), which))
-        is_it = dict(client=client, its=its, server=server, era=era)
-        if name == feature and all(want in ("*", is_it[key]) for key, want in wanted.items()):
+    for key, reason in REASONS.items():
+        if all(want in ("*", is_it) for want, is_it in zip(key, (feature, client, its, server, era))):
+            NEEDED.add(key)
             return reason, True
     return VARIES.sub("…", seen).replace("\n", " ").replace("|", "/")[:160], False
 
 
 # (feature, client's SDK, its era, server's SDK, its era), `*` for any: why it cannot be.
-NOT_RELAYED = "`input_required` is not relayed yet"
-NOT_WATCHED = "subscriptions to single resources come later"
 OWN_LIST = ("a process for each session lists for nobody but itself, and the one that lists for all has not changed "
             "(decisions/isolation.md)")
-BESIDE = "what a stdio server logs belongs to no call that could be named, and a modern client has nowhere else for it"
-ASKING = ("sampling", "elicitation by a form", "all kinds of forms", "elicitation by a URL", "roots",
-          "several questions and rounds", "a prompt that asks")
+BESIDE = ("what a stdio server that all share logs belongs to no call that could be named, and a modern client has nowhere "
+          "else for it")
 REASONS = {
-    **{(name, "*", its, "*", era): NOT_RELAYED for name in ASKING
-       for its, era in (("legacy", "modern"), ("modern", "legacy"), ("modern", "modern"))},
     ("list_changed", "*", "*", "TypeScript", "legacy"): OWN_LIST,
     ("list_changed", "*", "*", "Python", "legacy"): OWN_LIST,
-    ("resources/updated", "*", "*", "*", "*"): NOT_WATCHED,
     ("log messages", "*", "modern", "TypeScript", "modern"): BESIDE,
     ("log messages", "*", "modern", "Python", "modern"): BESIDE,
-    ("log messages", "*", "legacy", "*", "modern"): "a session's log level is not passed to a modern server yet",
-    ("log messages", "*", "modern", "*", "legacy"): "a modern client's log level is not passed to a legacy server yet",
 }
 
+
+NEEDED = set()
 
 # What the servers here do not do, by SDK and era: not asked of them.
 NOT_SERVED = {
@@ -167,6 +160,7 @@ def page(found):
             text = next(iter(said)) if len(said) == 1 and not bad else "works" if good else "does not"
             row.append(" ".join([text + (f" in {len(good)} of {count}" if good and bad else ""), *marks]))
         rows.append(f"| {feature} | " + " | ".join(row) + " |")
+    faults += [f"nothing needs this reason any more: {key}" for key in REASONS if key not in NEEDED]
     head = "| feature | " + " | ".join(f"{its} → {era}" for its, era in cells) + " |"
     lines = [head, "| --- " * (len(cells) + 1) + "|", *rows, ""]
     for (reason, pairs), number in notes.items():
