@@ -14,6 +14,7 @@ mod parked;
 #[path = "../eras/schema.rs"]
 mod schema;
 mod states;
+mod visits;
 
 use sentinel_tests::harness::fleet::Fleet;
 use sentinel_tests::harness::modern::ModernClient;

@@ -108,6 +108,9 @@ impl Lease<'_> {
             Way::Sends(leave) => leave,
             Way::GoesOn(errand) => return Box::pin(asking.goes_on(errand)).await,
         };
+        if call.call().input.as_ref().is_some_and(|input| input.is_declined()) {
+            return asking.declined();
+        }
         let declares = declares(call, &leave.backend);
         if leave.backend.may_ask_on_the_way(call.caller().leg(), declares) {
             let errand = Errand::begin(leave, call, flight);
@@ -120,6 +123,7 @@ impl Lease<'_> {
         let outgoing = Outgoing { level, inputs, ..outgoing(call, &client_id, declares) };
         match leave.send(outgoing, flight, events).await {
             Sent::Answered(answer) if answer.asks => Box::pin(asking.answered(answer)).await,
+            Sent::Answered(answer) if answer.failed => Box::pin(asking.refused(answer)).await,
             sent => sent,
         }
     }

@@ -16,6 +16,7 @@ use super::{
     parked::Of,
     required,
     state::{About, State},
+    visits,
 };
 use crate::{
     answering::{Event, Events},
@@ -216,7 +217,10 @@ pub(super) async fn attend(asking: Asking<'_>, mut errand: Box<Errand>) -> Sent 
             Ok(Came::Ended) => return Sent::Ended,
             Ok(Came::Over(sent, flight)) => {
                 asking.flight.end_like(&flight);
-                return last(asking, sent, scan);
+                return match last(asking, sent, scan) {
+                    Sent::Answered(answer) if answer.failed => visits::refused(asking, flight.number(), answer).await,
+                    sent => sent,
+                };
             }
             Ok(Came::Asks) if errand.round >= MOST_ROUNDS => {
                 return asking.failed(format!("it asked for input in more than {MOST_ROUNDS} rounds"));

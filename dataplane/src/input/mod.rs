@@ -7,19 +7,21 @@
 //! sealed: `state.rs`.
 //!
 //! A legacy server asks while it works. For a modern client its call is an `errand.rs`, which goes on when the client has
-//! the question as its answer, and waits in `parked.rs` for the retry that brings the client's words.
+//! the question as its answer, and waits in `parked.rs` for the retry that brings the client's words. Or it answers that
+//! its client has to visit a URL first: `visits.rs`.
 
 pub mod errand;
 pub mod parked;
 mod required;
 mod rounds;
 pub mod state;
+mod visits;
 mod within;
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use serde_json::value::RawValue;
+use serde_json::{json, value::RawValue};
 use uuid::Uuid;
 
 use self::{
@@ -36,7 +38,7 @@ use crate::{
     in_flight::Flight,
     plane::Plane,
     stages::rules::Ruled,
-    wire::scan::Scanned,
+    wire::{outgoing, scan::Scanned},
 };
 
 /// What a request brings of an earlier round.
@@ -75,7 +77,8 @@ impl Input {
             }
         };
         let input = Self { responses, state };
-        if input.parked().is_some() && input.given().is_none() {
+        let is_read_here = |state: &State| state.of_parked().is_some() || state.is_visited();
+        if input.state.as_ref().is_some_and(is_read_here) && input.given().is_none() {
             return Err(invalid("a value in params.inputResponses is no object"));
         }
         Ok(Some(Box::new(input)))
@@ -89,6 +92,12 @@ impl Input {
     /// The call that waits here for it, and the round that it answers.
     pub fn parked(&self) -> Option<(Uuid, u8)> {
         self.state.as_ref().and_then(State::of_parked)
+    }
+
+    /// Its client was sent to a URL and did not go there: to send the call again is of no use.
+    pub fn is_declined(&self) -> bool {
+        self.state.as_ref().is_some_and(State::is_visited)
+            && self.given().is_some_and(|given| given.values().any(|answer| !visits::is_accepted(answer)))
     }
 
     /// The client's answers by key, each the bytes of an object. None: one of them is something else.
@@ -164,6 +173,32 @@ impl Asking<'_> {
         } else {
             within::ask(self, required).await
         }
+    }
+
+    /// What an error of a server becomes that may want its client to visit a URL first.
+    pub async fn refused(self, answer: Answer) -> Sent {
+        visits::refused(self, self.flight.number(), answer).await
+    }
+
+    /// The client did not go where its server wanted it to.
+    pub fn declined(&self) -> Sent {
+        let backend = &self.call.target().backend_name;
+        self.told(&format!("{backend} wants a page to be visited before it does this, and that was declined"))
+    }
+
+    /// The call ends here, by no fault of its server: a tool's result says why, other methods have no form for it.
+    fn told(&self, text: &str) -> Sent {
+        let call = self.call.call();
+        let (last, failed) = match call.ask {
+            Ask::CallTool => {
+                let result = json!({ "content": [{ "type": "text", "text": text }], "isError": true }).to_string();
+                (outgoing::result(&call.client_id(), result.as_bytes()), false)
+            }
+            Ask::CompletePrompt | Ask::CompleteResource | Ask::GetPrompt | Ask::ReadResource => {
+                (outgoing::error(Some(&call.client_id()), -32_603, text, None), true)
+            }
+        };
+        Sent::Answered(Answer { last, failed, tool_error: !failed, asks: false })
     }
 
     fn failed(&self, what: impl Into<std::borrow::Cow<'static, str>>) -> Sent {

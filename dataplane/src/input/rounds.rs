@@ -6,17 +6,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     Asking, members,
     required::{self, Question, Required},
 };
 use crate::{
-    backend::{Answer, Sent, lease::send_again},
-    call::Ask,
+    backend::{Sent, lease::send_again},
     upcall::{self, feature::Feature, questions, refusal::Refusal},
-    wire::outgoing,
 };
 
 /// Of one call; as many as SDKs' clients allow.
@@ -96,16 +94,6 @@ fn why(refusal: &Refusal) -> String {
 /// There is no form in which a server could be told that its client refuses: the call ends here, and the server keeps
 /// nothing of it.
 fn refused(asking: Asking<'_>, feature: Feature, why: &str) -> Sent {
-    let call = asking.call.call();
-    let text = format!("{} needed {} to go on, and {why}", asking.call.target().backend_name, feature.method());
-    let (last, failed) = match call.ask {
-        Ask::CallTool => {
-            let result = json!({ "content": [{ "type": "text", "text": text }], "isError": true }).to_string();
-            (outgoing::result(&call.client_id(), result.as_bytes()), false)
-        }
-        Ask::CompletePrompt | Ask::CompleteResource | Ask::GetPrompt | Ask::ReadResource => {
-            (outgoing::error(Some(&call.client_id()), -32_603, &text, None), true)
-        }
-    };
-    Sent::Answered(Answer { last, failed, tool_error: !failed, asks: false })
+    let backend = &asking.call.target().backend_name;
+    asking.told(&format!("{backend} needed {} to go on, and {why}", feature.method()))
 }

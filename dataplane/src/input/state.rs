@@ -81,6 +81,8 @@ enum Of {
     Server(Bytes),
     /// A call that waits on this plane, for the answers to its so-manieth questions.
     Parked { call: Uuid, round: u8 },
+    /// Nothing is kept: the call is sent again, once its client has been where it was sent.
+    Visited,
 }
 
 impl State {
@@ -94,6 +96,15 @@ impl State {
         Self { first, backend: mark(backend), of: Of::Parked { call, round } }
     }
 
+    /// Of a call that is to be sent again.
+    pub fn visited(first: RequestId, backend: &str) -> Self {
+        Self { first, backend: mark(backend), of: Of::Visited }
+    }
+
+    pub fn is_visited(&self) -> bool {
+        self.of == Of::Visited
+    }
+
     pub fn is_of(&self, backend: &str) -> bool {
         self.backend == mark(backend)
     }
@@ -102,7 +113,7 @@ impl State {
     pub fn of_server(&self) -> Option<&Bytes> {
         match &self.of {
             Of::Server(state) => Some(state),
-            Of::Parked { .. } => None,
+            Of::Parked { .. } | Of::Visited => None,
         }
     }
 
@@ -110,7 +121,7 @@ impl State {
     pub fn of_parked(&self) -> Option<(Uuid, u8)> {
         match self.of {
             Of::Parked { call, round } => Some((call, round)),
-            Of::Server(_) => None,
+            Of::Server(_) | Of::Visited => None,
         }
     }
 
@@ -127,6 +138,7 @@ impl State {
                 out.extend_from_slice(call.as_bytes());
                 out.push(*round);
             }
+            Of::Visited => out.push(2),
         }
     }
 
@@ -139,6 +151,7 @@ impl State {
                 (call, [round]) => Of::Parked { call: Uuid::from_bytes(*call), round: *round },
                 _ => return None,
             },
+            (2, []) => Of::Visited,
             _ => return None,
         };
         Some(Self { first: RequestId::of(Uuid::from_bytes(*first)), backend: *backend, of })
@@ -294,9 +307,11 @@ mod tests {
             let opened = states.open(&forged, &mine, &about);
             assert!(matches!(opened, Err(Denial::InvalidParams { .. })), "{}", String::from_utf8_lossy(&forged));
         }
-        let parked = State::parked(RequestId::fresh(), "x", Uuid::now_v7(), 3);
-        let sealed_park = states.seal(&parked, &mine, &about, 60).unwrap();
-        assert_eq!(states.open(&quoted(&sealed_park), &mine, &about).unwrap(), parked);
+        let first = RequestId::fresh();
+        for other in [State::parked(first, "x", Uuid::now_v7(), 3), State::visited(first, "x")] {
+            let sealed = states.seal(&other, &mine, &about, 60).unwrap();
+            assert_eq!(states.open(&quoted(&sealed), &mine, &about).unwrap(), other);
+        }
         let other = States::new(&[8; 32], clock).unwrap();
         assert!(matches!(other.open(&quoted(&sealed), &mine, &about), Err(Denial::InteractionLost)));
         // The other's name before it does not make it the other's.

@@ -8,7 +8,7 @@
 mod attribute;
 pub mod feature;
 mod may_ask;
-mod params;
+pub mod params;
 pub mod questions;
 mod record;
 pub mod refusal;

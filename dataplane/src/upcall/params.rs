@@ -59,7 +59,10 @@ pub(super) fn read(feature: Feature, params: &Bytes, server: &str) -> Result<Que
                 Some("url") => {
                     let url =
                         asked.url.as_deref().ok_or_else(|| Refusal::Params("a url elicitation has no url".into()))?;
-                    judge(url)?;
+                    if !may_be_visited(url) {
+                        let what = "an elicitation's url is https (http on loopback alone), without user and password";
+                        return Err(Refusal::Params(what.into()));
+                    }
                     Features::URL
                 }
                 Some(_) => return Err(Refusal::Params("an elicitation's mode is form or url".into())),
@@ -70,17 +73,15 @@ pub(super) fn read(feature: Feature, params: &Bytes, server: &str) -> Result<Que
 }
 
 /// `https` alone, and `http` on this very machine, for development.
-fn judge(url: &str) -> Result<(), Refusal> {
-    let wrong =
-        Refusal::Params("an elicitation's url is https (http on loopback alone), without user and password".into());
-    let Ok(parsed) = url.parse::<http::Uri>() else { return Err(wrong) };
+pub fn may_be_visited(url: &str) -> bool {
+    let Ok(parsed) = url.parse::<http::Uri>() else { return false };
     let host = parsed.host().unwrap_or_default();
     let is_loopback = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
     let has_user = parsed.authority().is_some_and(|authority| authority.as_str().contains('@'));
     match parsed.scheme_str() {
-        Some("https") if !host.is_empty() && !has_user => Ok(()),
-        Some("http") if is_loopback && !has_user => Ok(()),
-        _ => Err(wrong),
+        Some("https") => !host.is_empty() && !has_user,
+        Some("http") => is_loopback && !has_user,
+        _ => false,
     }
 }
 

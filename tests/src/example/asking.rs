@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
 use super::messages::text_result;
-use super::{Session, send};
+use super::{Server, Session, send};
 
 /// Its tools, as `tools/list` has them.
 pub(super) fn tools() -> Vec<Value> {
@@ -29,6 +29,11 @@ pub(super) fn tools() -> Vec<Value> {
         ),
         tool("roots", "Asks the client for its roots; gives back what was answered.", json!({})),
         tool("roots_later", "Asks the client for its roots a moment after its answer.", json!({})),
+        tool(
+            "visit",
+            "Is refused with URLs that are to be visited first (-32042), once for each set of them.",
+            json!({ "urls": { "type": "array", "items": { "type": "string" } } }),
+        ),
         tool("declared", "What the client said that it can be asked.", json!({})),
     ]
 }
@@ -97,6 +102,15 @@ pub(super) async fn run(
         _ => return None,
     };
     Some(text_result(&answer.to_string(), false))
+}
+
+/// The `data` of the error that sends the client to these URLs; none: it was sent there before.
+pub(super) fn visits(server: &Server, arguments: &Value) -> Option<Value> {
+    let is_first = server.visits.lock().unwrap_or_else(PoisonError::into_inner).insert(arguments["urls"].to_string());
+    let urls = arguments["urls"].as_array().cloned().unwrap_or_default().into_iter().enumerate();
+    let visit =
+        |(at, url)| json!({ "mode": "url", "elicitationId": format!("visit-{at}"), "url": url, "message": "Sign in" });
+    is_first.then(|| json!({ "elicitations": urls.map(visit).collect::<Vec<_>>() }))
 }
 
 fn request(id: u64, method: &str, params: &Value) -> String {

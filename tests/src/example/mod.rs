@@ -50,6 +50,8 @@ pub struct Server {
     more_tools: Option<PathBuf>,
     executions: AtomicU64,
     grown: AtomicU64,
+    /// To which its clients were sent.
+    visits: Mutex<std::collections::HashSet<String>>,
     features: features::Grown,
     watched: watched::Watched,
     listeners: Mutex<Vec<(mpsc::Sender<String>, Option<Subscriber>)>>,

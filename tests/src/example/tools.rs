@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::messages::{answer, fault, note, text_result};
+use super::messages::{answer, fault, fault_with, note, text_result};
 use super::{Server, Session, asking, features, modern, rounds, send, watched};
 
 /// One `tools/call`, read.
@@ -165,6 +165,10 @@ pub(super) async fn run(session: &Session, call: Call, out: &mpsc::Sender<String
         "slow" => match slow(session, &call, &arguments, out).await {
             Some(result) => result,
             None => return,
+        },
+        "visit" if !server.is_modern => match asking::visits(server, &arguments) {
+            Some(data) => return send(out, fault_with(&call.id, -32042, "visit these first", &data)).await,
+            None => text_result("visited", false),
         },
         name if is_grown(name, server) || server.more_tools().contains(&format!("\"{name}\"")) => {
             text_result(name, false)
