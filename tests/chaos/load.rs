@@ -55,6 +55,9 @@ struct Shared {
     over: AtomicUsize,
     /// Results of good calls in a row, by backend and all clients together.
     good: [AtomicUsize; 3],
+    /// Somebody is to let `rough` start a process of its own; and it has.
+    is_fork_due: AtomicBool,
+    has_forked: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -101,6 +104,12 @@ impl Load {
         self.shared.good.iter().for_each(|count| count.store(0, Ordering::Relaxed));
     }
 
+    /// Until `rough` has a process of its own making, so that its end always has something to leave behind.
+    pub(crate) async fn forks(&self) {
+        self.shared.is_fork_due.store(true, Ordering::Relaxed);
+        until("a server has forked", async || holds(self.shared.has_forked.load(Ordering::Relaxed))).await;
+    }
+
     /// Results of good calls of this backend since `calms`.
     pub(crate) fn good(&self, backend: usize) -> usize {
         self.shared.good[backend].load(Ordering::Relaxed)
@@ -145,6 +154,10 @@ impl Worker {
             let answer = self.call(&exposed, &plan.arguments).await;
             let is_good = matches!(answer, Answer::Result { .. });
             self.shared.over.fetch_add(1, Ordering::Relaxed);
+            if self.shared.is_calm.load(Ordering::Relaxed) && plan.arguments["how"] == "fork" {
+                let to = if is_good { &self.shared.has_forked } else { &self.shared.is_fork_due };
+                to.store(true, Ordering::Relaxed);
+            }
             if is_good && tool != "bad" {
                 self.shared.good[plan.backend].fetch_add(1, Ordering::Relaxed);
             }
@@ -170,6 +183,10 @@ impl Worker {
             |tool, may_repeat| Plan { backend, tool, arguments: json!({ "nonce": nonce }), may_repeat, echoes: true };
         if backend == 0 {
             return Plan { arguments: json!({ "text": nonce, "nonce": nonce }), ..plain("echo", false) };
+        }
+        if backend == 1 && self.shared.is_fork_due.swap(false, Ordering::Relaxed) {
+            let arguments = json!({ "nonce": nonce, "how": "fork" });
+            return Plan { arguments, echoes: false, ..plain("bad", false) };
         }
         match self.random.below(20) {
             0..=9 => plain("once", false),

@@ -45,9 +45,12 @@ fn memory_kb(plane: &Plane) -> u64 {
 /// Stops the load and everything else, and gathers what all of them say.
 pub(crate) async fn after(scene: &mut Scene, load: Load, before: [u64; 2]) -> History {
     let mut history = History { dead: back(scene, &load).await, ..History::default() };
+    if history.dead.is_empty() {
+        load.forks().await;
+    }
     history.made = load.stop().await;
     history.levels = given_back(scene, before).await;
-    // Whatever `fork` left goes with its generation.
+    // What `fork` left goes with its generation.
     let pid = scene.child("rough");
     let _ran = scene.fleet.ctl("backend restart rough").await;
     until("another process serves", async || holds(scene.child("rough").is_some_and(|new| Some(new) != pid))).await;

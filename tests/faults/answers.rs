@@ -49,6 +49,22 @@ async fn f53_each_wrong_answer_is_named_for_its_call_alone_and_the_next_call_is_
 }
 
 #[tokio::test]
+async fn f53_a_large_answer_that_breaks_off_after_its_beginning_reaches_its_client_as_broken_and_never_as_whole() {
+    let (fleet, _wild, client) = beside_wild("timeout_secs = 20", PATIENT).await;
+    let arguments = json!({ "name": "wild__bad", "arguments": { "how": "cut_large", "nonce": "n" } });
+
+    let response = client.post(client.message("tools/call", &arguments).into_bytes()).send().await.unwrap();
+
+    let (status, request_id) = (response.status(), response.headers()["x-request-id"].to_str().unwrap().to_owned());
+    let body = response.bytes().await;
+    assert!(status.is_success() && body.is_err(), "{status} and a body of {:?}", body.map(|body| body.len()));
+    let rows = fleet.audit_rows(&request_id).await;
+    assert_eq!((rows.len(), &rows[0]["status"]), (1, &json!("error")), "{rows:?}");
+    serves(&client, "wild").await;
+    all_is_given_back(&fleet, "wild").await;
+}
+
+#[tokio::test]
 async fn f53_a_second_answer_in_the_stream_is_dropped_and_meets_nobody() {
     let (_fleet, wild, client) = beside_wild("", PATIENT).await;
     for number in 0..5 {

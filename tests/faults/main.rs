@@ -9,6 +9,7 @@
 )]
 
 mod answers;
+mod clock;
 mod host;
 mod http;
 mod repeats;

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what the tests need beside a Rust toolchain, where that can be done without asking: a C compiler and python3
-# for building and for a fixture, Postgres for the store's tests. Says plainly what is missing otherwise.
+# for building and for a fixture, Postgres for the store's tests, libfaketime for those that turn the clock. Says plainly
+# what is missing otherwise.
 set -eu
 
 has_postgres() {
@@ -12,6 +13,7 @@ command -v cc >/dev/null 2>&1 || missing="$missing gcc libc6-dev"
 command -v make >/dev/null 2>&1 || missing="$missing make"
 command -v python3 >/dev/null 2>&1 || missing="$missing python3"
 has_postgres || missing="$missing postgresql"
+ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || missing="$missing libfaketime"
 [ -n "$missing" ] || exit 0
 
 if ! command -v apt-get >/dev/null 2>&1; then

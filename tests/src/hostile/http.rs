@@ -234,7 +234,16 @@ async fn act(
     Ok(Some(stream))
 }
 
+/// So much of an answer that its client has a part of it before it can break off.
+const LARGE: usize = 4 << 20;
 const JSON: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
+
+/// A good answer up to its text, and of that `LARGE` bytes.
+fn large(good: &str) -> String {
+    let text = "\"text\":\"";
+    let begun = good.find(text).and_then(|at| good.get(..at)).unwrap_or_default();
+    format!("{begun}{text}{}", "x".repeat(LARGE))
+}
 
 async fn broken(mut stream: BufReader<TcpStream>, how: &str, good: &str) -> io::Result<Option<BufReader<TcpStream>>> {
     let half = good.get(..good.len() / 2).unwrap_or_default();
@@ -244,6 +253,7 @@ async fn broken(mut stream: BufReader<TcpStream>, how: &str, good: &str) -> io::
         "close" => (String::new(), None),
         "cut_head" => ("HTTP/1.1 200 O".into(), None),
         "cut_body" => (sized(good.len(), half), None),
+        "cut_large" => (sized(2 * LARGE, &large(good)), None),
         "events_cut" => (format!("{EVENTS}event: message\ndata: {half}"), None),
         "events_drip" => (EVENTS.into(), Some(": still here\n\n")),
         "events_empty" => (EVENTS.into(), None),
