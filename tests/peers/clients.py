@@ -1,5 +1,6 @@
 """The official SDKs' clients and Claude Code, unmodified, over HTTP and over stdio, with the example server behind."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -58,14 +59,26 @@ def everything(peers):
     return os.path.join(peers, "npm", "node_modules", "@modelcontextprotocol", "server-everything", "dist", "index.js")
 
 
+def asks(peers):
+    """Backends that ask their clients, by name: one of the legacy era, one of the modern."""
+    npm = os.path.join(peers, "npm", "node_modules", "@modelcontextprotocol")
+    here = os.path.dirname(os.path.abspath(__file__))
+    offer = os.path.join(here, "..", "conformance", "fixture", "offer.json")
+    found = {}
+    if os.path.exists(everything(peers)):
+        found["everything"] = {"args": [everything(peers), "stdio"], "isolation": "per-session", "era": "legacy"}
+    if os.path.exists(os.path.join(npm, "server")):
+        found["cells"] = {"args": [os.path.join(here, "cells", "server.mjs"), os.path.join(npm, "server"), offer],
+                          "era": "modern"}
+    return {name: {"name": name, "command": node(peers)} | backend for name, backend in found.items()}
+
+
 def run(report, programs, peers, folder):
     log = os.path.join(folder, "receive.log")
     os.makedirs(folder, exist_ok=True)
     backends = [{"name": "example", "args": ["--log", log],
                  "command": os.path.join(programs, "sentinel-example-server")}]
-    if os.path.exists(everything(peers)):
-        backends.append({"name": "everything", "command": node(peers), "args": [everything(peers), "stdio"],
-                         "isolation": "per-session"})
+    backends += asks(peers).values()
     sentinel = Sentinel(programs, folder, backends, os.environ)
     try:
         each(report, sentinel, peers, folder, log)
@@ -97,7 +110,7 @@ def each(report, sentinel, peers, folder, log):
                 tried += 1
                 report.case(f"Python SDK, mode {mode}, over {name}", sdk,
                             [python, os.path.join(here, "sdk_client.py"), mode, *way], env, folder)
-    asked(report, sentinel, peers, ways, env, folder)
+    asked(report, sentinel, peers, attached, env, folder)
     if tried:
         report.case("each cancel reached the server", cancels, log, tried)
         report.case("each cancel is in the audit trail", audited, sentinel, tried)
@@ -106,22 +119,27 @@ def each(report, sentinel, peers, folder, log):
         report.case("Claude Code", claude, program, sentinel, attached, folder)
 
 
-def asked(report, sentinel, peers, ways, env, folder):
-    """Clients that server-everything asks: sampling, elicitation, roots."""
-    if not os.path.exists(everything(peers)):
-        return
-    assert not sentinel.until_backends(["everything"]), sentinel.tail()
+def asked(report, sentinel, peers, attached, env, folder):
+    """Clients of both eras that servers of both eras ask: sampling, elicitation, roots."""
+    servers = asks(peers)
+    assert not sentinel.until_backends(list(servers)), sentinel.tail()
     here = os.path.dirname(os.path.abspath(__file__))
-    sdk_of = os.path.join(peers, "npm", "node_modules", "@modelcontextprotocol", "sdk")
-    for name, way in ways.items():
-        if os.path.exists(sdk_of):
-            report.case(f"TypeScript sdk, asked by server-everything, over {name}", sdk,
-                        [node(peers), os.path.join(here, "asking.mjs"), sdk_of, *way], env, folder)
-        if os.path.exists(os.path.join(peers, "python", "installed")):
-            python = os.path.join(peers, "python", "bin", "python")
-            for mode in ("auto", "legacy"):
-                report.case(f"Python SDK, mode {mode}, asked by server-everything, over {name}", sdk,
-                            [python, os.path.join(here, "asking_client.py"), mode, *way], env, folder)
+    modules = os.path.join(peers, "npm", "node_modules", "@modelcontextprotocol")
+    python = os.path.join(peers, "python", "bin", "python")
+    programs = [(f"TypeScript {package}, mode {mode}",
+                 [node(peers), os.path.join(here, "asking.mjs"), os.path.join(modules, package), mode])
+                for package, mode in (("sdk", "first"), ("client", "legacy"), ("client", "auto"))
+                if os.path.exists(os.path.join(modules, package))]
+    if os.path.exists(os.path.join(peers, "python", "installed")):
+        programs += [(f"Python SDK, mode {mode}", [python, os.path.join(here, "asking_client.py"), mode])
+                     for mode in ("auto", "legacy")]
+    for number, (title, program) in enumerate(programs):
+        # A client of its own: what a server keeps of one (its roots) is no other's.
+        minted = sentinel.ctl("--output", "json", "token", "mint", "--client", f"asked-{number}", "--role", "operator")
+        ways = {"HTTP": ["http", sentinel.url, minted["token"]], "stdio": ["stdio", *attached]}
+        for server, (name, way) in itertools.product(servers, ways.items()):
+            report.case(f"{title}, asked by {server}, over {name}", sdk, [*program, server, *way],
+                        dict(env, SENTINEL_TOKEN=minted["token"]), folder)
 
 
 def probed(sentinel):
