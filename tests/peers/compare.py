@@ -84,6 +84,32 @@ def backend(server, folder, started):
             "cwd": folder, "era": "legacy"}
 
 
+def chosen(server, folder):
+    """The same, in the era that Sentinel chooses."""
+    return backend(server, folder, None) | {"name": f"{server.name}-auto", "era": "auto"}
+
+
+def alike(text):
+    """What both eras say, whatever its order and times; a server may say more of itself in `_meta`."""
+    value = json.loads(varying(text))
+    value.pop("_meta", None)
+    return value
+
+
+def in_either_era(server, alone, listed, client, sentinel):
+    """A server of both eras offers and answers the same in the modern one, which is chosen."""
+    spoken = next(one for one in sentinel.ctl("--output", "json", "backend", "list") if one["name"] == f"{server.name}-auto")
+    assert spoken["protocol_version"] == "2026-07-28", spoken
+    tools, answers = alone
+    for name, text in tools.items():
+        got = alike(listed[f"{server.name}-auto__{name}"])
+        assert dict(got, name=name) == alike(text), f"{name}: {got} instead of {text[:400]}"
+    for (name, arguments), answer in zip(server.calls, answers):
+        for had, wanted in zip(client.call(f"{server.name}-auto__{name}", arguments), answer):
+            assert had == wanted or alike(had) == alike(wanted), f"{name}: {had} instead of {wanted}"
+    return f"{len(tools)} tools and {len(answers)} answers"
+
+
 def definitions(server, tools, listed):
     """Every tool of the server is listed, its definition the same text but for the name, in the server's order."""
     exposed = [name for name in listed if name.startswith(server.name + "__")]
@@ -149,15 +175,17 @@ def run(report, programs, peers, folder, stack):
             stack.callback(running[server.name].stop)
     env = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
     sentinel = Sentinel(programs, os.path.join(folder, "up"),
-                        [backend(server, folder, running.get(server.name)) for server in tried], env)
+                        [backend(server, folder, running.get(server.name)) for server in tried]
+                        + [chosen(server, folder) for server in tried if server.both], env)
     stack.callback(sentinel.stop)
-    missing = sentinel.until_backends([server.name for server in tried])
+    missing = sentinel.until_backends([server.name for server in tried]
+                                      + [f"{server.name}-auto" for server in tried if server.both])
     http = Http(sentinel.url, sentinel.token)
     attached = attach(sentinel)
     listed, listed_attached = http.tools(), attached.tools()
     report.one("HTTP and stdio list the same tools", None if listed == listed_attached else "they differ")
     for server in tried:
-        if server.name in missing:
+        if server.name in missing or f"{server.name}-auto" in missing:
             report.one(f"{server.name} starts and lists", "it was not ready in time")
             continue
         tools, answers = alone[server.name]
@@ -166,6 +194,9 @@ def run(report, programs, peers, folder, stack):
             client = (http, attached)[number % 2]
             over = ("HTTP", "stdio")[number % 2]
             report.case(f"{server.name} {call[0]} over {over}", result, server, call, answer, client)
+        if server.both:
+            report.case(f"{server.name} in the modern era", in_either_era, server, alone[server.name], listed, http,
+                        sentinel)
     attached.close()
     code = sentinel.stop()
     report.one("SIGTERM ends it with 0", f"exit code {code}" if code else None)

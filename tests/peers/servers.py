@@ -17,6 +17,8 @@ class Server:
     keys: tuple = ()
     # Started by the test and reached at this path; `PORT` in the command and the environment is its port.
     http: str = ""
+    # It speaks both eras: what it offers and answers in the one that Sentinel chooses is compared as well.
+    both: bool = False
 
     def started(self, port=0):
         fill = [part.replace("PORT", str(port)) for part in self.command]
@@ -187,12 +189,12 @@ def all_of(peers, folder):
                                "--", bin_of(sqlite, "mcp-sqlite-server"), os.path.join(folder, "http.db")],
                SQLITE, http="/mcp"),
         Server("context7", [bin_of(services, "context7-mcp")],
-               [("resolve-library-id", {"query": "how", "libraryName": "react"})], keys=("CONTEXT7_API_KEY",)),
+               [("resolve-library-id", {"query": "how", "libraryName": "react"})], keys=("CONTEXT7_API_KEY",), both=True),
         Server("exa", [bin_of(services, "exa-mcp-server")], [("web_search_exa", {"query": "bees"})],
                keys=("EXA_API_KEY",)),
         Server("firecrawl", [node24, os.path.join(services, "firecrawl-mcp", "dist", "index.js")],
                [("firecrawl_scrape", {"url": "https://example.invalid/"})], keys=("FIRECRAWL_API_KEY",)),
         Server("playwright", playwright, PLAYWRIGHT if chromium else []),
         Server("n8n", [bin_of(services, "n8n-mcp")], N8N, mode),
-        Server("time", [os.path.join(peers, "python", "bin", "mcp-server-time"), "--local-timezone", "UTC"], TIME),
+        Server("time", [os.path.join(peers, "python", "bin", "mcp-server-time"), "--local-timezone", "UTC"], TIME, both=True),
     ]

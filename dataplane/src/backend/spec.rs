@@ -43,6 +43,12 @@ pub struct BackendSpec {
 }
 
 impl BackendSpec {
+    /// Of a server of both eras. Alone with a client it can ask it in either, and in the legacy era also by requests of
+    /// its own, as most tools that ask do yet; shared, it is told there that nobody can be asked.
+    pub fn prefers_legacy(&self) -> bool {
+        self.isolation != Isolation::Shared
+    }
+
     /// Its processes may read what the plane may read.
     pub fn is_as_we_are(&self) -> bool {
         matches!(&self.kind, Kind::Stdio(stdio) if stdio.user.is_none() && stdio.sandbox.is_none())

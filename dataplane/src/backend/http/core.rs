@@ -66,6 +66,8 @@ pub(super) struct Core {
     uri: Uri,
     /// As configured; none: the server is asked.
     pub(super) era: Option<Era>,
+    /// Of both, where the server speaks both.
+    pub(super) prefers_legacy: bool,
     /// Headers without a session's.
     pub(super) base: HeaderMap,
     pub(super) max_response_bytes: usize,
@@ -122,6 +124,7 @@ impl Core {
             clients: Clients::new(http, spec.max_concurrency, &parts.tracker, &parts.workers, &halt),
             uri: http.url.path_and_query().cloned().map_or_else(Uri::default, Uri::from),
             era: spec.era,
+            prefers_legacy: spec.prefers_legacy(),
             session: ArcSwapOption::empty(),
             condition: watch::Sender::new(condition),
             unreachable: AtomicBool::new(false),

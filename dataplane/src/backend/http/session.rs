@@ -79,8 +79,7 @@ pub(super) async fn open(core: &Arc<Core>, generation: u64) -> Result<Session, F
     }
     match (modern::probe(core).await?, core.era) {
         (Probed::Modern(agreed), era) => {
-            // A server of both eras can ask its clients in the legacy one alone, as long as no question crosses them.
-            if era.is_none() {
+            if era.is_none() && core.prefers_legacy {
                 match initialized(core, generation).await {
                     Err(Fault::Broken(_) | Fault::Lost) => {}
                     opened => return opened,

@@ -69,7 +69,7 @@ pub(super) async fn agree(
                 "it does not answer server/discover as a modern server does, and its `era` says that it is one".into(),
             )),
         },
-        None => found_out(&supervisor.shared, conversation, declares, within).await,
+        None => found_out(supervisor, conversation, within).await,
     }?;
     conversation.speaks(agreed.era);
     if agreed.era == Era::Legacy {
@@ -78,12 +78,8 @@ pub(super) async fn agree(
     Ok(agreed)
 }
 
-async fn found_out(
-    shared: &Shared,
-    conversation: &Conversation,
-    declares: Features,
-    within: Duration,
-) -> Result<Agreed, Fault> {
+async fn found_out(supervisor: &Supervisor, conversation: &Conversation, within: Duration) -> Result<Agreed, Fault> {
+    let (shared, declares) = (&supervisor.shared, supervisor.parts.declares);
     let known = std::mem::take(&mut *shared.era());
     if known == Memory::Legacy {
         let agreed = initialize(conversation, declares, within).await;
@@ -102,7 +98,7 @@ async fn found_out(
     };
     if let Some(probed) = probed {
         *shared.era() = Memory::Nothing;
-        return decided(probed, conversation, declares, within).await;
+        return decided(probed, supervisor, conversation, within).await;
     }
     // It may be slow and not silent: a package that is being downloaded. What it answers first decides.
     *shared.era() = Memory::Legacy;
@@ -110,7 +106,7 @@ async fn found_out(
         biased;
         probed = &mut asked => {
             *shared.era() = Memory::Nothing;
-            decided(probed?, conversation, declares, within).await
+            decided(probed?, supervisor, conversation, within).await
         }
         agreed = initialize(conversation, declares, within) => agreed,
     }
@@ -118,17 +114,18 @@ async fn found_out(
 
 async fn decided(
     probed: Probed,
+    supervisor: &Supervisor,
     conversation: &Conversation,
-    declares: Features,
     within: Duration,
 ) -> Result<Agreed, Fault> {
+    let initialize = || initialize(conversation, supervisor.parts.declares, within);
     match probed {
-        // A server of both eras can ask its clients in the legacy one alone, as long as no question crosses them.
-        Probed::Modern(agreed) => match initialize(conversation, declares, within).await {
+        Probed::Modern(agreed) if supervisor.spec.prefers_legacy() => match initialize().await {
             Err(Fault::Ask(AskFault::Refused { .. })) => Ok(agreed),
             legacy => legacy,
         },
-        Probed::Legacy => initialize(conversation, declares, within).await,
+        Probed::Modern(agreed) => Ok(agreed),
+        Probed::Legacy => initialize().await,
         Probed::Neither(why) => Err(Fault::Era(why)),
     }
 }

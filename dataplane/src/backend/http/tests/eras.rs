@@ -15,7 +15,7 @@ use super::{
     until,
 };
 use crate::{
-    backend::{Housekeeping, State, era::Era},
+    backend::{Housekeeping, State, era::Era, isolation::Isolation},
     in_flight::Why,
 };
 
@@ -65,20 +65,24 @@ async fn a_modern_server_is_asked_once_and_spoken_to_without_a_session() {
     let call = server.asked("tools/call").pop().unwrap();
     assert_eq!((call.header("mcp-name"), call.header("authorization")), ("echo", "Bearer configured"));
     assert!(call.header("traceparent").starts_with("00-"));
-    assert_eq!((server.count("server/discover"), server.count("initialize")), (2, 1), "the second is the ping");
+    assert_eq!((server.count("server/discover"), server.count("initialize")), (2, 0), "the second is the ping");
 }
 
 #[tokio::test]
-async fn a_server_of_both_eras_is_spoken_to_in_the_legacy_one_unless_the_configuration_says_otherwise() {
-    let server = Server::start(|heard: &Heard| modern(heard).unwrap_or(Reply::Good)).await;
-    let url = format!("http://{}/mcp", server.address);
-    let mut told = Rig::speaking(&url, 4 << 20, &super::super::tls::settings(None, None).unwrap(), Some(Era::Modern));
-    let asked = Rig::asked(server.address).await;
+async fn a_server_of_both_eras_is_spoken_to_in_the_modern_one_where_all_share_it_unless_the_configuration_says_so() {
+    for (era, isolation, spoken) in [
+        (None, Isolation::Shared, "2026-07-28"),
+        (None, Isolation::PerSession, "2025-11-25"),
+        (None, Isolation::PerClient, "2025-11-25"),
+        (Some(Era::Legacy), Isolation::Shared, "2025-11-25"),
+        (Some(Era::Modern), Isolation::PerSession, "2026-07-28"),
+    ] {
+        let server = Server::start(|heard: &Heard| modern(heard).unwrap_or(Reply::Good)).await;
 
-    told.listed().await;
+        let rig = Rig::asked_as(server.address, era, isolation).await;
 
-    assert_eq!(&*asked.link.status().protocol_version, "2025-11-25");
-    assert_eq!(&*told.link.status().protocol_version, "2026-07-28");
+        assert_eq!(&*rig.link.status().protocol_version, spoken, "{era:?}, {isolation:?}");
+    }
 }
 
 #[tokio::test]

@@ -81,19 +81,29 @@ impl Rig {
     }
 
     fn secured(url: &str, max_response_bytes: usize, tls: &Arc<rustls::ClientConfig>) -> Self {
-        Self::speaking(url, max_response_bytes, tls, Some(Era::Legacy))
+        Self::speaking(url, max_response_bytes, tls, Some(Era::Legacy), Isolation::Shared)
     }
 
     /// Of a server whose era is not said.
     async fn asked(address: SocketAddr) -> Self {
+        Self::asked_as(address, None, Isolation::Shared).await
+    }
+
+    async fn asked_as(address: SocketAddr, era: Option<Era>, isolation: Isolation) -> Self {
         let tls = super::tls::settings(None, None).unwrap();
-        let mut rig = Self::speaking(&format!("http://{address}/mcp"), 4 << 20, &tls, None);
+        let mut rig = Self::speaking(&format!("http://{address}/mcp"), 4 << 20, &tls, era, isolation);
         rig.listed().await;
         rig.state(State::Ready).await;
         rig
     }
 
-    fn speaking(url: &str, max_response_bytes: usize, tls: &Arc<rustls::ClientConfig>, era: Option<Era>) -> Self {
+    fn speaking(
+        url: &str,
+        max_response_bytes: usize,
+        tls: &Arc<rustls::ClientConfig>,
+        era: Option<Era>,
+        isolation: Isolation,
+    ) -> Self {
         let mut headers = http::HeaderMap::new();
         headers.insert("authorization", http::HeaderValue::from_static("Bearer configured"));
         let http = || HttpSpec {
@@ -111,7 +121,7 @@ impl Rig {
             attempts: 1,
             breaker: Breaker { failures: 5, open_for: PATIENCE, half_open_calls: 1 },
             health: Health { interval: PATIENCE, timeout: PATIENCE, unhealthy_after: 3 },
-            isolation: Isolation::Shared,
+            isolation,
             max_instances: 0,
             instance_idle: PATIENCE,
             may_ask: Features::NONE,

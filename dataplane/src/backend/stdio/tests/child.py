@@ -3,7 +3,7 @@ import json, os, signal, sys, time
 
 MODE = sys.argv[1] if len(sys.argv) > 1 else "good"
 DIRECTORY = sys.argv[2] if len(sys.argv) > 2 else ""
-held, cancelled, told, lists = [], [], [], 0
+held, cancelled, told, lists, initialized = [], [], [], 0, False
 
 
 def send(message):
@@ -178,11 +178,12 @@ def modern(method, id, message):
 
 
 def serve():
-    global lists
+    global lists, initialized
     for line in iter(sys.stdin.readline, ""):
         message = json.loads(line)
         method, id = message.get("method"), message.get("id")
-        if MODE in ("modern", "late", "poll"):
+        initialized = initialized or (MODE == "both" and method == "initialize")
+        if MODE in ("modern", "late", "poll", "both") and not initialized:
             if modern(method, id, message):
                 continue
         elif method == "server/discover" and MODE == "startled":

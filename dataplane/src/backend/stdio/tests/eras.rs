@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Rig, Spec, until};
 use crate::{
-    backend::{Note, Sent, State, era::Era},
+    backend::{Note, Sent, State, era::Era, isolation::Isolation},
     denial::Failure,
 };
 
@@ -61,6 +61,16 @@ async fn a_process_that_does_not_know_the_question_or_ends_at_it_is_of_the_legac
         })
         .await;
         assert_eq!(rig.link.status().restarts, if mode == "good" { 1 } else { 2 }, "it is startled but once: {mode}");
+    }
+}
+
+#[tokio::test]
+async fn a_process_of_both_eras_is_spoken_to_in_the_modern_one_where_all_share_it() {
+    for (isolation, wanted) in [(Isolation::Shared, "2026-07-28"), (Isolation::PerSession, "2025-11-25")] {
+        let rig = Rig::ready(&Spec { isolation, ..asked("both") }).await;
+
+        assert_eq!(spoken(&rig), wanted, "{isolation:?}");
+        assert_eq!(rig.says("echo", json!({"a": 1})).await, json!({"a": 1}));
     }
 }
 
