@@ -133,7 +133,7 @@ fn no_proof_is_used_twice_or_copied() {
 fn no_last_word_goes_out_that_was_not_recorded() {
     must_not_compile(
         "a Final by hand",
-        "let last = sentinel_dataplane::audit::record::Final { bytes: any(), is_answer: any(), asks: any(), refusal: any(), _recorded: any() };",
+        "let last = sentinel_dataplane::audit::record::Final { bytes: any(), is_answer: any(), is_modern: any(), refusal: any(), _recorded: any() };",
         "E0451",
     );
 }

@@ -9,9 +9,11 @@ use bytes::Bytes;
 use uuid::{Builder, NoContext, Timestamp, Uuid};
 
 use crate::{
+    catalogue::Target,
     denial::Denial,
     input::Input,
     listen::{ClientLeg, session::Level},
+    tasks::Task,
     view::View,
     wire::{
         Span, Text,
@@ -186,6 +188,11 @@ pub enum Ask {
     CompleteResource,
     GetPrompt,
     ReadResource,
+    /// What became of a call that its server goes on with as a task; the tool is what it is about.
+    GetTask,
+    /// Answers to what the task asks its client for.
+    UpdateTask,
+    CancelTask,
 }
 
 impl Ask {
@@ -196,10 +203,23 @@ impl Ask {
             Self::CompletePrompt | Self::CompleteResource => "completion/complete",
             Self::GetPrompt => "prompts/get",
             Self::ReadResource => "resources/read",
+            Self::GetTask => "tasks/get",
+            Self::UpdateTask => "tasks/update",
+            Self::CancelTask => "tasks/cancel",
         }
     }
 
-    /// What a request of this method asks, and the name or URI that it is about. None: it reaches no backend.
+    /// What a request of this method asks of a task (`tasks/`). None: it is about none.
+    pub fn of_task(method: &str) -> Option<Self> {
+        [Self::GetTask, Self::UpdateTask, Self::CancelTask].into_iter().find(|ask| ask.method() == method)
+    }
+
+    pub const fn is_of_task(self) -> bool {
+        matches!(self, Self::GetTask | Self::UpdateTask | Self::CancelTask)
+    }
+
+    /// What a request of this method asks, and the name or URI that it is about. None: it reaches no backend, or is about
+    /// a task, which only its id tells.
     ///
     /// Errors: `InvalidParams`, where nothing says what it is about.
     pub fn read<'b>(method: &str, scanned: &Scanned, body: &'b [u8]) -> Option<Result<(Self, Cow<'b, str>), Denial>> {
@@ -230,7 +250,7 @@ impl Ask {
     /// What policy judges its name as.
     pub const fn kind(self) -> Kind {
         match self {
-            Self::CallTool => Kind::Tool,
+            Self::CallTool | Self::GetTask | Self::UpdateTask | Self::CancelTask => Kind::Tool,
             Self::CompletePrompt | Self::GetPrompt => Kind::Prompt,
             Self::CompleteResource | Self::ReadResource => Kind::Resource,
         }
@@ -252,6 +272,8 @@ pub struct Routed {
     pub traceparent: Option<Box<str>>,
     /// What it brings of an earlier round: it is a client's retry.
     pub input: Option<Box<Input>>,
+    /// The task that it is about; none: it is about none, or about one that is not there for its client.
+    pub task: Option<Arc<Task>>,
     /// Monotonic: the one deadline of a call counts from here.
     pub arrived: tokio::time::Instant,
 }
@@ -267,6 +289,7 @@ impl Routed {
             name: Arc::clone(&self.name),
             traceparent: self.traceparent.clone(),
             input: None,
+            task: self.task.clone(),
             arrived: self.arrived,
         }
     }
@@ -282,11 +305,18 @@ impl Routed {
             Ask::CallTool | Ask::GetPrompt => self.scanned.name.map(Text::token),
             Ask::CompletePrompt => self.scanned.reference.map(|reference| reference.text.token()),
             Ask::CompleteResource | Ask::ReadResource => None,
+            Ask::GetTask | Ask::UpdateTask | Ask::CancelTask => self.scanned.task_id.map(Text::token),
         }
     }
 
+    /// Those of a call that a task goes on with were judged with the call.
     pub fn arguments(&self) -> Option<&[u8]> {
-        self.scanned.arguments.map(|span| span.get(&self.body))
+        self.scanned.arguments.filter(|_| !self.ask.is_of_task()).map(|span| span.get(&self.body))
+    }
+
+    /// Whether what its name means now is what it is about: a task is its server's, and its tool's.
+    pub fn is_about(&self, target: &Target) -> bool {
+        !self.ask.is_of_task() || self.task.as_ref().is_some_and(|task| task.is_of(target))
     }
 
     /// The least severe of the log notes that the request itself asks for.

@@ -21,6 +21,7 @@ use crate::{
     listen::{feeds::Feeds, session::Sessions},
     metrics::Metrics,
     stages::{authn::Tokens, limits::Buckets},
+    tasks::id::TaskIds,
     upcall::questions::Questions,
     view::Views,
     workers::Workers,
@@ -45,6 +46,8 @@ pub struct Plane {
     pub sessions: Sessions,
     /// Seals what modern clients carry between two rounds.
     pub states: States,
+    /// Ids of tasks as clients have them.
+    pub task_ids: TaskIds,
     /// Calls that wait for their clients' next round.
     pub parked: Parked,
     pub feeds: Feeds,

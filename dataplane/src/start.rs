@@ -32,6 +32,7 @@ use sentinel_dataplane::{
     pins::Pins,
     plane::{Life, Plane},
     stages::authn::Tokens,
+    tasks::id::TaskIds,
     upcall,
     view::{
         Views,
@@ -289,6 +290,7 @@ impl Ground {
             in_flight,
             audit: Trail::new(opened.spool, limits.records, clock.clone()),
             sessions: self.sessions(&clock)?,
+            task_ids: TaskIds::new(&self.identity.seal_key).context("seal.key has not 32 bytes")?,
             states: States::new(&self.identity.seal_key, clock.clone()).context("seal.key has not 32 bytes")?,
             parked,
             feeds: Feeds::default(),
@@ -329,10 +331,8 @@ impl Ground {
         spines.spawn("watching", stops.all.clone(), watching::tell(Arc::clone(&plane), updated, stops.all.clone()));
         spines.spawn("upcalls", stops.all.clone(), upcall::listen(Arc::clone(&plane), asked, stops.all.clone()));
         spines.spawn("parked", stops.all.clone(), parked::keep(Arc::clone(&plane), held, stops.all.clone()));
-        let ops_thread = match &self.ports {
-            Some(ports) => Some(ports.serve_ops(look.clone(), metrics, clock, stops.all.clone())?),
-            None => None,
-        };
+        let serve_ops = |ports: &Ports| ports.serve_ops(look.clone(), metrics, clock, stops.all.clone());
+        let ops_thread = self.ports.as_ref().map(serve_ops).transpose()?;
         let running = Running {
             ground: self,
             plane,

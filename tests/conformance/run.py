@@ -41,7 +41,7 @@ def ways(revision):
 REASONS = {
     ("2026-07-28", "input-required-result-basic-elicitation", "legacy"):
         "the check wants the question under the tool's own key; what a legacy server asks has none",
-    ("2026-07-28", "tasks-", "*"): "the tasks extension is not relayed",
+    ("2026-07-28", "tasks-", "legacy"): "a legacy server has no such tasks, and none are made of its own (decisions/tasks.md)",
 }
 
 

@@ -5,6 +5,7 @@
 pub mod aggregate;
 pub mod arguments;
 pub mod event;
+mod outcome;
 pub mod record;
 pub mod ship;
 pub mod spool;

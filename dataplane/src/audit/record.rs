@@ -11,14 +11,14 @@ use tokio::time::Instant;
 use super::{
     aggregate::Row as Share,
     event::{Event, Status, session_text},
+    outcome::{self, Said},
     spool::{Recorded, Room},
 };
 use crate::{
-    backend::Answer,
+    backend::{Answer, Word},
     call::{Ask, Caller, Principal, RequestId, Routed},
     catalogue::Target,
     denial::{Denial, Failure, NotReady, Told, Unavailable},
-    explain,
     in_flight::{Flight, LegKey, Why},
     metrics::Stage,
     plane::Plane,
@@ -53,7 +53,7 @@ impl From<Failure> for End {
 pub struct Final {
     bytes: Option<Bytes>,
     is_answer: bool,
-    asks: bool,
+    is_modern: bool,
     refusal: Option<Denial>,
     _recorded: Option<Kept>,
 }
@@ -69,9 +69,9 @@ impl Final {
         self.is_answer
     }
 
-    /// It asks its client for input: a whole answer of ours, in the modern era's form.
-    pub fn asks(&self) -> bool {
-        self.asks
+    /// A whole answer of ours, in the modern era's form already: it asks for input, or tells of a task.
+    pub fn is_modern(&self) -> bool {
+        self.is_modern
     }
 
     /// What refused the call, where something of ours did: decides the HTTP status.
@@ -123,11 +123,11 @@ impl Recording {
             id: call.id,
             body: call.body.clone(),
             client_id: call.scanned.id,
-            arguments: call.scanned.arguments,
+            arguments: call.scanned.arguments.filter(|_| !call.ask.is_of_task()),
             ask: call.ask,
             name: Arc::clone(&call.name),
             traceparent: call.traceparent.clone(),
-            first: call.input.as_ref().and_then(|input| input.first()),
+            first: call.task.as_ref().map(|task| task.first).or_else(|| call.input.as_ref()?.first()),
             arrived: call.arrived,
             target: None,
             room: None,
@@ -218,7 +218,7 @@ impl Recording {
         };
         let id = self.id.to_string();
         let (status, kind, told) = match &outcome {
-            Ok(Answer { asks: true, .. }) => (Status::InputRequired, "", None),
+            Ok(Answer { word: Word::Asks, .. }) => (Status::InputRequired, "", None),
             Ok(Answer { tool_error: false, failed: false, .. }) => (Status::Ok, "", None),
             Ok(_) => (Status::ToolError, "", None),
             // What was with the backend already was cut, not refused; and it never shares a row with refusals.
@@ -234,25 +234,30 @@ impl Recording {
             Err(End::Denied(denial)) => denial.is_hidden(),
             _ => None,
         };
-        let recorded = self.record(status, kind, Refusal { told: told.as_ref(), unknown });
+        let task = match &outcome {
+            Ok(Answer { word: Word::Task(status), .. }) => *status,
+            _ => None,
+        };
+        let recorded = self.record(status, kind, Said { told: told.as_ref(), unknown, task });
         let _recorded = recorded.ok();
         if _recorded.is_none() && outcome.is_ok() {
             let denial = Denial::AuditUnavailable { sent: true };
             let bytes = self.error(&denial.told(&id));
-            return Final { bytes: Some(bytes), is_answer: false, asks: false, refusal: Some(denial), _recorded };
+            return Final { bytes: Some(bytes), is_answer: false, is_modern: false, refusal: Some(denial), _recorded };
         }
         match outcome {
-            Ok(Answer { last, asks, .. }) => {
-                Final { bytes: Some(last), is_answer: true, asks, refusal: None, _recorded }
+            Ok(Answer { last, word, .. }) => {
+                let is_modern = word != Word::Last;
+                Final { bytes: Some(last), is_answer: true, is_modern, refusal: None, _recorded }
             }
-            Err(End::Cancelled) => Final { bytes: None, is_answer: false, asks: false, refusal: None, _recorded },
+            Err(End::Cancelled) => Final { bytes: None, is_answer: false, is_modern: false, refusal: None, _recorded },
             Err(end) => {
                 let bytes = told.as_ref().map(|told| self.error(told));
                 let refusal = match end {
                     End::Denied(denial) => Some(denial),
                     End::Failed(_) | End::Cancelled => None,
                 };
-                Final { bytes, is_answer: false, asks: false, refusal, _recorded }
+                Final { bytes, is_answer: false, is_modern: false, refusal, _recorded }
             }
         }
     }
@@ -270,30 +275,10 @@ impl Recording {
         tracing::info!(request_id = %self.id, client = %self.principal.client.escape_debug(), method = self.ask.method(), name, rule, "{what}");
     }
 
-    /// Where it ended, if its backend's answer did not end it.
-    fn stage(&self, status: Status, kind: &str) -> &'static str {
-        use explain::Stage as At;
-        if matches!(status, Status::Ok | Status::ToolError | Status::InputRequired) {
-            return "";
-        }
-        let at = match (self.passed, kind) {
-            (None, "disabled") => At::CallerKills,
-            (None, _) => At::ClientLimits,
-            (Some(Stage::ClientLimits), _) => At::Visible,
-            (Some(Stage::Resolve), "disabled") => At::TargetKills,
-            (Some(Stage::Resolve), _) => At::TargetLimits,
-            (Some(Stage::TargetLimits), _) => At::Arguments,
-            (Some(Stage::Arguments), _) => At::Rules,
-            (Some(Stage::Rules), "audit_unavailable") => At::Record,
-            (Some(Stage::Rules | Stage::Dispatch | Stage::Record), _) => At::Dispatch,
-        };
-        at.as_str()
-    }
-
     /// `Err`: neither kept in the spool nor counted in an aggregate.
-    fn record(&mut self, status: Status, kind: &'static str, refusal: Refusal<'_>) -> Result<Kept, Lost> {
+    fn record(&mut self, status: Status, kind: &'static str, said: Said<'_>) -> Result<Kept, Lost> {
         self.closed = true;
-        let Refusal { told, unknown } = refusal;
+        let Said { told, unknown, .. } = said;
         let latency = self.arrived.elapsed();
         let backend_latency = self.sent_at.map(|at| at.elapsed());
         self.plane.metrics.called(self.target.as_deref(), status.as_str(), kind, latency, backend_latency);
@@ -323,7 +308,7 @@ impl Recording {
             if hidden { hiding } else { "nothing of this name is there".to_owned() }
         });
         let rule = rule.as_deref().unwrap_or_default();
-        let misfit: &[u8] = if self.is_misfit { br#"{"arguments":"do not fit the schema"}"# } else { b"" };
+        let detail = said.detail(self.is_misfit);
         let event = Event {
             client: &self.principal.client,
             issuer: &self.principal.issuer,
@@ -340,13 +325,13 @@ impl Recording {
             stamp_generation: Some(self.view.stamp.generation),
             attempts: Some(self.attempts),
             sent: Some(self.sent),
-            stage: self.stage(status, kind),
+            stage: outcome::stage(self.passed, status, kind),
             rule,
             parent: self.first.map(RequestId::uuid),
             code: told.map(|told| told.code),
             message: told.map_or("", |told| &told.message),
             traceparent: self.traceparent.as_deref().unwrap_or_default(),
-            detail: told.map_or(misfit, |told| told.data.as_bytes()),
+            detail: detail.as_bytes(),
             ..Event::new(
                 self.id.uuid(),
                 self.plane.clock.now_micros().saturating_sub(micros(latency)),
@@ -361,14 +346,6 @@ impl Recording {
         }
         appended.map(|recorded| Kept { _recorded: Some(recorded) }).ok_or(Lost)
     }
-}
-
-/// What ended a call that its backend did not answer, as far as something of ours did.
-#[derive(Clone, Copy, Default)]
-struct Refusal<'a> {
-    told: Option<&'a Told>,
-    /// It asked for what is not there for it: whether that is hidden.
-    unknown: Option<bool>,
 }
 
 /// Receipt: the record is kept, or counted in an aggregate.
@@ -389,7 +366,7 @@ impl Drop for Recording {
     fn drop(&mut self) {
         if !self.closed {
             let status = if self.sent { Status::Cancelled } else { Status::Abandoned };
-            if self.record(status, "", Refusal::default()).is_err() {
+            if self.record(status, "", Said::default()).is_err() {
                 tracing::error!(request_id = %self.id, "an abandoned call leaves no audit record: the spool takes none");
             }
         }

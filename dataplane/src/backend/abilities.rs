@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::call::Kind;
+use crate::{call::Kind, upcall::feature::has_tasks};
 
 /// One thing that a server may be able to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub enum Ability {
     Completions = 1 << 4,
     /// Its log notes have a level that can be set.
     Logging = 1 << 5,
+    /// Calls of its tools may go on as tasks: the modern era's extension.
+    Tasks = 1 << 6,
 }
 
 /// A set of them.
@@ -38,6 +40,15 @@ impl Abilities {
             if said {
                 all.add(ability);
             }
+        }
+        all
+    }
+
+    /// The same of a modern server, which may have extensions.
+    pub fn of_modern(capabilities: &Map<String, Value>) -> Self {
+        let mut all = Self::read(capabilities);
+        if has_tasks(capabilities) {
+            all.add(Ability::Tasks);
         }
         all
     }
@@ -70,6 +81,7 @@ impl Abilities {
             (Ability::Resources, resources),
             (Ability::Subscriptions, resources),
             (Ability::Completions, shown(Kind::Prompt) || resources),
+            (Ability::Tasks, shown(Kind::Tool)),
             (Ability::Logging, shown(Kind::Tool) || shown(Kind::Prompt) || resources),
         ] {
             if stays && self.can(ability) {

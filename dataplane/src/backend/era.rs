@@ -153,7 +153,7 @@ pub fn judge(result: Option<&[u8]>, error: Option<&[u8]>) -> Probed {
                 era: Era::Modern,
                 protocol_version: MODERN_REVISION.into(),
                 server: Implementation::shown(found.meta.server_info.as_ref()),
-                abilities: Abilities::read(&found.capabilities),
+                abilities: Abilities::of_modern(&found.capabilities),
                 changes: changes(&found.capabilities),
             })
         });

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use super::{
-    Outgoing, Sent,
+    Outgoing, Sent, Word,
     breaker::Permit,
     bulkhead::Place,
     registry::{Backend, Backends},
@@ -25,6 +25,7 @@ use crate::{
     plane::Plane,
     planted::{self, Bug},
     stages::rules::Ruled,
+    tasks,
     upcall::feature::Features,
 };
 
@@ -122,7 +123,9 @@ impl Lease<'_> {
         let inputs = inputs.as_deref().unwrap_or_default();
         let outgoing = Outgoing { level, inputs, ..outgoing(call, &client_id, declares) };
         match leave.send(outgoing, flight, events).await {
-            Sent::Answered(answer) if answer.asks => Box::pin(asking.answered(answer)).await,
+            Sent::Answered(answer) if answer.word != Word::Last || call.call().ask.is_of_task() => {
+                Box::pin(asking.answered(answer)).await
+            }
             Sent::Answered(answer) if answer.failed => Box::pin(asking.refused(answer)).await,
             sent => sent,
         }
@@ -154,10 +157,12 @@ pub async fn send_again(plane: &Plane, call: &Ruled, flight: &Flight, events: &E
     }
 }
 
-/// What its client can be asked, of what this server may ask.
+/// What its client can be asked, of what this server may ask; and that it can follow a task, to a server that makes some.
 fn declares(call: &Ruled, backend: &Backend) -> Features {
-    let features = call.caller().leg().features();
-    if call.call().ask.may_be_asked() { features.within(backend.spec.may_ask) } else { Features::NONE }
+    let (features, ask) = (call.caller().leg().features(), call.call().ask);
+    let asked =
+        if ask.may_be_asked() || ask.is_of_task() { features.within(backend.spec.may_ask) } else { Features::NONE };
+    if tasks::can_be(call) { asked.and(Features::TASKS) } else { asked }
 }
 
 /// The least severe of the log notes that it asks for: what its session asked to hear goes with a call to a server that
@@ -170,7 +175,11 @@ fn level(plane: &Plane, call: &Ruled, backend: &Backend) -> Option<Level> {
 /// Without a level, and of the first round.
 fn outgoing<'a>(call: &'a Ruled, client_id: &'a Bytes, declares: Features) -> Outgoing<'a> {
     let (target, routed) = (call.target(), call.call());
-    Outgoing { routed, client_id, own_name: &target.own, mirrored: &target.mirrored, level: None, declares, inputs: "" }
+    let (own_name, mirrored) = match &routed.task {
+        Some(task) => (&*task.own, &[][..]),
+        None => (&*target.own, &*target.mirrored),
+    };
+    Outgoing { routed, client_id, own_name, mirrored, level: None, declares, inputs: "" }
 }
 
 impl Leave {

@@ -30,12 +30,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{asking::Desk, era::Era, isolation::Owner, wanted::Wanted};
 use crate::{
-    call::{BackendId, Routed},
+    call::{Ask, BackendId, Routed},
     catalogue::mirrored::Mirrored,
     denial::{Failure, Unavailable},
     listen::session::Level,
     upcall::{Asked, feature::Features},
-    wire::outgoing,
+    wire::{neutral::ResultType, outgoing},
     workers::Workers,
 };
 
@@ -139,8 +139,29 @@ pub struct Answer {
     pub failed: bool,
     /// `result.isError`.
     pub tool_error: bool,
-    /// It is no last word: a modern server asks for input (as it came, but for its type), or we ask our client.
-    pub asks: bool,
+    pub word: Word,
+}
+
+/// What an answer is to its call. What a modern server says that is not the last comes as it came, but for its type; what
+/// we make of it is whole, and in the modern era's form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    Last,
+    /// A server asks for input, or we ask our client.
+    Asks,
+    /// A server goes on with the call as a task, or we tell of one; the status, in our answer that gives one.
+    Task(Option<&'static str>),
+}
+
+impl Word {
+    /// Errors: nothing that can be said to this.
+    pub fn of(said: ResultType, ask: Ask) -> Result<Self, &'static str> {
+        match (said, ask) {
+            (ResultType::InputRequired, _) => Ok(Self::Asks),
+            (ResultType::Task, Ask::CallTool | Ask::GetTask) => Ok(Self::Task(None)),
+            (other, _) => other.fault().map_or(Ok(Self::Last), Err),
+        }
+    }
 }
 
 /// What may be sent without a call: an enum, so that a call can't be smuggled through it.

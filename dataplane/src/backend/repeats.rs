@@ -12,6 +12,7 @@ use std::{
 
 use super::registry::Backends;
 use crate::{
+    call::Ask,
     in_flight::Flight,
     planted::{self, Bug},
     stages::rules::Ruled,
@@ -69,7 +70,12 @@ impl<'call> Repeating<'call> {
 
     /// A sending was lost: once more only where its server says that running twice changes nothing. As `again`.
     pub async fn after_a_loss(&mut self, attempt: u32) -> bool {
-        let is_safe = self.call.target().may_repeat || planted::has(Bug::DoubleSend);
+        let may_repeat = match self.call.call().ask {
+            Ask::GetTask | Ask::CancelTask => true,
+            Ask::UpdateTask => false,
+            _ => self.call.target().may_repeat,
+        };
+        let is_safe = may_repeat || planted::has(Bug::DoubleSend);
         let is_first = !mem::replace(&mut self.may_have_run, true);
         is_safe && is_first && self.again(attempt).await
     }

@@ -1,10 +1,8 @@
 //! An entry's JSON object as clients see it: the backend's bytes, but for the name and the description.
 
+use crate::{backend::listing::Offered, wire::members::Members};
 use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::{Value, value::RawValue};
-
-use crate::backend::listing::Offered;
 
 /// The definition with the exposed name; every other member's bytes as they came.
 pub(super) fn listed(offered: &Offered, exposed: &str, description: Option<&str>) -> Result<Bytes, serde_json::Error> {
@@ -16,9 +14,9 @@ pub(super) fn listed(offered: &Offered, exposed: &str, description: Option<&str>
         if text.len() > 1 {
             text.push(b',');
         }
-        text.extend_from_slice(key.get().as_bytes());
+        serde_json::to_writer(&mut text, &key)?;
         text.push(b':');
-        match (serde_json::from_str::<String>(key.get())?.as_str(), description) {
+        match (&*key, description) {
             ("name", _) => serde_json::to_writer(&mut text, exposed)?,
             ("description", Some(description)) => {
                 described = true;
@@ -52,31 +50,6 @@ pub(super) fn may_repeat(definition: &[u8]) -> bool {
     }
     serde_json::from_slice(definition)
         .is_ok_and(|Annotated { annotations: said }| said.read_only_hint || said.idempotent_hint)
-}
-
-/// An object's members in their order, keys and values raw.
-struct Members<'a>(Vec<(Box<RawValue>, &'a RawValue)>);
-
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> serde::de::Visitor<'de> for Visitor {
-            type Value = Members<'de>;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some(key) = map.next_key::<String>()? {
-                    let key =
-                        RawValue::from_string(Value::String(key).to_string()).map_err(serde::de::Error::custom)?;
-                    members.push((key, map.next_value()?));
-                }
-                Ok(Members(members))
-            }
-        }
-        deserializer.deserialize_map(Visitor)
-    }
 }
 
 #[cfg(test)]

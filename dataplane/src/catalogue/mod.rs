@@ -120,7 +120,9 @@ impl Catalogue {
     /// What a request for this name is about.
     pub fn target(&self, ask: Ask, name: &str) -> Option<&Arc<Target>> {
         match ask {
-            Ask::CallTool | Ask::CompletePrompt | Ask::GetPrompt => self.find(ask.kind(), name),
+            Ask::CallTool | Ask::CompletePrompt | Ask::GetPrompt | Ask::GetTask | Ask::UpdateTask | Ask::CancelTask => {
+                self.find(ask.kind(), name)
+            }
             Ask::ReadResource => self.find(Kind::Resource, name).or_else(|| self.made_by(name)),
             // Told by its template, or by a URI of it.
             Ask::CompleteResource => self

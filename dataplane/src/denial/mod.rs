@@ -16,6 +16,7 @@ pub use self::{
 };
 use crate::{
     call::{Ask, Kind},
+    upcall::feature::TASKS,
     wire,
 };
 
@@ -71,6 +72,8 @@ pub enum Denial {
         position: Option<usize>,
     },
     MethodNotFound,
+    /// A modern request that its client must be able to do more for than it says.
+    MissingCapability,
     NotReady {
         reason: NotReady,
     },
@@ -96,6 +99,10 @@ pub enum Denial {
     UnknownResource {
         hidden: bool,
         uri: Arc<str>,
+    },
+    /// Also another client's, and one whose tool is not shown any more.
+    UnknownTask {
+        hidden: bool,
     },
     UnknownTool {
         hidden: bool,
@@ -127,6 +134,7 @@ impl Denial {
     /// What is not there for the caller, whether it exists or not.
     pub fn unknown(ask: Ask, name: &Arc<str>, hidden: bool) -> Self {
         match ask.kind() {
+            Kind::Tool if ask.is_of_task() => Self::UnknownTask { hidden },
             Kind::Tool => Self::UnknownTool { hidden },
             Kind::Prompt => Self::UnknownPrompt { hidden },
             Kind::Resource | Kind::Template => Self::UnknownResource { hidden, uri: Arc::clone(name) },
@@ -135,8 +143,10 @@ impl Denial {
 
     /// Of what is not there for the caller: whether it exists, and the roles hide it. None: another refusal.
     pub const fn is_hidden(&self) -> Option<bool> {
-        if let Self::UnknownPrompt { hidden } | Self::UnknownResource { hidden, .. } | Self::UnknownTool { hidden } =
-            self
+        if let Self::UnknownPrompt { hidden }
+        | Self::UnknownResource { hidden, .. }
+        | Self::UnknownTask { hidden }
+        | Self::UnknownTool { hidden } = self
         {
             return Some(*hidden);
         }
@@ -158,6 +168,7 @@ impl Denial {
             Self::InvalidParams { .. } => row("invalid_params", -32602),
             Self::InvalidRequest { .. } => row("invalid_request", -32600),
             Self::MethodNotFound => row("method_not_found", -32601),
+            Self::MissingCapability => row("missing_capability", -32021),
             Self::NotReady { .. } => row("not_ready", -31530),
             Self::Overloaded => row("overloaded", -31529),
             Self::Parse { .. } => row("parse", -32700),
@@ -174,6 +185,8 @@ impl Denial {
                 Row { kind: "unknown_resource", code: -32002, recorded: "hidden_resource" }
             }
             Self::UnknownResource { hidden: false, .. } => row("unknown_resource", -32002),
+            Self::UnknownTask { hidden: true } => Row { kind: "unknown_task", code: -32602, recorded: "hidden_task" },
+            Self::UnknownTask { hidden: false } => row("unknown_task", -32602),
             Self::UnknownTool { hidden: true } => Row { kind: "unknown_tool", code: -32602, recorded: "hidden_tool" },
             Self::UnknownTool { hidden: false } => row("unknown_tool", -32602),
             Self::UnsupportedVersion { .. } => row("unsupported_version", -32022),
@@ -217,6 +230,7 @@ impl Denial {
             | Self::InvalidRequest { what, .. }
             | Self::Parse { what, .. } => what.clone(),
             Self::MethodNotFound => "method not found".into(),
+            Self::MissingCapability => format!("this needs a client that declares the extension {TASKS}").into(),
             Self::NotReady { reason: NotReady::NoPlane } => {
                 "no gateway is reached from here: see stderr, or start one with `sentinelctl up`".into()
             }
@@ -236,6 +250,7 @@ impl Denial {
             Self::UnknownResource { .. } => {
                 "unknown resource; resources/list and resources/templates/list show what there is".into()
             }
+            Self::UnknownTask { .. } => "unknown task; this gateway gave you none of this id".into(),
             Self::UnknownTool { .. } => "unknown tool; tools/list shows what there is".into(),
             Self::UnsupportedVersion { .. } => "this revision is not spoken here; choose one of data.supported".into(),
         }
@@ -261,6 +276,7 @@ impl Denial {
                 Some(position) => vec![("position", json!(position))],
                 None => Vec::new(),
             },
+            Self::MissingCapability => vec![("requiredCapabilities", json!({ "extensions": { TASKS: {} } }))],
             Self::NotReady { reason } => vec![("reason", json!(reason.as_str()))],
             Self::Parse { position, .. } => vec![("position", json!(position))],
             Self::RateLimited { limit, retry_after } => {
@@ -286,6 +302,7 @@ impl Denial {
             | Self::Overloaded
             | Self::SessionNotFound
             | Self::UnknownPrompt { .. }
+            | Self::UnknownTask { .. }
             | Self::UnknownTool { .. } => Vec::new(),
         }
     }
@@ -308,12 +325,14 @@ impl Denial {
             | Self::InvalidParams { .. }
             | Self::InvalidRequest { .. }
             | Self::MethodNotFound
+            | Self::MissingCapability
             | Self::Parse { .. }
             | Self::SessionNotFound
             | Self::TooLarge { .. }
             | Self::Unauthenticated { .. }
             | Self::UnknownPrompt { .. }
             | Self::UnknownResource { .. }
+            | Self::UnknownTask { .. }
             | Self::UnknownTool { .. }
             | Self::UnsupportedVersion { .. } => None,
         }

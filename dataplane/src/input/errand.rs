@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     answering::{Event, Events},
-    backend::{Answer, Outgoing, Sent, lease::Leave},
+    backend::{Answer, Outgoing, Sent, Word, lease::Leave},
     call::RequestId,
     in_flight::{Flight, Why},
     stages::rules::Ruled,
@@ -272,5 +272,5 @@ fn put(asking: Asking<'_>, mut errand: Box<Errand>) -> Result<Answer, Box<Errand
     plane.parked.hold(errand, of, &gateway.parked)?;
     let questions = questions.iter().map(|(key, feature, params)| (key.as_str(), *feature, &**params));
     let last = required::asked(&routed.client_id(), questions, Some(&sealed));
-    Ok(Answer { last, failed: false, tool_error: false, asks: true })
+    Ok(Answer { last, failed: false, tool_error: false, word: Word::Asks })
 }

@@ -12,11 +12,11 @@
 
 pub mod errand;
 pub mod parked;
-mod required;
+pub mod required;
 mod rounds;
 pub mod state;
 mod visits;
-mod within;
+pub mod within;
 
 use std::collections::BTreeMap;
 
@@ -31,13 +31,14 @@ use self::{
 };
 use crate::{
     answering::Events,
-    backend::{Answer, Sent},
+    backend::{Answer, Sent, Word},
     call::{Ask, Caller, RequestId},
     catalogue::Target,
     denial::{Denial, Failure},
     in_flight::Flight,
     plane::Plane,
     stages::rules::Ruled,
+    tasks,
     wire::{outgoing, scan::Scanned},
 };
 
@@ -61,7 +62,10 @@ impl Input {
     ) -> Result<Option<Box<Self>>, Denial> {
         let Some(members) = &scanned.input else { return Ok(None) };
         let invalid = |what: &'static str| Denial::InvalidParams { what: what.into() };
-        if !ask.may_be_asked() {
+        if ask == Ask::UpdateTask && members.state.is_some() {
+            return Err(invalid("a task has no requestState"));
+        }
+        if !ask.may_be_asked() && ask != Ask::UpdateTask {
             return Err(invalid("tools/call, prompts/get and resources/read alone can have a second round"));
         }
         let responses = members.responses.map(|span| body.slice(span.range()));
@@ -160,7 +164,11 @@ impl Asking<'_> {
     }
 
     /// What becomes of a modern server's `input_required`: rounds to the last word, or an answer that asks the client.
+    /// Or of what tells of a task.
     pub async fn answered(self, answer: Answer) -> Sent {
+        if self.call.call().ask.is_of_task() || matches!(answer.word, Word::Task(_)) {
+            return tasks::answered(self, answer).await;
+        }
         if !self.call.call().ask.may_be_asked() {
             return self.failed("it asks for input in answer to what may have none");
         }
@@ -194,14 +202,18 @@ impl Asking<'_> {
                 let result = json!({ "content": [{ "type": "text", "text": text }], "isError": true }).to_string();
                 (outgoing::result(&call.client_id(), result.as_bytes()), false)
             }
-            Ask::CompletePrompt | Ask::CompleteResource | Ask::GetPrompt | Ask::ReadResource => {
-                (outgoing::error(Some(&call.client_id()), -32_603, text, None), true)
-            }
+            Ask::CompletePrompt
+            | Ask::CompleteResource
+            | Ask::GetPrompt
+            | Ask::ReadResource
+            | Ask::GetTask
+            | Ask::UpdateTask
+            | Ask::CancelTask => (outgoing::error(Some(&call.client_id()), -32_603, text, None), true),
         };
-        Sent::Answered(Answer { last, failed, tool_error: !failed, asks: false })
+        Sent::Answered(Answer { last, failed, tool_error: !failed, word: Word::Last })
     }
 
-    fn failed(&self, what: impl Into<std::borrow::Cow<'static, str>>) -> Sent {
+    pub(crate) fn failed(&self, what: impl Into<std::borrow::Cow<'static, str>>) -> Sent {
         let backend = std::sync::Arc::clone(&self.call.target().backend_name);
         Sent::Failed(Failure::BackendError { backend, what: what.into() })
     }

@@ -23,7 +23,7 @@ pub(super) struct Required {
 
 /// One question, under the key by which its answer is known.
 #[derive(Debug)]
-pub(super) struct Question {
+pub struct Question {
     pub(super) key: String,
     pub(super) feature: Feature,
     /// An object, as it came.
@@ -67,20 +67,30 @@ impl Required {
         if input_requests.is_empty() && state.is_none() {
             return Err("it asks for input and says neither what nor for what".into());
         }
-        if input_requests.len() > MOST {
-            return Err(format!("it asks for more than {MOST} things at once").into());
-        }
-        let mut questions = Vec::with_capacity(input_requests.len());
-        for (key, Request { method, params }) in input_requests {
-            let feature = Feature::asked_by(&method).ok_or("it asks for what no client can be asked")?;
-            let params = params.map_or(Bytes::from_static(b"{}"), |raw| Bytes::copy_from_slice(raw.get().as_bytes()));
-            if params.first() != Some(&b'{') {
-                return Err("the params of a question of its are no object".into());
-            }
-            questions.push(Question { key, feature, params });
-        }
-        Ok(Self { questions, state })
+        Ok(Self { questions: each(input_requests)?, state })
     }
+}
+
+/// Those of a task, from the object `inputRequests`. Errors: as of a round, but that it may ask for nothing.
+pub(crate) fn questions(input_requests: &RawValue) -> Result<Vec<Question>, Cow<'static, str>> {
+    let broken = |fault: serde_json::Error| format!("what it asks for is not what the schema says: {fault}");
+    each(serde_json::from_str(input_requests.get()).map_err(broken)?)
+}
+
+fn each(input_requests: BTreeMap<String, Request<'_>>) -> Result<Vec<Question>, Cow<'static, str>> {
+    if input_requests.len() > MOST {
+        return Err(format!("it asks for more than {MOST} things at once").into());
+    }
+    let mut questions = Vec::with_capacity(input_requests.len());
+    for (key, Request { method, params }) in input_requests {
+        let feature = Feature::asked_by(&method).ok_or("it asks for what no client can be asked")?;
+        let params = params.map_or(Bytes::from_static(b"{}"), |raw| Bytes::copy_from_slice(raw.get().as_bytes()));
+        if params.first() != Some(&b'{') {
+            return Err("the params of a question of its are no object".into());
+        }
+        questions.push(Question { key, feature, params });
+    }
+    Ok(questions)
 }
 
 /// An answer under the client's id that asks it for more. `questions`: key, what for, params.
@@ -89,15 +99,10 @@ pub(super) fn asked<'q>(
     questions: impl IntoIterator<Item = (&'q str, Feature, &'q [u8])>,
     state: Option<&str>,
 ) -> Bytes {
-    let mut requests = Vec::new();
-    for (key, feature, params) in questions {
-        let key = Value::from(key);
-        let (method, params) = (feature.method(), String::from_utf8_lossy(params));
-        requests.push(format!(r#"{key}:{{"method":"{method}","params":{params}}}"#));
-    }
+    let requests = requests(questions);
     let mut result = r#"{"resultType":"input_required","#.to_owned();
-    if !requests.is_empty() {
-        result.push_str(&format!(r#""inputRequests":{{{}}},"#, requests.join(",")));
+    if requests != "{}" {
+        result.push_str(&format!(r#""inputRequests":{requests},"#));
     }
     if let Some(state) = state {
         // Of our own alphabet: nothing to escape.
@@ -105,6 +110,17 @@ pub(super) fn asked<'q>(
     }
     result.push_str(&format!(r#""_meta":{{{SERVER_INFO}}}}}"#));
     outgoing::result(client_id, result.as_bytes())
+}
+
+/// The object `inputRequests`.
+pub(crate) fn requests<'q>(questions: impl IntoIterator<Item = (&'q str, Feature, &'q [u8])>) -> String {
+    let mut requests = Vec::new();
+    for (key, feature, params) in questions {
+        let key = Value::from(key);
+        let (method, params) = (feature.method(), String::from_utf8_lossy(params));
+        requests.push(format!(r#"{key}:{{"method":"{method}","params":{params}}}"#));
+    }
+    format!("{{{}}}", requests.join(","))
 }
 
 /// The params of a modern server's question in the form of revision 2025-11-25: a URL is known by an id there.

@@ -13,7 +13,8 @@ use super::{
     required::{self, Question, Required},
 };
 use crate::{
-    backend::{Sent, lease::send_again},
+    backend::{Answer, Sent, Word, lease::send_again},
+    tasks,
     upcall::{self, feature::Feature, questions, refusal::Refusal},
 };
 
@@ -39,7 +40,8 @@ pub(super) async fn run(asking: Asking<'_>, mut required: Required) -> Sent {
         let inputs = members(responses.as_deref(), required.state.as_deref());
         let Asking { plane, call, flight, events } = asking;
         match send_again(plane, call, flight, events, &inputs).await {
-            Sent::Answered(answer) if answer.asks => match Required::read(&answer.last) {
+            Sent::Answered(Answer { word: Word::Task(_), .. }) => return asking.failed(tasks::NOT_DECLARED),
+            Sent::Answered(answer) if answer.word == Word::Asks => match Required::read(&answer.last) {
                 Ok(next) => required = next,
                 Err(what) => return asking.failed(what),
             },

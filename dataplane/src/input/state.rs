@@ -1,14 +1,8 @@
 //! `requestState` as clients carry it between two rounds: sealed by this plane, so that nobody reads it, changes it, or
 //! uses it for another request, as another client, or after its time (`protocol.md` 3.7 and 7.2). It holds no secret of
 //! a person; what a modern server gave is in it as that came.
-//!
-//! AES-256-GCM under the plane's `seal.key`. What stands in the clear says by which plane it was sealed, and no more.
 
-use aws_lc_rs::{
-    aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
-    digest, rand,
-};
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use aws_lc_rs::digest;
 use bytes::Bytes;
 use serde_json::Value;
 use uuid::Uuid;
@@ -17,30 +11,14 @@ use crate::{
     call::{Ask, Principal, RequestId},
     clock::Clock,
     denial::Denial,
-    listen::session::who,
+    seal::{self, Kind, Mark, Seal, Shut},
 };
 
-/// What each begins with: then it is one of a Sentinel's.
-const PREFIX: &str = "s1.";
-const NONCE: usize = 12;
-const PLANE: usize = 8;
-/// A longer one was never ours.
-const LONGEST: usize = 1 << 20;
-/// Parts of what is sealed, in this order.
-type Mark = [u8; 16];
-
 /// Seals and opens.
+#[derive(Debug)]
 pub struct States {
-    seal: LessSafeKey,
-    /// In the clear, and sealed as additional data.
-    plane: [u8; PLANE],
+    seal: Seal,
     clock: Clock,
-}
-
-impl std::fmt::Debug for States {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("States")
-    }
 }
 
 /// What a request is about: its retry must be the same.
@@ -88,17 +66,17 @@ enum Of {
 impl State {
     /// `state`: the token of a modern server's own.
     pub fn server(first: RequestId, backend: &str, state: Bytes) -> Self {
-        Self { first, backend: mark(backend), of: Of::Server(state) }
+        Self { first, backend: seal::mark(&[backend]), of: Of::Server(state) }
     }
 
     /// Of a call that is parked here.
     pub fn parked(first: RequestId, backend: &str, call: Uuid, round: u8) -> Self {
-        Self { first, backend: mark(backend), of: Of::Parked { call, round } }
+        Self { first, backend: seal::mark(&[backend]), of: Of::Parked { call, round } }
     }
 
     /// Of a call that is to be sent again.
     pub fn visited(first: RequestId, backend: &str) -> Self {
-        Self { first, backend: mark(backend), of: Of::Visited }
+        Self { first, backend: seal::mark(&[backend]), of: Of::Visited }
     }
 
     pub fn is_visited(&self) -> bool {
@@ -106,7 +84,7 @@ impl State {
     }
 
     pub fn is_of(&self, backend: &str) -> bool {
-        self.backend == mark(backend)
+        self.backend == seal::mark(&[backend])
     }
 
     /// A modern server's own.
@@ -170,42 +148,28 @@ pub fn none_of_ours() -> Denial {
 impl States {
     /// `key`: the 32 bytes of `seal.key`; none: another number of bytes.
     pub fn new(key: &[u8], clock: Clock) -> Option<Self> {
-        let unbound = UnboundKey::new(&AES_256_GCM, key).ok()?;
-        let of_key = digest::digest(&digest::SHA256, &[b"requestState".as_slice(), key].concat());
-        let plane = *of_key.as_ref().first_chunk()?;
-        Some(Self { seal: LessSafeKey::new(unbound), plane, clock })
+        Some(Self { seal: Seal::new(key)?, clock })
     }
 
     /// A state for this client's retry of this request, good until `secs` from now. None: there is no randomness.
     pub fn seal(&self, state: &State, principal: &Principal, about: &About, secs: u64) -> Option<String> {
-        let mut nonce = [0; NONCE];
-        rand::fill(&mut nonce).ok()?;
         let mut sealed = Vec::with_capacity(160);
-        sealed.extend_from_slice(&who(principal));
+        sealed.extend_from_slice(&seal::owner(principal));
         sealed.extend_from_slice(&about.0);
         sealed.extend_from_slice(&self.clock.now_secs().saturating_add(secs).to_be_bytes());
         state.write(&mut sealed);
-        let (plane, unique) = (Aad::from(self.plane), Nonce::assume_unique_for_key(nonce));
-        self.seal.seal_in_place_append_tag(unique, plane, &mut sealed).ok()?;
-        let whole = [self.plane.as_slice(), &nonce, &sealed].concat();
-        Some(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(whole)))
+        self.seal.close(Kind::RequestState, sealed)
     }
 
     /// Opens what a client sent as `requestState`, a JSON token.
     ///
     /// Errors: `InteractionLost` for one of another plane, `InvalidParams` for all else that is not good here and now.
     pub fn open(&self, token: &[u8], principal: &Principal, about: &About) -> Result<State, Denial> {
-        let text = token.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
-        let coded = text.filter(|text| text.len() <= LONGEST).and_then(|text| text.strip_prefix(PREFIX.as_bytes()));
-        let whole = coded.and_then(|coded| URL_SAFE_NO_PAD.decode(coded).ok()).ok_or_else(none_of_ours)?;
-        let (plane, rest) = whole.split_first_chunk::<PLANE>().ok_or_else(none_of_ours)?;
-        if *plane != self.plane {
-            return Err(Denial::InteractionLost);
-        }
-        let (nonce, sealed) = rest.split_first_chunk::<NONCE>().ok_or_else(none_of_ours)?;
-        let (plane, unique) = (Aad::from(self.plane), Nonce::assume_unique_for_key(*nonce));
-        let mut sealed = sealed.to_vec();
-        let opened = self.seal.open_in_place(unique, plane, &mut sealed).map_err(|_| none_of_ours())?;
+        let text = token.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).ok_or_else(none_of_ours)?;
+        let opened = self.seal.open(Kind::RequestState, text).map_err(|shut| match shut {
+            Shut::OtherKey => Denial::InteractionLost,
+            Shut::NotOurs => none_of_ours(),
+        })?;
         let parts = || {
             let (owner, rest) = opened.split_first_chunk::<16>()?;
             let (of, rest) = rest.split_first_chunk::<32>()?;
@@ -213,7 +177,7 @@ impl States {
             Some((*owner, About(*of), u64::from_be_bytes(*until), State::read(rest)?))
         };
         let (owner, of, until, state) = parts().ok_or_else(none_of_ours)?;
-        if owner != who(principal) {
+        if owner != seal::owner(principal) {
             tracing::warn!(client = %principal.client.escape_debug(), first = %state.first, "a requestState of another client");
             return Err(none_of_ours());
         }
@@ -226,12 +190,6 @@ impl States {
         }
         Ok(state)
     }
-}
-
-fn mark(text: &str) -> Mark {
-    let mut mark = [0; 16];
-    mark.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref().split_at(16).0);
-    mark
 }
 
 #[cfg(test)]
@@ -299,7 +257,7 @@ mod tests {
             quoted("anything"),
             quoted(&format!("{sealed}-TAMPERED")),
             quoted(&String::from_utf8(changed).unwrap()),
-            quoted(&"s1.A".repeat(LONGEST)),
+            quoted(&"s1.A".repeat(1 << 20)),
             b"7".to_vec(),
             b"null".to_vec(),
         ];

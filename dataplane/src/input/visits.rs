@@ -14,7 +14,7 @@ use super::{
     state::{About, State},
 };
 use crate::{
-    backend::{Answer, Sent},
+    backend::{Answer, Sent, Word},
     upcall::{self, feature::Feature, params::may_be_visited, questions, refusal::Refusal},
     wire::outgoing,
 };
@@ -131,7 +131,7 @@ fn relayed(asking: Asking<'_>, visits: &Visits<'_>, put: &[Bytes]) -> Sent {
     let data = format!(r#"{{"elicitations":[{}]}}"#, all.join(","));
     let id = asking.call.call().client_id();
     let last = outgoing::error(Some(&id), REQUIRED, &visits.message, Some(data.as_bytes()));
-    Sent::Answered(Answer { last, failed: true, tool_error: false, asks: false })
+    Sent::Answered(Answer { last, failed: true, tool_error: false, word: Word::Last })
 }
 
 /// To a modern client. Nothing is kept: its retry is the call once more.
@@ -148,7 +148,7 @@ fn within(asking: Asking<'_>, put: &[Bytes]) -> Sent {
         put.iter().enumerate().map(|(at, params)| (format!("visit{at}"), required::for_modern(params))).collect();
     let questions = questions.iter().map(|(key, params)| (key.as_str(), Feature::Elicitation, &**params));
     let last = required::asked(&routed.client_id(), questions, Some(&sealed));
-    Sent::Answered(Answer { last, failed: false, tool_error: false, asks: true })
+    Sent::Answered(Answer { last, failed: false, tool_error: false, word: Word::Asks })
 }
 
 /// To a client that can't be sent to a URL. A person may read there where it could be done by hand.
@@ -160,7 +160,7 @@ fn undeclared(asking: Asking<'_>, visits: &Visits<'_>) -> Sent {
             br#"{"requiredCapabilities":{"elicitation":{"url":{}}}}"#,
         );
         let last = outgoing::error(Some(&id), LACKS_CAPABILITY, text, Some(data));
-        return Sent::Answered(Answer { last, failed: true, tool_error: false, asks: false });
+        return Sent::Answered(Answer { last, failed: true, tool_error: false, word: Word::Last });
     }
     let backend = &asking.call.target().backend_name;
     let mut text =

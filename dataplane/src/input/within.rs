@@ -6,43 +6,21 @@ use bytes::Bytes;
 
 use super::{
     Asking,
-    required::{self, Required},
+    required::{self, Question, Required},
     state::{About, State},
 };
 use crate::{
-    backend::{Answer, Sent},
-    upcall::{self, questions, refusal::Refusal},
+    backend::{Answer, Sent, Word},
+    upcall::{self, feature::Feature, questions, refusal::Refusal},
 };
 
 /// Errors of the server, as `Sent::Failed`: it asks for nothing that its client can be asked.
 pub(super) async fn ask(asking: Asking<'_>, required: Required) -> Sent {
     let Required { questions, state } = required;
-    let asked_for_nothing = questions.is_empty();
-    let mut put: Vec<(String, _, Bytes)> = Vec::with_capacity(questions.len());
-    let mut refused = None;
-    for question in questions {
-        let judged = upcall::ask(
-            asking.plane,
-            asking.call.target(),
-            upcall::Question {
-                call: asking.flight.number(),
-                feature: question.feature,
-                params: question.params,
-                within: true,
-            },
-        );
-        match judged.await {
-            Ok(questions::Answer::Within(params)) => put.push((question.key, question.feature, params)),
-            Ok(_) => {}
-            Err(Refusal::Over) if asking.flight.why().is_some() => return Sent::Ended,
-            // Its server is not told: it asked for what it was told is not there, and may ask again for the rest.
-            Err(refusal) => refused = Some((question.feature, refusal)),
-        }
-    }
-    if let (true, Some((feature, refusal))) = (put.is_empty() && !asked_for_nothing, refused) {
-        let (method, why) = (feature.method(), refusal.recorded());
-        return asking.failed(format!("it asks for {method}, which can't be put to its client ({why})"));
-    }
+    let put = match judged(asking, questions).await {
+        Ok(put) => put,
+        Err(sent) => return sent,
+    };
     let call = asking.call.call();
     let sealed = match state {
         None => None,
@@ -60,5 +38,41 @@ pub(super) async fn ask(asking: Asking<'_>, required: Required) -> Sent {
     };
     let questions = put.iter().map(|(key, feature, params)| (key.as_str(), *feature, &**params));
     let last = required::asked(&call.client_id(), questions, sealed.as_deref());
-    Sent::Answered(Answer { last, failed: false, tool_error: false, asks: true })
+    Sent::Answered(Answer { last, failed: false, tool_error: false, word: Word::Asks })
+}
+
+/// Those of them that may be put, by their keys, with the params for the client.
+///
+/// Errors: how the call ends, where none of them may be.
+pub(crate) async fn judged(
+    asking: Asking<'_>,
+    questions: Vec<Question>,
+) -> Result<Vec<(String, Feature, Bytes)>, Sent> {
+    let asked_for_nothing = questions.is_empty();
+    let mut put: Vec<(String, Feature, Bytes)> = Vec::with_capacity(questions.len());
+    let mut refused = None;
+    for question in questions {
+        let judged = upcall::ask(
+            asking.plane,
+            asking.call.target(),
+            upcall::Question {
+                call: asking.flight.number(),
+                feature: question.feature,
+                params: question.params,
+                within: true,
+            },
+        );
+        match judged.await {
+            Ok(questions::Answer::Within(params)) => put.push((question.key, question.feature, params)),
+            Ok(_) => {}
+            Err(Refusal::Over) if asking.flight.why().is_some() => return Err(Sent::Ended),
+            // Its server is not told: it asked for what it was told is not there, and may ask again for the rest.
+            Err(refusal) => refused = Some((question.feature, refusal)),
+        }
+    }
+    if let (true, Some((feature, refusal))) = (put.is_empty() && !asked_for_nothing, refused) {
+        let (method, why) = (feature.method(), refusal.recorded());
+        return Err(asking.failed(format!("it asks for {method}, which can't be put to its client ({why})")));
+    }
+    Ok(put)
 }

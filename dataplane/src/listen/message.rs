@@ -23,6 +23,7 @@ use crate::{
     input::Input,
     pipeline,
     plane::Plane,
+    tasks::Task,
     upcall::questions::Answer,
     wire::scan::{Kind, Scanned},
 };
@@ -106,8 +107,8 @@ fn request(
         },
         other => match Ask::read(other, &scanned, body) {
             Some(Ok((ask, name))) => {
-                let name = name.into();
-                let call = call(plane, caller, body, scanned, (ask, name, None), id, traceparent);
+                let asked = Asked { ask, name: name.into(), input: None, task: None };
+                let call = call(plane, caller, body, scanned, asked, id, traceparent);
                 return Reply::Running(call);
             }
             Some(Err(denial)) => Err(denial),
@@ -130,22 +131,28 @@ pub(super) fn recorded(plane: &Plane, caller: &Caller, method: &str, id: Request
     plane.metrics.refused(denial.row().recorded);
 }
 
-/// What is asked, of what, and what it brings of an earlier round.
-pub(super) type Asked = (Ask, Arc<str>, Option<Box<Input>>);
+/// What is asked, of what, and what it brings of an earlier request.
+pub(super) struct Asked {
+    pub(super) ask: Ask,
+    pub(super) name: Arc<str>,
+    pub(super) input: Option<Box<Input>>,
+    pub(super) task: Option<Arc<Task>>,
+}
 
 pub(super) fn call(
     plane: &Arc<Plane>,
     caller: Caller,
     body: &Bytes,
     scanned: Scanned,
-    (ask, name, input): Asked,
+    Asked { ask, name, input, task }: Asked,
     id: RequestId,
     traceparent: Option<&str>,
 ) -> Answering {
     let traceparent = traceparent
         .map(Into::into)
         .or_else(|| scanned.traceparent.and_then(|text| text.text(body)).map(|text| text.as_ref().into()));
-    let routed = Routed { id, body: body.clone(), scanned, ask, name, traceparent, input, arrived: Instant::now() };
+    let routed =
+        Routed { id, body: body.clone(), scanned, ask, name, traceparent, input, task, arrived: Instant::now() };
     let (sender, events) = Events::channel();
     Answering { call: Calling(Box::pin(pipeline::routed(Arc::clone(plane), caller, routed, sender))), events }
 }

@@ -23,6 +23,7 @@ impl Resolved {
 
 pub fn target(charged: Charged) -> Resolved {
     let call = charged.call();
-    let target = charged.caller().view().catalogue.target(call.ask, &call.name).cloned();
+    let named = charged.caller().view().catalogue.target(call.ask, &call.name);
+    let target = named.filter(|target| call.is_about(target)).cloned();
     Resolved { charged, target }
 }

@@ -38,6 +38,15 @@ impl Feature {
     }
 }
 
+/// The extension by which calls become tasks, as both ends of the modern era declare it.
+pub const TASKS: &str = "io.modelcontextprotocol/tasks";
+
+/// Whether one end's `capabilities` have it.
+pub fn has_tasks(capabilities: &Map<String, Value>) -> bool {
+    let extensions = capabilities.get("extensions").and_then(Value::as_object);
+    extensions.and_then(|extensions| extensions.get(TASKS)).is_some_and(Value::is_object)
+}
+
 /// A set of features with their fine print, as one client declares them or one server is told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Features(u8);
@@ -55,6 +64,8 @@ impl Features {
     pub const ROOTS: Self = Self(1 << 5);
     /// It says when its roots changed.
     pub const ROOTS_CHANGED: Self = Self(1 << 6);
+    /// The modern era's extension: a call of its may go on as a task. No question, so nothing that `may_ask` is about.
+    pub const TASKS: Self = Self(1 << 7);
 
     /// All that belongs to one feature.
     pub const fn of(feature: Feature) -> Self {
@@ -124,12 +135,18 @@ impl Features {
         if capabilities == b"{}" {
             return Self::NONE;
         }
-        serde_json::from_slice::<Map<String, Value>>(capabilities).map_or(Self::NONE, |said| Self::read(&said))
+        let Ok(said) = serde_json::from_slice::<Map<String, Value>>(capabilities) else { return Self::NONE };
+        let tasks = if has_tasks(&said) { Self::TASKS } else { Self::NONE };
+        Self::read(&said).and(tasks)
     }
 
     /// As a modern request says it: nothing changes there within a session.
     pub fn in_request(self) -> Value {
-        self.without(Self::ROOTS_CHANGED).declared()
+        let mut declared = self.without(Self::ROOTS_CHANGED).declared();
+        if let (true, Some(declared)) = (self.has(Self::TASKS), declared.as_object_mut()) {
+            declared.insert("extensions".to_owned(), json!({ TASKS: {} }));
+        }
+        declared
     }
 
     /// As a legacy client says it in `initialize`.
@@ -188,6 +205,21 @@ mod tests {
         });
         assert_eq!(read(&all), Features::all_of(Feature::ALL));
         assert_eq!(read(&json!({"roots": {"listChanged": "yes"}})), Features::ROOTS);
+    }
+
+    #[test]
+    fn tasks_are_declared_in_requests_alone_and_by_an_object() {
+        let request = |said: Value| Features::of_request(said.to_string().as_bytes());
+        let said = json!({ "roots": {}, "extensions": { TASKS: {}, "com.example/x": {} } });
+        assert_eq!(request(said.clone()), Features::ROOTS.and(Features::TASKS));
+        assert_eq!(read(&said), Features::ROOTS, "a legacy client has no extensions");
+        for none in [json!({ "extensions": { TASKS: null } }), json!({ "tasks": {} }), json!({ "extensions": [TASKS] })]
+        {
+            assert_eq!(request(none), Features::NONE);
+        }
+        let told = Features::TASKS.and(Features::FORM);
+        assert_eq!(request(told.in_request()), told);
+        assert_eq!(Features::TASKS.declared(), json!({}));
     }
 
     #[test]

@@ -96,6 +96,7 @@ impl View {
                 (Ability::Prompts, shows(Kind::Prompt)),
                 (Ability::Resources, shows(Kind::Resource)),
                 (Ability::Subscriptions, backend.can(Ability::Subscriptions) && shows(Kind::Resource)),
+                (Ability::Tasks, backend.can(Ability::Tasks) && shows(Kind::Tool)),
                 (Ability::Logging, backend.can(Ability::Logging) && Kind::ALL.into_iter().any(shows)),
                 (
                     Ability::Completions,

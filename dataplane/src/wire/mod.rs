@@ -8,6 +8,7 @@ mod envelope;
 mod fault;
 pub mod incoming;
 mod lexer;
+pub mod members;
 pub mod modern;
 #[cfg(test)]
 mod modern_tests;

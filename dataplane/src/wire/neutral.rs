@@ -25,7 +25,13 @@ const META: Members = &["io.modelcontextprotocol/serverInfo"];
 pub const fn members_of(ask: Ask) -> Members {
     match ask {
         Ask::ReadResource => KEPT,
-        Ask::CallTool | Ask::CompletePrompt | Ask::CompleteResource | Ask::GetPrompt => TYPED,
+        Ask::CallTool
+        | Ask::CompletePrompt
+        | Ask::CompleteResource
+        | Ask::GetPrompt
+        | Ask::GetTask
+        | Ask::UpdateTask
+        | Ask::CancelTask => TYPED,
     }
 }
 
@@ -81,6 +87,8 @@ pub enum ResultType {
     /// Or nothing: then it is complete.
     Complete,
     InputRequired,
+    /// The call goes on, and its client asks for what becomes of it (`tasks/`).
+    Task,
     /// Of an extension that nobody agreed on, or none at all.
     Other,
 }
@@ -91,6 +99,9 @@ impl ResultType {
         match self {
             Self::Complete => None,
             Self::InputRequired => Some("it asks for input in a large answer, a part of which is passed on already"),
+            Self::Task => {
+                Some("it makes a task of what can be none, or in a large answer, a part of which is passed on already")
+            }
             Self::Other => Some("its result is of a type that nobody agreed on"),
         }
     }
@@ -127,6 +138,7 @@ impl Neutral {
         match self.said.as_deref() {
             None | Some(b"\"complete\"") => ResultType::Complete,
             Some(b"\"input_required\"") => ResultType::InputRequired,
+            Some(b"\"task\"") => ResultType::Task,
             Some(_) => ResultType::Other,
         }
     }
@@ -316,7 +328,8 @@ mod tests {
                 r#"{"result":{"content":[{"resultType":"stays"}] },"id":1}"#,
                 ResultType::InputRequired,
             ),
-            (r#"{"result":{"resultType":"task"},"id":1}"#, r#"{"result":{},"id":1}"#, ResultType::Other),
+            (r#"{"result":{"resultType":"task"},"id":1}"#, r#"{"result":{},"id":1}"#, ResultType::Task),
+            (r#"{"result":{"resultType":"tasks"},"id":1}"#, r#"{"result":{},"id":1}"#, ResultType::Other),
             (r#"{"result":{"resultType":["complete"]}}"#, r#"{"result":{}}"#, ResultType::Other),
             (
                 r#"{"result":{"a":1,"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"x","_meta":{}},"k":[1, 2]},"b":"}"}}"#,

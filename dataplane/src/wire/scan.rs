@@ -42,11 +42,12 @@ pub struct Scanned {
     pub method: Option<Text>,
     /// An object, braces included.
     pub params: Option<Span>,
-    /// `params.name` when it is a string; so `uri`, `cursor`, `level`.
+    /// `params.name` when it is a string; so `uri`, `cursor`, `level`, `taskId`.
     pub name: Option<Text>,
     pub uri: Option<Text>,
     pub cursor: Option<Text>,
     pub level: Option<Text>,
+    pub task_id: Option<Text>,
     /// Any value: that it is an object is for the pipeline to say.
     pub arguments: Option<Span>,
     /// `params.ref` of a completion, where it says what it is about.
@@ -162,6 +163,7 @@ fn message(walker: &mut Walker<'_>) -> Result<Scanned, Broken> {
         uri: inside.uri,
         cursor: inside.cursor,
         level: inside.level,
+        task_id: inside.task_id,
         arguments: inside.arguments,
         reference: inside.reference,
         meta: inside.meta,

@@ -13,6 +13,7 @@ pub mod modern;
 mod receive_log;
 mod rounds;
 pub mod stdio;
+mod tasks;
 pub mod tools;
 mod watched;
 
@@ -54,6 +55,7 @@ pub struct Server {
     visits: Mutex<std::collections::HashSet<String>>,
     features: features::Grown,
     watched: watched::Watched,
+    jobs: tasks::Jobs,
     listeners: Mutex<Vec<(mpsc::Sender<String>, Option<Subscriber>)>>,
 }
 
@@ -188,7 +190,9 @@ impl Session {
         }
         let asked = modern::level(&incoming).and_then(|level| LEVELS.iter().position(|known| *known == level));
         self.level.store(asked.and_then(|level| u8::try_from(level).ok()).unwrap_or(u8::MAX), Ordering::Relaxed);
-        match modern::accept(method, id, &incoming).unwrap_or_else(|| self.asked(method, id, &incoming)) {
+        let of_this_era =
+            modern::accept(method, id, &incoming).or_else(|| self.server.jobs.accept(method, id, &incoming));
+        match of_this_era.unwrap_or_else(|| self.asked(method, id, &incoming)) {
             Work::Answer(text) => Work::Answer(modern::dressed(text, modern::is_kept(method))),
             other => other,
         }

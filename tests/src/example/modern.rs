@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::messages::{Incoming, answer, fault, fault_with, note};
-use super::{Session, Work, send, watched};
+use super::{Session, Work, send, tasks, watched};
 
 pub(super) const REVISION: &str = "2026-07-28";
 const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
@@ -101,6 +101,7 @@ fn discovered() -> String {
         "capabilities": {
             "tools": { "listChanged": true }, "resources": { "listChanged": true, "subscribe": true },
             "prompts": { "listChanged": true }, "completions": {}, "logging": {},
+            "extensions": { tasks::EXTENSION: {} },
         },
         "_meta": { "io.modelcontextprotocol/serverInfo": {
             "name": "sentinel-example-server", "version": env!("CARGO_PKG_VERSION"),
@@ -145,6 +146,7 @@ pub(super) fn differs(text: &str, headers: &HashMap<String, String>) -> Option<S
     let named = match method {
         "tools/call" | "prompts/get" => params["name"].as_str(),
         "resources/read" => params["uri"].as_str(),
+        "tasks/get" | "tasks/update" | "tasks/cancel" => params["taskId"].as_str(),
         _ => None,
     };
     let mut wanted = vec![("mcp-protocol-version", params["_meta"][VERSION].as_str()), ("mcp-method", Some(method))];

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::messages::{answer, fault, fault_with, note, text_result};
-use super::{Server, Session, asking, features, modern, rounds, send, watched};
+use super::{Server, Session, asking, features, modern, rounds, send, tasks, watched};
 
 /// One `tools/call`, read.
 #[derive(Debug)]
@@ -93,6 +93,7 @@ pub(super) fn list(server: &Server) -> String {
             &["query"],
         ));
         tools.extend(rounds::tools());
+        tools.push(tasks::tool());
     } else {
         tools.extend(asking::tools());
     }
@@ -161,6 +162,7 @@ pub(super) async fn run(session: &Session, call: Call, out: &mpsc::Sender<String
             return misbehave(&call, text(&arguments, "how"), out).await;
         }
         "route" if server.is_modern => text_result(&modern::routed(call.arguments.as_deref()), false),
+        "job" if server.is_modern => server.jobs.begin(&arguments),
         "raw" => format!(r#"{{"content":[],"structuredContent":{}}}"#, text(&arguments, "json")),
         "slow" => match slow(session, &call, &arguments, out).await {
             Some(result) => result,

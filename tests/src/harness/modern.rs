@@ -121,7 +121,7 @@ impl ModernClient {
         if let Some(method) = message["method"].as_str() {
             post = post.header("mcp-method", method);
         }
-        match params["name"].as_str().or_else(|| params["uri"].as_str()) {
+        match ["name", "uri", "taskId"].into_iter().find_map(|named| params[named].as_str()) {
             Some(name) => post.header("mcp-name", name),
             None => post,
         }

@@ -20,7 +20,8 @@ use crate::store::Store;
 /// More rows of one id are no trail of ours.
 const MOST_ROWS: u32 = 10;
 /// Methods whose requests go the whole way.
-const ROUTED: [&str; 4] = ["tools/call", "prompts/get", "resources/read", "completion/complete"];
+const ROUTED: [&str; 7] =
+    ["tools/call", "prompts/get", "resources/read", "completion/complete", "tasks/get", "tasks/update", "tasks/cancel"];
 /// What backends ask of clients.
 const ASKED: [&str; 3] = ["sampling/createMessage", "elicitation/create", "roots/list"];
 /// As `explain` of a plane names them, in their order.
@@ -286,6 +287,14 @@ fn outcome(row: &AuditRow, detail: &Value) -> String {
         }
         (_, "denied") if !is_routed(row, detail) => {
             format!("refused before it was a call ({}): nothing was asked of roles, limits or backends", row.kind)
+        }
+        ("tools/call", "ok") if data["task"].is_string() => {
+            format!(
+                "backend {backend} goes on with it as a task: rows of tasks/get with it as parent say what became of it"
+            )
+        }
+        ("tasks/get", "ok" | "tool_error") if data["task"].is_string() => {
+            format!("backend {backend} says of the task of call {}: {}", row.parent, text(data, "task"))
         }
         (_, "ok") => format!("answered by backend {backend}"),
         (_, "tool_error") => format!("backend {backend} answered with an error of its own, which was passed on"),

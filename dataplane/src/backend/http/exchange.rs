@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     answering::Events,
-    backend::{Answer, Outgoing, Sent, era::Era},
+    backend::{Answer, Outgoing, Sent, Word, era::Era},
     call::Ask,
     denial::Failure,
     in_flight::{Flight, Why},
@@ -145,8 +145,12 @@ async fn answer(exchange: &Exchange<'_>, call: &Outgoing<'_>, response: http::Re
         if known > u64::try_from(limit).unwrap_or(u64::MAX) {
             return Err(reading::too_large(limit));
         }
-        // What asks for input is read whole before it goes on.
-        let small = if is_modern && call.declares != Features::NONE { MAY_ASK } else { SMALL };
+        // What asks for input is read whole before it goes on, and so is what a task says, which may ask.
+        let small = match (ask.is_of_task(), is_modern && call.declares != Features::NONE) {
+            (true, _) => limit,
+            (false, true) => MAY_ASK,
+            (false, false) => SMALL,
+        };
         let is_small = known <= u64::try_from(small).unwrap_or(u64::MAX);
         let begun =
             if is_small { reading::collect(&mut body, small.min(limit)).await? } else { Collected::More(Bytes::new()) };
@@ -165,7 +169,7 @@ async fn answer(exchange: &Exchange<'_>, call: &Outgoing<'_>, response: http::Re
         return modern::landed(exchange.core, ask, &found, client_id);
     }
     let Found { message, id, failed, tool_error, .. } = found;
-    Ok(Answer { last: incoming::with_id(&message, id, client_id), failed, tool_error, asks: false })
+    Ok(Answer { last: incoming::with_id(&message, id, client_id), failed, tool_error, word: Word::Last })
 }
 
 /// A large JSON answer, judged while it passes. The last piece is held back for whoever records the call. `neutral`: of
@@ -212,7 +216,7 @@ async fn streamed(
     if let Some(neutral) = &neutral {
         modern::judge(neutral.result_type())?;
     }
-    Ok(Answer { last: held, failed: end.failed, tool_error: end.tool_error, asks: false })
+    Ok(Answer { last: held, failed: end.failed, tool_error: end.tool_error, word: Word::Last })
 }
 
 fn fault_of(fault: &AnswerFault) -> Fault {

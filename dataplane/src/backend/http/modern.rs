@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     backend::{
-        Answer, Outgoing,
+        Answer, Outgoing, Word,
         era::{self, AboutUs, DISCOVER, Probed},
     },
     call::{Ask, Kind},
@@ -61,7 +61,7 @@ pub(super) fn mirror(call: &Outgoing<'_>, headers: &mut HeaderMap) {
     let routed = call.routed;
     headers.insert(METHOD, HeaderValue::from_static(routed.ask.method()));
     let named = match routed.ask {
-        Ask::CallTool | Ask::GetPrompt => Some(call.own_name),
+        Ask::CallTool | Ask::GetPrompt | Ask::GetTask | Ask::UpdateTask | Ask::CancelTask => Some(call.own_name),
         Ask::ReadResource => Some(&*routed.name),
         Ask::CompletePrompt | Ask::CompleteResource => None,
     };
@@ -96,11 +96,8 @@ pub(super) fn landed(core: &Core, ask: Ask, found: &Found, client_id: &Bytes) ->
     }
     let message = incoming::with_id(&found.message, found.id, client_id);
     let (last, said) = neutral::whole(&message, neutral::members_of(ask));
-    let asks = said == ResultType::InputRequired;
-    if !asks {
-        judge(said)?;
-    }
-    Ok(Answer { last, failed: found.failed, tool_error: found.tool_error, asks })
+    let word = Word::of(said, ask).map_err(Fault::says)?;
+    Ok(Answer { last, failed: found.failed, tool_error: found.tool_error, word })
 }
 
 /// Of an answer that was passed on already. Errors: it is no result that ends a call.

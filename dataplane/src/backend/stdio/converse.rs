@@ -20,18 +20,14 @@ use super::waiting::{Progress, Reply, Waiting};
 use crate::{
     answering::Events,
     backend::{
-        Answer, Outgoing, Sent,
+        Answer, Outgoing, Sent, Word,
         asking::Asking,
         era::{self, Era},
     },
     call::Ask,
     denial::{Failure, Unavailable},
     in_flight::{Flight, Why},
-    wire::{
-        incoming,
-        neutral::{self, ResultType},
-        outgoing,
-    },
+    wire::{incoming, neutral, outgoing},
 };
 
 /// Bytes that wait to be written; above it a call is refused as `full` (one that is larger alone is let through).
@@ -173,7 +169,7 @@ impl Conversation {
         let last = incoming::with_id(&reply.line, reply.id, call.client_id);
         let (failed, tool_error) = (reply.failed, reply.tool_error);
         match self.era() {
-            Era::Legacy => Sent::Answered(Answer { last, failed, tool_error, asks: false }),
+            Era::Legacy => Sent::Answered(Answer { last, failed, tool_error, word: Word::Last }),
             Era::Modern => self.landed(&last, &reply, call.routed.ask),
         }
     }
@@ -186,10 +182,9 @@ impl Conversation {
         }
         let (last, said) = neutral::whole(message, neutral::members_of(ask));
         let (failed, tool_error) = (reply.failed, reply.tool_error);
-        match said {
-            ResultType::Complete => Sent::Answered(Answer { last, failed, tool_error, asks: false }),
-            ResultType::InputRequired => Sent::Answered(Answer { last, failed, tool_error, asks: true }),
-            ResultType::Other => self.failed(said.fault().unwrap_or_default().into()),
+        match Word::of(said, ask) {
+            Ok(word) => Sent::Answered(Answer { last, failed, tool_error, word }),
+            Err(what) => self.failed(what.into()),
         }
     }
 

@@ -152,6 +152,7 @@ fn judged(headers: &HeaderMap, body: &[u8], scanned: &Scanned) -> Result<(), Den
     let named = match &*method {
         "tools/call" | "prompts/get" => scanned.name,
         "resources/read" => scanned.uri,
+        "tasks/get" | "tasks/update" | "tasks/cancel" => scanned.task_id,
         _ => None,
     };
     if let Some(name) = named.and_then(|name| name.text(body)) {

@@ -19,6 +19,7 @@ pub fn of(denial: &Denial) -> StatusCode {
         Denial::NotReady { .. } | Denial::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
         Denial::HeaderMismatch { .. }
         | Denial::InvalidMeta { .. }
+        | Denial::MissingCapability
         | Denial::InvalidRequest { .. }
         | Denial::Parse { .. }
         | Denial::UnsupportedVersion { .. } => StatusCode::BAD_REQUEST,
@@ -33,6 +34,7 @@ pub fn of(denial: &Denial) -> StatusCode {
         | Denial::RateLimited { .. }
         | Denial::UnknownPrompt { .. }
         | Denial::UnknownResource { .. }
+        | Denial::UnknownTask { .. }
         | Denial::UnknownTool { .. } => StatusCode::OK,
     }
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -19,6 +19,7 @@ use crate::{
     metrics::Shed,
     plane::Plane,
     stages::limits,
+    upcall::feature::Features,
     wire::{outgoing, scan::Scanned},
 };
 
@@ -35,6 +36,8 @@ struct Filter {
     prompts_list_changed: bool,
     resources_list_changed: bool,
     resource_subscriptions: BTreeSet<Box<str>>,
+    /// Of these nothing is told (`decisions/tasks.md`).
+    task_ids: Option<IgnoredAny>,
 }
 
 /// Lists of which a stream can tell that they changed: the filter's name, the notification's, the kind that offers it.
@@ -107,7 +110,7 @@ impl Subscription {
     }
 }
 
-/// Opens the stream. Errors: `InvalidParams` without a filter, `RateLimited`, `Overloaded` where too many are open.
+/// Opens the stream. Errors: `InvalidParams` without a filter, `MissingCapability` for tasks of a client without them, `RateLimited`, `Overloaded` where too many are open.
 pub(super) fn open(
     plane: &Arc<Plane>,
     caller: &Caller,
@@ -120,8 +123,11 @@ pub(super) fn open(
         what: "subscriptions/listen needs params.notifications, an object of what to be told".into(),
     })?;
     let id = scanned.id.map_or_else(Bytes::new, |span| body.slice(span.range()));
-    let Filter { tools_list_changed, prompts_list_changed, resources_list_changed, resource_subscriptions } =
+    let Filter { tools_list_changed, prompts_list_changed, resources_list_changed, resource_subscriptions, task_ids } =
         params.notifications;
+    if task_ids.is_some() && !caller.leg().features().has(Features::TASKS) {
+        return Err(Denial::MissingCapability);
+    }
     if resource_subscriptions.len() > MOST_RESOURCES {
         let what = format!("a stream tells of {MOST_RESOURCES} resources at most; open another for the rest");
         return Err(Denial::InvalidParams { what: what.into() });

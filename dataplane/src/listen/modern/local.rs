@@ -1,8 +1,11 @@
 //! What the plane answers by itself in the modern era: `server/discover`, and how long a list may be kept.
 
 use bytes::Bytes;
+use serde_json::json;
 
-use crate::{call::Caller, denial::REVISIONS, listen::local::capabilities};
+use crate::{
+    backend::abilities::Ability, call::Caller, denial::REVISIONS, listen::local::capabilities, upcall::feature::TASKS,
+};
 
 /// Milliseconds that what changes with a reload alone may be kept.
 const DISCOVERED: u32 = 60_000;
@@ -19,7 +22,12 @@ pub const SERVER_INFO: &str = concat!(
 /// The `result` of `server/discover`. Never refused: any error would be taken for a server of the legacy era.
 pub(super) fn discover(caller: &Caller) -> Bytes {
     let supported = REVISIONS.join(r#"",""#);
-    let capabilities = capabilities(caller);
+    let mut capabilities = capabilities(caller);
+    if let (true, Some(all)) =
+        (caller.view().abilities(caller.principal()).can(Ability::Tasks), capabilities.as_object_mut())
+    {
+        all.insert("extensions".to_owned(), json!({ TASKS: {} }));
+    }
     format!(
         r#"{{"resultType":"complete","supportedVersions":["{supported}"],"capabilities":{capabilities},"ttlMs":{DISCOVERED},"cacheScope":"private","_meta":{{{SERVER_INFO}}}}}"#
     )

@@ -20,7 +20,7 @@ pub use self::{
 };
 use super::{
     feeds::Note,
-    message::{self, Answering},
+    message::{self, Answering, Asked},
 };
 use crate::{
     backend::abilities::Ability,
@@ -29,6 +29,7 @@ use crate::{
     input::Input,
     listen::local::{answer, list},
     plane::Plane,
+    tasks,
     wire::scan::Scanned,
 };
 
@@ -58,14 +59,12 @@ pub fn take(
             Ok(notes) => return Reply::Listening(notes),
             Err(denial) => Err(denial),
         },
-        other => match Ask::read(other, &scanned, body) {
-            Some(asked) => match called(plane, &caller, body, &scanned, asked) {
-                Ok(((ask, name, input), voice)) => {
-                    let call = message::call(plane, caller, body, scanned, (ask, name, input), id, traceparent);
-                    return Reply::Running(call, voice);
-                }
-                Err(denial) => Err(denial),
-            },
+        other => match routed(plane, &caller, body, &scanned, other) {
+            Some(Ok((asked, voice))) => {
+                let call = message::call(plane, caller, body, scanned, asked, id, traceparent);
+                return Reply::Running(call, voice);
+            }
+            Some(Err(denial)) => Err(denial),
             None => match Kind::listed_by(other) {
                 Some(kind) => list(plane, &caller, &scanned, kind).map(|listed| local::list(&listed)),
                 None => Err(Denial::MethodNotFound),
@@ -92,6 +91,23 @@ fn method<'a>(body: &'a [u8], scanned: &Scanned) -> Cow<'a, str> {
     scanned.method.and_then(|method| method.text(body)).unwrap_or_default()
 }
 
+/// What is asked by a method that reaches a backend, and how its words are put. None: it reaches none.
+fn routed(
+    plane: &Plane,
+    caller: &Caller,
+    body: &Bytes,
+    scanned: &Scanned,
+    method: &str,
+) -> Option<Result<(Asked, Voice), Denial>> {
+    let Some(ask) = Ask::of_task(method) else {
+        return Ask::read(method, scanned, body).map(|asked| called(plane, caller, body, scanned, asked));
+    };
+    let about = tasks::read(plane, caller, ask, body, scanned);
+    Some(about.and_then(|tasks::About { name, task, input }| {
+        Ok((Asked { ask, name, input, task }, Voice::of(body, scanned, ask)?))
+    }))
+}
+
 /// What is asked, of what, and how its words are put. Errors: first `MethodNotFound`, for what `server/discover` does not
 /// offer this caller.
 fn called(
@@ -100,7 +116,7 @@ fn called(
     body: &Bytes,
     scanned: &Scanned,
     asked: Result<(Ask, Cow<'_, str>), Denial>,
-) -> Result<(message::Asked, Voice), Denial> {
+) -> Result<(Asked, Voice), Denial> {
     let (ask, name) = asked?;
     let offered = caller.view().abilities(caller.principal());
     let is_offered = match ask {
@@ -108,11 +124,12 @@ fn called(
         Ask::GetPrompt => offered.can(Ability::Prompts),
         Ask::ReadResource => offered.can(Ability::Resources),
         Ask::CompletePrompt | Ask::CompleteResource => offered.can(Ability::Completions),
+        Ask::GetTask | Ask::UpdateTask | Ask::CancelTask => offered.can(Ability::Tasks),
     };
     if !is_offered {
         return Err(Denial::MethodNotFound);
     }
     let voice = Voice::of(body, scanned, ask)?;
     let input = Input::read(plane, caller, (ask, &name), body, scanned)?;
-    Ok(((ask, name.as_ref().into(), input), voice))
+    Ok((Asked { ask, name: name.as_ref().into(), input, task: None }, voice))
 }

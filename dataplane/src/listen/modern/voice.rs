@@ -53,7 +53,13 @@ impl Voice {
         };
         let members = match ask {
             Ask::ReadResource => modern::KEPT_BY_NOBODY,
-            Ask::CallTool | Ask::CompletePrompt | Ask::CompleteResource | Ask::GetPrompt => modern::COMPLETE,
+            Ask::CallTool
+            | Ask::CompletePrompt
+            | Ask::CompleteResource
+            | Ask::GetPrompt
+            | Ask::GetTask
+            | Ask::UpdateTask
+            | Ask::CancelTask => modern::COMPLETE,
         };
         Ok(Self { logs, rewrite: Rewrite::with(members) })
     }
@@ -81,8 +87,7 @@ impl Voice {
     /// The answer, or the rest of it. None: the client gets none.
     pub fn last(&mut self, last: &Final) -> Option<Bytes> {
         let bytes = last.bytes()?;
-        if last.asks() {
-            // Ours, and of this era already.
+        if last.is_modern() {
             return Some(bytes.clone());
         }
         if !last.is_answer() {

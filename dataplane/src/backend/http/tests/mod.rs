@@ -205,6 +205,7 @@ impl Rig {
             name: "x__echo".into(),
             traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
             input: None,
+            task: None,
             arrived: Instant::now(),
         };
         let (events, heard) = Events::channel();

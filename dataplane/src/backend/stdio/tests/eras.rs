@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Rig, Spec, until};
 use crate::{
-    backend::{Note, Sent, State, era::Era, isolation::Isolation},
+    backend::{Note, Sent, State, Word, era::Era, isolation::Isolation},
     denial::Failure,
 };
 
@@ -43,7 +43,9 @@ async fn what_only_that_era_says_does_not_reach_the_client() {
     let Sent::Answered(answer) = done.sent else { panic!("{:?}", done.sent) };
     let message: Value = serde_json::from_slice(&answer.last).unwrap();
     assert_eq!(message["result"], json!({"content": []}));
-    let other = rig.call("typed", &json!({"type": "task"})).send().await;
+    let task = rig.call("typed", &json!({"type": "task"})).send().await;
+    assert!(matches!(&task.sent, Sent::Answered(answer) if answer.word == Word::Task(None)));
+    let other = rig.call("typed", &json!({"type": "other"})).send().await;
     assert!(matches!(&other.sent, Sent::Failed(Failure::BackendError { what, .. }) if what.contains("type")));
 }
 

@@ -219,6 +219,7 @@ impl Rig {
             name: format!("x__{tool}").into(),
             traceparent: None,
             input: None,
+            task: None,
             arrived: Instant::now(),
         };
         let (events, heard) = Events::channel();
