@@ -8,6 +8,7 @@
     reason = "helpers of tests are tests"
 )]
 
+mod between;
 mod governed;
 mod recorded;
 mod relayed;

@@ -4,13 +4,17 @@ use crate::{backend::listing::Offered, wire::members::Members};
 use bytes::Bytes;
 use serde::Deserialize;
 
-/// The definition with the exposed name; every other member's bytes as they came.
+/// The definition with the exposed name, and without `execution`, which is about tasks of 2025-11-25 alone; every other
+/// member's bytes as they came.
 pub(super) fn listed(offered: &Offered, exposed: &str, description: Option<&str>) -> Result<Bytes, serde_json::Error> {
     let members: Members<'_> = serde_json::from_slice(&offered.definition)?;
     let mut text = Vec::with_capacity(offered.definition.len() + exposed.len());
     text.push(b'{');
     let mut described = false;
     for (key, value) in members.0 {
+        if key == "execution" {
+            continue;
+        }
         if text.len() > 1 {
             text.push(b',');
         }
@@ -52,6 +56,20 @@ pub(super) fn may_repeat(definition: &[u8]) -> bool {
         .is_ok_and(|Annotated { annotations: said }| said.read_only_hint || said.idempotent_hint)
 }
 
+/// Whether a tool says of itself that it can be nothing but a task (MCP 2025-11-25, `execution.taskSupport`).
+pub(super) fn must_be_task(definition: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Execution {
+        task_support: String,
+    }
+    #[derive(Deserialize)]
+    struct Executed {
+        execution: Execution,
+    }
+    serde_json::from_slice::<Executed>(definition).is_ok_and(|tool| tool.execution.task_support == "required")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,6 +85,22 @@ mod tests {
         ] {
             let text = format!(r#"{{"name":"a"{annotations}}}"#);
             assert_eq!(may_repeat(text.as_bytes()), may, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_tool_says_in_one_way_that_it_must_be_a_task() {
+        for (execution, must) in [
+            (r#","execution":{"taskSupport":"required"}"#, true),
+            (r#","execution":{"taskSupport":"optional"}"#, false),
+            (r#","execution":{"taskSupport":true}"#, false),
+            (r#","execution":{}"#, false),
+            ("", false),
+        ] {
+            let offered =
+                Offered { name: "a".into(), definition: format!(r#"{{"name":"a"{execution},"x":1}}"#).into() };
+            assert_eq!(must_be_task(&offered.definition), must, "{execution}");
+            assert_eq!(listed(&offered, "b", None).unwrap(), r#"{"name":"b","x":1}"#);
         }
     }
 

@@ -15,7 +15,10 @@ use super::{
     template::Template,
 };
 use crate::{
-    backend::listing::{Offered, Offering},
+    backend::{
+        abilities::{Abilities, Ability},
+        listing::{Offered, Offering},
+    },
     call::{BackendId, Kind},
     denial::{Disabled, Scope},
     metrics::Metrics,
@@ -95,14 +98,15 @@ pub fn merge(
         if offer.stale {
             merging.catalogue.stale.push(Arc::clone(&name));
         }
+        let of = |kind| Of { backend, id: offer.backend, kind, abilities: offer.offering.abilities };
         let tools = || offer.offering.of(Kind::Tool).iter().zip(&*offer.prints);
         let judging = Judging::of(trust.pins, policy.pinning, &name, tools().map(|(tool, print)| (&*tool.name, print)));
         for (tool, print) in tools() {
-            merging.add(Of { backend, id: offer.backend, kind: Kind::Tool }, tool, Some((&judging, print)));
+            merging.add(of(Kind::Tool), tool, Some((&judging, print)));
         }
         for kind in [Kind::Prompt, Kind::Resource, Kind::Template] {
             for offered in offer.offering.of(kind) {
-                merging.add(Of { backend, id: offer.backend, kind }, offered, None);
+                merging.add(of(kind), offered, None);
             }
         }
     }
@@ -125,6 +129,7 @@ struct Of<'a> {
     backend: &'a PolicyBackend,
     id: BackendId,
     kind: Kind,
+    abilities: Abilities,
 }
 
 impl Merging<'_> {
@@ -186,8 +191,11 @@ impl Merging<'_> {
         offered: &Offered,
         exposed: &Arc<str>,
     ) -> Result<(Target, Option<Template>), String> {
-        let Of { backend, id, kind } = of;
+        let Of { backend, id, kind, abilities } = of;
         judge(kind, exposed)?;
+        if kind == Kind::Tool && !abilities.can(Ability::Tasks) && definition::must_be_task(&offered.definition) {
+            return Err("it can run as a task of revision 2025-11-25 alone, and those are not relayed".into());
+        }
         judge_own(kind, &offered.name)?;
         let is_taken = match kind {
             Kind::Tool | Kind::Prompt => self.taken(kind, exposed),
