@@ -122,6 +122,7 @@ impl Eyes {
             audit_acked: self.plane.audit.spool.acked_head(),
             audit_stalls: audit.stalls,
             in_flight: u32::try_from(self.plane.in_flight.len()).unwrap_or(u32::MAX),
+            parked: u32::try_from(self.plane.parked.len()).unwrap_or(u32::MAX),
             warnings,
         }
     }

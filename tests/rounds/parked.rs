@@ -49,6 +49,7 @@ async fn each_question_reaches_the_client_and_its_answer_the_call_that_waits() {
                 assert_eq!(params["url"], arguments["url"]);
             }
             assert_eq!(fleet.planes[0].metric("sentinel_in_flight").await, Some(1.0), "the call goes on");
+            assert_eq!(fleet.planes[0].metric("sentinel_parked_calls").await, Some(1.0));
             let done = call(&client, &tool, &arguments, &all(), next(&asked, &json!({ key: answer }))).await;
             assert_eq!(said(&done.message), json!({ "result": answer }), "{tool}");
             assert_eq!(done.result()["resultType"], "complete");

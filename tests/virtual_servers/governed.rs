@@ -1,4 +1,5 @@
-//! Roles, switches, limits and the audit trail know no endpoint: what they say of a tool holds wherever it is called.
+//! Roles, switches and limits know no endpoint: what they say of a tool holds wherever it is called. The audit trail names
+//! it.
 
 use sentinel_tests::harness::fleet::Fleet;
 use sentinel_tests::harness::setup::Setup;
@@ -31,6 +32,15 @@ async fn a_switch_thrown_once_stops_it_at_each_endpoint_and_calls_are_recorded()
         (&row["tool"], &row["status"], &row["client"]),
         (&json!("example__echo"), &json!("ok"), &json!("claude"))
     );
+    assert_eq!(row["detail"]["server"], "research");
+    let unknown = research.call("other__echo", json!({})).await.is_refused("unknown_tool", -32602);
+    assert_eq!(fleet.audit_rows(&unknown).await[0]["detail"]["server"], "research");
+    let odd = research.request("tools/list", json!({ "cursor": "x" })).await.is_refused("invalid_params", -32602);
+    assert_eq!(fleet.audit_rows(&odd).await[0]["detail"]["server"], "research");
+    let at_all = main.call("example__echo", json!({ "text": "x" })).await;
+    assert!(fleet.audit_rows(&at_all.request_id()).await[0]["detail"].get("server").is_none());
+    let verified = fleet.ctl("audit verify").await;
+    assert_eq!(verified.code, Some(0), "{verified:?}");
 
     let killed = fleet.ctl("kill-switch tool example__echo --reason leak").await;
     assert_eq!(killed.code, Some(0), "{killed:?}");

@@ -93,6 +93,8 @@ struct Event<'a> {
     #[serde(borrow, default)]
     issuer: Option<&'a RawValue>,
     #[serde(borrow, default)]
+    server: Option<&'a RawValue>,
+    #[serde(borrow, default)]
     stamp_generation: Option<&'a RawValue>,
     #[serde(borrow, default)]
     attempts: Option<&'a RawValue>,
@@ -117,6 +119,7 @@ impl Event<'_> {
     fn detail(&self) -> String {
         let members: Vec<String> = [
             ("issuer", self.issuer),
+            ("server", self.server),
             ("arguments_note", self.arguments_note),
             ("stamp_generation", self.stamp_generation),
             ("attempts", self.attempts),

@@ -57,6 +57,8 @@ pub struct Event<'a> {
     pub session: &'a str,
     pub tool: &'a str,
     pub backend: &'a str,
+    /// The virtual server at whose endpoint it came in.
+    pub server: &'a str,
     pub arguments: &'a [u8],
     pub arguments_note: &'a str,
     pub status: Status,
@@ -108,6 +110,7 @@ impl<'a> Event<'a> {
             session: "",
             tool: "",
             backend: "",
+            server: "",
             arguments: b"",
             arguments_note: "",
             status,
@@ -165,6 +168,7 @@ impl<'a> Event<'a> {
         text(out, "session", self.session, cut);
         text(out, "tool", self.tool, cut);
         text(out, "backend", self.backend, cut);
+        text(out, "server", self.server, cut);
         raw(out, "arguments", self.arguments);
         text(out, "arguments_note", self.arguments_note, cut);
         text(out, "status", self.status.as_str(), cut);
@@ -304,6 +308,7 @@ mod tests {
             roles: &["a", "b"],
             tool: "fs__read",
             backend: "fs",
+            server: "research",
             arguments: br#"{"p":1}"#,
             latency_us: Some(12),
             revision: 3,
@@ -321,7 +326,7 @@ mod tests {
             String::from_utf8(out).unwrap(),
             concat!(
                 r#"{"v":1,"id":"00000000-0000-0000-0000-000000000001","ts":5,"method":"tools/call","#,
-                r#""client":"alice","roles":["a","b"],"tool":"fs__read","backend":"fs","arguments":{"p":1},"#,
+                r#""client":"alice","roles":["a","b"],"tool":"fs__read","backend":"fs","server":"research","arguments":{"p":1},"#,
                 r#""status":"tool_error","count":1,"latency_us":12,"revision":3,"sent":true,"#,
                 r#""stage":"rules","rule":"roles.a.deny[0]","code":-31403,"message":"no","#,
                 r#""parent":"00000000-0000-0000-0000-000000000002","detail":{}}"#

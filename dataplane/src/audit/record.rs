@@ -316,6 +316,7 @@ impl Recording {
             session: &session,
             tool: &self.name,
             backend: self.target.as_ref().map_or("", |target| &target.backend_name),
+            server: self.view.endpoint.as_deref().unwrap_or_default(),
             arguments: &arguments,
             arguments_note,
             kind,

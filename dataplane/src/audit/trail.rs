@@ -37,12 +37,16 @@ pub struct Who<'a> {
     pub session: String,
     /// By which it is judged.
     pub revision: u64,
+    /// The virtual server at whose endpoint it came in; empty: at none.
+    pub server: &'a str,
 }
 
 impl<'a> Who<'a> {
     fn of(caller: &'a Caller) -> Self {
         let session = super::event::session_text(caller.leg().key());
-        Self { principal: caller.principal(), session, revision: caller.view().stamp.revision }
+        let view = caller.view();
+        let server = view.endpoint.as_deref().unwrap_or_default();
+        Self { principal: caller.principal(), session, revision: view.stamp.revision, server }
     }
 }
 
@@ -118,7 +122,7 @@ impl Trail {
 
     fn own(&self, who: &Who<'_>, event: &Event<'_>) -> Option<Recorded> {
         let room = self.spool.reserve().ok()?;
-        let Who { principal, session, revision } = who;
+        let Who { principal, session, revision, server } = who;
         let roles: Vec<&str> = principal.roles.iter().map(|role| &**role).collect();
         self.append(
             room,
@@ -128,6 +132,7 @@ impl Trail {
                 roles: &roles,
                 session,
                 revision: *revision,
+                server,
                 ..*event
             },
         )

@@ -26,6 +26,7 @@ pub(super) struct Sampled {
     kill_switches: IntGaugeVec,
     not_ready: IntGaugeVec,
     in_flight: IntGauge,
+    parked: IntGauge,
     snapshot_age: IntGauge,
     backlog: IntGauge,
     written: IntCounter,
@@ -59,6 +60,7 @@ impl Sampled {
             kill_switches: new.gauges("sentinel_kill_switches", "Kill switches in force.", &["scope"])?,
             not_ready: new.gauges("sentinel_not_ready", "1: why /ready says 503.", &["reason"])?,
             in_flight: new.gauge("sentinel_in_flight", "Calls that run now.")?,
+            parked: new.gauge("sentinel_parked_calls", "Of those, calls that wait for their client to come again.")?,
             snapshot_age: new.gauge("sentinel_snapshot_age_seconds", "Since the revision was put in force.")?,
             backlog: new.gauge("sentinel_audit_backlog", "Records written and not yet acknowledged.")?,
             written: new.counter("sentinel_audit_written_total", "Records written since start.")?,
@@ -128,6 +130,7 @@ impl Sampled {
             self.not_ready.with_label_values(&[reason]).set(i64::from(status.unready() == Some(reason)));
         }
         self.in_flight.set(i64::from(status.in_flight));
+        self.parked.set(i64::from(status.parked));
         let age = if status.revision == 0 { 0 } else { now_ms.saturating_sub(status.applied_ms).max(0) / 1000 };
         self.snapshot_age.set(age);
         self.backlog.set(signed(status.audit_backlog));

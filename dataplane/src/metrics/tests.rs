@@ -70,6 +70,7 @@ fn what_ready_says_and_what_is_killed_can_be_watched() {
         backends: vec![gone],
         kills: vec![("tool", 2), ("all", 0)],
         in_flight: 7,
+        parked: 2,
         audit_stalls: 3,
         ..PlaneStatus::default()
     };

@@ -58,6 +58,8 @@ pub struct PlaneStatus {
     /// Appends to the spool that waited more than 10 ms.
     pub audit_stalls: u64,
     pub in_flight: u32,
+    /// Of those, calls that wait for their client to come again.
+    pub parked: u32,
     /// Whole sentences for the operator.
     pub warnings: Vec<String>,
 }

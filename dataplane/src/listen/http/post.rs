@@ -48,8 +48,8 @@ impl Known {
 
     /// `method`: HTTP's.
     pub(super) fn record(&self, plane: &Plane, method: &str, denial: &Denial) {
-        let revision = self.view.stamp.revision;
-        let who = Who { principal: self.verified.principal(), session: String::new(), revision };
+        let (revision, server) = (self.view.stamp.revision, self.view.endpoint.as_deref().unwrap_or_default());
+        let who = Who { principal: self.verified.principal(), session: String::new(), revision, server };
         plane.audit.turned_away(&who, method, self.id, denial);
         plane.metrics.refused(denial.row().recorded);
     }
