@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use nix::sys::signal::Signal;
 use sentinel_tests::harness::client::Client;
 use sentinel_tests::harness::fleet::Fleet;
-use sentinel_tests::harness::modern::with_meta;
+use sentinel_tests::harness::modern::{ModernClient, with_meta};
 use sentinel_tests::harness::reply::Reply;
 use sentinel_tests::harness::setup::{HttpExample, Setup, http_example};
 use serde_json::{Value, json};
@@ -105,7 +105,7 @@ async fn fleet() -> (HttpExample, Fleet) {
         per_client = { requests = 1000000, per_secs = 1, burst = 1000000 }\n\
         tools = { \"pipe__env\" = { requests = 1, per_secs = 3600, burst = 1 } }\n";
     let setup = Setup::one_plane().limits(limits).backend("pipe").backend_with("brief", "timeout_secs = 1\n");
-    let setup = setup.backend_with("own", "isolation = \"per-session\"").toml(&backend);
+    let setup = setup.backend_with("own", "isolation = \"per-session\"").modern_backend("new", "").toml(&backend);
     let fleet = Fleet::start(setup).await;
     let _killed = fleet.ctl("kill-switch tool pipe__counter --reason test").await.exits(0);
     (web, fleet)
@@ -146,8 +146,41 @@ async fn questions(heard: &mut Heard, client: &Client) {
     }
     if heard.revision >= "2025-11-25" {
         asked(heard, client, "own__elicit", json!({ "url": "https://example.test/in" })).await;
-        heard.has(&["notifications/elicitation/complete"]);
+        asked(heard, client, "own__visit", json!({ "urls": ["https://example.test/first"] })).await;
+        heard.has(&["notifications/elicitation/complete", "error -32042"]);
     }
+}
+
+/// The same of a modern client: within answers, by servers of both eras.
+async fn rounds(heard: &mut Heard, client: &ModernClient) {
+    let call = async |heard: &mut Heard, mut params: Value, can: &Value| {
+        params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = can.clone();
+        let reply = client.request("tools/call", params).await;
+        heard.reply("tools/call", &reply);
+        reply
+    };
+    let asks = [
+        ("elicit", json!({})),
+        ("elicit", json!({ "url": "https://example.test/in" })),
+        ("sample", json!({})),
+        ("roots", json!({})),
+    ];
+    let named =
+        |(tool, arguments): &(&str, Value)| ["own", "new"].map(|of| (format!("{of}__{tool}"), arguments.clone()));
+    let visit = ("own__visit".to_owned(), json!({ "urls": ["https://example.test/first"] }));
+    for (tool, arguments) in asks.iter().flat_map(named).chain([visit]) {
+        let mut params = json!({ "name": tool, "arguments": arguments });
+        let asked = call(heard, params.clone(), &capabilities("2025-11-25")).await;
+        assert_eq!(asked.result()["resultType"], "input_required", "{tool}: {asked:?}");
+        let questions = asked.result()["inputRequests"].as_object().unwrap();
+        params["inputResponses"] = questions.iter().map(|(key, question)| (key.clone(), answer(question))).collect();
+        params["requestState"] = asked.result()["requestState"].clone();
+        let done = call(heard, params, &capabilities("2025-11-25")).await;
+        assert_eq!(done.result()["resultType"], "complete", "{tool}: {done:?}");
+    }
+    let other = json!({ "name": "own__visit", "arguments": { "urls": ["https://example.test/second"] } });
+    let _lacks = call(heard, other, &json!({})).await;
+    heard.has(&["input_required", "error -32021"]);
 }
 
 /// What this revision's clients can be asked.
@@ -234,6 +267,7 @@ async fn what_a_modern_client_is_told_fits_its_schema() {
         params["_meta"]["io.modelcontextprotocol/logLevel"] = json!("debug");
         heard.reply(method, &client.request(method, params).await);
     }
+    rounds(&mut heard, &client).await;
     let lists = json!({ "toolsListChanged": true, "resourcesListChanged": true, "promptsListChanged": true });
     let (granted, mut notes) = client.listen(json!("l"), lists).await;
     heard.message("subscriptions/listen", &granted);

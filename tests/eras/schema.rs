@@ -129,6 +129,9 @@ fn fault(revision: &str, message: &Value) {
     }
     fits(revision, if is_old { "JSONRPCError" } else { "JSONRPCErrorResponse" }, &judged);
     if revision != MODERN {
+        if message["error"]["code"] == -32042 {
+            fits(revision, "URLElicitationRequiredError", message);
+        }
         return;
     }
     match message["error"]["code"].as_i64() {
