@@ -10,7 +10,7 @@ use sentinel_dataplane::{
     denial::{Denial, NotReady},
     identity::HomeError,
     listen::{
-        attach::{self, order::Orders},
+        attach::{self, Head, order::Orders},
         stdio::{self, Token},
     },
     ops::status::Look,
@@ -42,15 +42,18 @@ pub(crate) fn run(flags: cli::Stdio) -> ExitCode {
         Ok(brief) => brief,
         Err(fault) => return refuse(&format!("no runtime: {fault}")),
     };
-    let prepared = brief.block_on(source.first()).map(|token| Client { token, source }).and_then(|client| {
-        Ground::prepare(flags.plane, flags.home, None).map(|ground| (ground, client)).map_err(|fault| {
-            let mut why = format!("{fault:#}");
-            if let Some(HomeError::Held { .. }) = fault.downcast_ref() {
-                why.push_str("; or leave --alone out, to attach to it");
-            }
-            brief.block_on(stdio::refuse(&Denial::NotReady { reason: NotReady::NoPlane }, &why))
-        })
-    });
+    let prepared = brief
+        .block_on(source.first())
+        .map(|token| Client { head: Head { token, server: flags.server }, source })
+        .and_then(|client| {
+            Ground::prepare(flags.plane, flags.home, None).map(|ground| (ground, client)).map_err(|fault| {
+                let mut why = format!("{fault:#}");
+                if let Some(HomeError::Held { .. }) = fault.downcast_ref() {
+                    why.push_str("; or leave --alone out, to attach to it");
+                }
+                brief.block_on(stdio::refuse(&Denial::NotReady { reason: NotReady::NoPlane }, &why))
+            })
+        });
     // A read of stdin that waits can't be cancelled: dropping the runtime would wait for the client's next line.
     brief.shutdown_background();
     match prepared {
@@ -62,7 +65,7 @@ pub(crate) fn run(flags: cli::Stdio) -> ExitCode {
 /// The one client, whose token was readable and had not expired.
 #[derive(Debug)]
 pub(crate) struct Client {
-    pub(crate) token: String,
+    pub(crate) head: Head,
     pub(crate) source: Token,
 }
 
@@ -100,7 +103,7 @@ impl Client {
             }
         };
         let served = attach::one(&room.plane, theirs, &room.orders, &room.stop);
-        let (code, ()) = tokio::join!(stdio::talk(ours, self.token, &self.source), served);
+        let (code, ()) = tokio::join!(stdio::talk(ours, self.head, &self.source), served);
         code
     }
 }

@@ -153,6 +153,9 @@ pub(crate) struct Stdio {
     /// Runs a whole plane for this client, in this process: it needs no plane beside it, and opens no port.
     #[arg(long, env = "SENTINEL_ALONE", hide_env_values = true, value_parser = BoolishValueParser::new())]
     pub(crate) alone: bool,
+    /// A virtual server of the configuration: what is offered at its endpoint [default: all, as at /mcp]
+    #[arg(long, value_name = "NAME", env = "SENTINEL_SERVER", hide_env_values = true)]
+    pub(crate) server: Option<String>,
     #[command(flatten, next_help_heading = "As a plane of its own")]
     pub(crate) plane: PlaneFlags,
 }

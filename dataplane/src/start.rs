@@ -74,9 +74,10 @@ pub(crate) fn stdio(flags: cli::Stdio) -> ExitCode {
         Err(why) => return refuse(why),
     };
     let socket = flags.attach.unwrap_or_else(|| flags.home.path().join("plane/plane.sock"));
+    let server = flags.server;
     match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => {
-            let code = runtime.block_on(sentinel_dataplane::listen::stdio::run(StdioArgs { socket, token }));
+            let code = runtime.block_on(sentinel_dataplane::listen::stdio::run(StdioArgs { socket, token, server }));
             // A read of stdin that waits can't be cancelled: dropping the runtime would wait for the client's next line.
             runtime.shutdown_background();
             code

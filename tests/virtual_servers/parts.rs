@@ -2,8 +2,9 @@
 
 use sentinel_tests::harness::client::{Client, whole};
 use sentinel_tests::harness::fleet::Fleet;
-use sentinel_tests::harness::modern::ModernClient;
+use sentinel_tests::harness::modern::{ModernClient, with_meta};
 use sentinel_tests::harness::setup::Setup;
+use sentinel_tests::harness::stdio_client::StdioClient;
 use serde_json::{Value, json};
 
 use super::SERVERS;
@@ -39,6 +40,36 @@ async fn each_endpoint_has_its_own_tools_prompts_and_capabilities() {
     assert!(second.tools().await.iter().all(|tool| tool.starts_with("other__")));
     let all = fleet.client("claude", "operator").await.tools().await;
     assert!(all.contains(&"example__add".to_owned()) && all.contains(&"other__add".to_owned()), "{all:?}");
+}
+
+#[tokio::test]
+async fn an_attached_client_of_either_era_names_the_one_that_it_means() {
+    let fleet = Fleet::start(setup()).await;
+    let token = fleet.token("claude", "operator").await;
+    let data_dir = fleet.planes[0].data_dir().display().to_string();
+    let attached = |server: &str| {
+        let words = ["stdio", "--data-dir", &data_dir, "--server", server];
+        StdioClient::started(&words, fleet.folder(), &[("SENTINEL_TOKEN", &token)])
+    };
+
+    let mut research = attached("research");
+    let begun = research.initialize().await;
+    let (old, new) =
+        (research.request("tools/list", json!({})).await, research.request("tools/list", with_meta(json!({}))).await);
+    let outside = research.call("example__add", json!({ "a": 1, "b": 2 })).await;
+    let inside = research.call("example__echo", json!({ "text": "here" })).await;
+    let mut none = attached("nowhere");
+    let nowhere = none.request("tools/list", with_meta(json!({}))).await;
+
+    assert!(begun.result()["capabilities"].get("resources").is_none(), "{begun:?}");
+    for listed in [old, new] {
+        assert_eq!(names(&listed.result()["tools"]), ["example__echo", "example__counter"]);
+    }
+    let id = outside.is_refused("unknown_tool", -32602);
+    assert_eq!(fleet.audit_rows(&id).await[0]["detail"]["server"], "research");
+    assert_eq!(inside.content(), "here");
+    let _id = nowhere.is_refused("invalid_request", -32600);
+    assert!(nowhere.message["error"]["message"].as_str().unwrap().contains("nowhere"), "{nowhere:?}");
 }
 
 #[tokio::test]

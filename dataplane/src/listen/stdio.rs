@@ -32,6 +32,8 @@ const LONGEST_REFUSAL: usize = 64 * 1024;
 pub struct StdioArgs {
     pub socket: PathBuf,
     pub token: Token,
+    /// The virtual server; none: `/mcp`.
+    pub server: Option<String>,
 }
 
 /// Where the client's JWT comes from: `SENTINEL_TOKEN`, or the file of `SENTINEL_TOKEN_FILE`, read again on expiry.
@@ -85,13 +87,13 @@ pub async fn run(args: StdioArgs) -> ExitCode {
             return refuse(&Denial::NotReady { reason: NotReady::NoPlane }, &why).await;
         }
     };
-    talk(stream, token, &args.token).await
+    talk(stream, Head { token, server: args.server }, &args.token).await
 }
 
 /// The client's lines to the plane at the other end of `stream`, and the plane's to the client, until either side ends.
-/// `token` is what `source` said first. Exit code 2: the plane does not take it.
-pub async fn talk(stream: UnixStream, token: String, source: &Token) -> ExitCode {
-    match pipe(stream, token, source, &Clock::system()).await {
+/// The head's token is what `source` said first. Exit code 2: the plane does not take it.
+pub async fn talk(stream: UnixStream, head: Head, source: &Token) -> ExitCode {
+    match pipe(stream, head, source, &Clock::system()).await {
         Ok(Ended::InOrder) => ExitCode::SUCCESS,
         Ok(Ended::TokenRefused(why)) => {
             warn(&format!("the data plane does not take the token in SENTINEL_TOKEN: {why}"));
@@ -111,9 +113,9 @@ enum Ended {
     TokenRefused(String),
 }
 
-async fn pipe(stream: UnixStream, mut token: String, source: &Token, clock: &Clock) -> io::Result<Ended> {
+async fn pipe(stream: UnixStream, mut head: Head, source: &Token, clock: &Clock) -> io::Result<Ended> {
     let (mut from_plane, mut to_plane) = stream.into_split();
-    to_plane.write_all(&head(&token)?).await?;
+    to_plane.write_all(&written(&head)?).await?;
     let up = async {
         let mut input = BufReader::with_capacity(16 * 1024, tokio::io::stdin());
         let mut line = Vec::new();
@@ -122,10 +124,10 @@ async fn pipe(stream: UnixStream, mut token: String, source: &Token, clock: &Clo
             if input.read_until(b'\n', &mut line).await? == 0 {
                 break;
             }
-            let is_old = expires(&token).is_some_and(|at| at <= clock.now_secs());
+            let is_old = expires(&head.token).is_some_and(|at| at <= clock.now_secs());
             if is_old && let Token::File(_) = source {
-                token = source.read()?;
-                to_plane.write_all(&[&[ASIDE], &*head(&token)?].concat()).await?;
+                head.token = source.read()?;
+                to_plane.write_all(&[&[ASIDE], &*written(&head)?].concat()).await?;
             }
             to_plane.write_all(&line).await?;
         }
@@ -176,8 +178,8 @@ fn token_refused(line: &[u8]) -> Option<String> {
         .then(|| error.get("message").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned())
 }
 
-fn head(token: &str) -> io::Result<Vec<u8>> {
-    let mut line = serde_json::to_vec(&Head { token: token.to_owned() })?;
+fn written(head: &Head) -> io::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(head)?;
     line.push(b'\n');
     Ok(line)
 }

@@ -34,6 +34,8 @@ pub(super) struct Session {
     pub(super) key: LegKey,
     /// What was agreed on in `initialize`; none: it was not sent.
     pub(super) leg: Option<ClientLeg>,
+    /// The virtual server that it means.
+    pub(super) endpoint: Option<String>,
     pub(super) authorization: Vec<u8>,
     /// Modern subscriptions that are open, by the id of their request: each can be taken back by it.
     pub(super) listening: HashMap<Bytes, CancellationToken>,
@@ -138,12 +140,17 @@ impl Session {
         if let Some(reason) = plane.not_ready() {
             return Err(Denial::NotReady { reason });
         }
-        let view = plane.views.load_full().ok_or(Denial::NotReady { reason: NotReady::NoSnapshot })?;
+        let (all, endpoint) = (plane.views.load_full(), self.endpoint.as_deref());
+        let all = all.ok_or(Denial::NotReady { reason: NotReady::NoSnapshot })?;
+        let view = all.at(endpoint).cloned().ok_or_else(|| Denial::InvalidRequest {
+            what: format!("there is no virtual server {:?} here", endpoint.unwrap_or_default()).into(),
+            position: None,
+        })?;
         let authorization = (!self.authorization.is_empty()).then_some(&*self.authorization);
         let number = self.key.0.first_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes));
         let verified = plane
             .tokens
-            .authenticate(authorization, (Peer::Connection(number), None), &view.policy.auth, plane.now())
+            .authenticate(authorization, (Peer::Connection(number), endpoint), &view.policy.auth, plane.now())
             .inspect_err(|denial| {
                 plane.metrics.refused(denial.row().recorded);
                 plane.audit.stranger(Peer::Connection(number), denial);

@@ -1,6 +1,7 @@
 //! The plane's Unix socket: one connection is one client and one session, spoken line by line.
 //!
-//! The thin process on the other side (`stdio.rs`) sends a head line with its token, then passes lines on. A line that
+//! The thin process on the other side (`stdio.rs`) sends a head line with its token, and the virtual server that it means
+//! if any, then passes lines on. A line that
 //! begins with `\u{1}` is from the thin process itself: a newer token. Expiry, revocation and kills are judged per
 //! request. A connection whose first line begins so is an operator's order (`order.rs`). End of input is a cancel of what runs.
 
@@ -33,6 +34,9 @@ pub const ASIDE: u8 = 0x01;
 #[derive(Deserialize, Serialize)]
 pub struct Head {
     pub token: String,
+    /// The virtual server; none: all that is offered at `/mcp`. Of no meaning in a later line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
 }
 
 impl std::fmt::Debug for Head {
@@ -128,6 +132,7 @@ async fn converse(plane: &Arc<Plane>, stream: UnixStream, orders: &Orders, stop:
         plane: Arc::clone(plane),
         key: LegKey(key),
         leg: None,
+        endpoint: head.server,
         authorization: bearer(&head.token),
         listening: HashMap::new(),
         out,
