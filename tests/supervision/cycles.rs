@@ -119,5 +119,6 @@ async fn a_process_that_crashes_and_is_started_again_and_again_leaves_nothing() 
     assert!(after.resident_kib < warm.resident_kib + 8 * 1024, "{warm:?} {after:?}");
     // Tokio's own for blocking work come and go.
     assert!(after.threads <= warm.threads + 2, "{warm:?} {after:?}");
-    assert!(fleet.received("example").pids().len() > cycles, "each cycle was a process");
+    // Not their ids: so many processes use some of them twice.
+    assert!(fleet.received("example").count("initialize") > cycles, "each cycle was a process");
 }
