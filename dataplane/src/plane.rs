@@ -21,7 +21,7 @@ use crate::{
     listen::{feeds::Feeds, session::Sessions},
     metrics::Metrics,
     stages::{authn::Tokens, limits::Buckets},
-    tasks::id::TaskIds,
+    tasks::Tasks,
     upcall::questions::Questions,
     view::Views,
     workers::Workers,
@@ -46,8 +46,7 @@ pub struct Plane {
     pub sessions: Sessions,
     /// Seals what modern clients carry between two rounds.
     pub states: States,
-    /// Ids of tasks as clients have them.
-    pub task_ids: TaskIds,
+    pub tasks: Tasks,
     /// Calls that wait for their clients' next round.
     pub parked: Parked,
     pub feeds: Feeds,

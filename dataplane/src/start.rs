@@ -32,7 +32,7 @@ use sentinel_dataplane::{
     pins::Pins,
     plane::{Life, Plane},
     stages::authn::Tokens,
-    tasks::id::TaskIds,
+    tasks::{self, Tasks},
     upcall,
     view::{
         Views,
@@ -246,7 +246,9 @@ impl Ground {
 
     fn spool(&self, limits: Limits, clock: &Clock) -> anyhow::Result<Opened> {
         let folder = self.home.plane().join("spool");
-        Ok(Spool::open(&folder, self.identity.id, self.identity.boot, limits, clock)?)
+        let opened = Spool::open(&folder, self.identity.id, self.identity.boot, limits, clock)?;
+        tell_of_earlier(&opened);
+        Ok(opened)
     }
 
     fn sessions(&self, clock: &Clock) -> anyhow::Result<Sessions> {
@@ -271,7 +273,6 @@ impl Ground {
         let (parked, held) = Parked::new();
         let limits = Limits::default();
         let opened = self.spool(limits, &clock)?;
-        tell_of_earlier(&opened);
         let (views, publisher) = Views::channel();
         let plane = Arc::new(Plane {
             views,
@@ -291,7 +292,7 @@ impl Ground {
             in_flight,
             audit: Trail::new(opened.spool, limits.records, clock.clone()),
             sessions: self.sessions(&clock)?,
-            task_ids: TaskIds::new(&self.identity.seal_key).context("seal.key has not 32 bytes")?,
+            tasks: Tasks::new(&self.identity.seal_key).context("seal.key has not 32 bytes")?,
             states: States::new(&self.identity.seal_key, clock.clone()).context("seal.key has not 32 bytes")?,
             parked,
             feeds: Feeds::default(),
@@ -331,6 +332,7 @@ impl Ground {
         spines.spawn("view", stops.all.clone(), task.run(messages, told, stops.all.clone()));
         spines.spawn("watching", stops.all.clone(), watching::tell(Arc::clone(&plane), updated, stops.all.clone()));
         spines.spawn("upcalls", stops.all.clone(), upcall::listen(Arc::clone(&plane), asked, stops.all.clone()));
+        spines.spawn("tasks", stops.all.clone(), tasks::running::keep(Arc::clone(&plane), stops.all.clone()));
         spines.spawn("parked", stops.all.clone(), parked::keep(Arc::clone(&plane), held, stops.all.clone()));
         let serve_ops = |ports: &Ports| ports.serve_ops(look.clone(), metrics, clock, stops.all.clone());
         let ops_thread = self.ports.as_ref().map(serve_ops).transpose()?;

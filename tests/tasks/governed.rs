@@ -4,9 +4,10 @@ use sentinel_tests::harness::fleet::Fleet;
 use sentinel_tests::harness::modern::ModernClient;
 use sentinel_tests::harness::reply::Reply;
 use sentinel_tests::harness::setup::modern_http_example;
+use sentinel_tests::harness::until::until;
 use serde_json::{Value, json};
 
-use crate::{begun, cancel, fleet, get, setup, update};
+use crate::{begun, cancel, fleet, get, received, setup, update};
 
 /// All that can be asked of it.
 async fn each(client: &ModernClient, id: &str) -> Vec<Reply> {
@@ -47,26 +48,64 @@ async fn a_task_that_is_forged_or_foreign_is_as_one_that_never_was_and_no_server
 }
 
 #[tokio::test]
-async fn a_kill_stops_what_is_asked_of_a_running_task_and_a_lift_lets_it_go_on() {
+async fn a_kill_stops_what_is_asked_of_a_running_task_and_takes_it_back_at_its_server() {
     let (server, fleet) = fleet("").await;
     let client = fleet.modern_client("one", "operator").await;
-    let id = begun(&client, "web__job", json!({ "looks": 1_000 })).await;
-    for (what, lift) in [
-        ("tool web__job", "tool web__job"),
-        ("backend web", "backend web"),
-        ("client one", "client one"),
-        ("all", "all"),
-    ] {
-        let before = server.received().events().len();
-        let _killed = fleet.ctl(&format!("kill-switch {what} --reason test")).await.exits(0);
-        for refused in each(&client, &id).await {
-            let _id = refused.is_refused("disabled", -31423);
-            assert_eq!(refused.data()["scope"], what.split(' ').next().unwrap());
+    for backend in ["pipe", "web"] {
+        let count = |method: &str| {
+            let events = received(&server, &fleet, backend).events();
+            events.iter().filter(|event| event["event"] == "modern" && event["tool"] == method).count()
+        };
+        let scopes = [format!("tool {backend}__job"), format!("backend {backend}"), "client one".into(), "all".into()];
+        for (at, what) in scopes.into_iter().enumerate() {
+            let id = begun(&client, &format!("{backend}__job"), json!({ "looks": 1_000 })).await;
+            assert_eq!(get(&client, &id).await.result()["status"], "working");
+            let _killed = fleet.ctl(&format!("kill-switch {what} --reason test")).await.exits(0);
+            for refused in each(&client, &id).await {
+                let _id = refused.is_refused("disabled", -31423);
+                assert_eq!(refused.data()["scope"], what.split(' ').next().unwrap());
+            }
+            assert_eq!((count("tasks/get"), count("tasks/update")), (at * 2 + 1, 0), "no server hears of it");
+            until("its server was told to end it", async || {
+                let told = count("tasks/cancel");
+                if told == at + 1 { Ok(()) } else { Err(told) }
+            })
+            .await;
+            let _lifted = fleet.ctl(&format!("kill-switch {what} --lift")).await.exits(0);
+            assert_eq!(get(&client, &id).await.result()["status"], "cancelled");
         }
-        assert_eq!(server.received().events().len(), before, "no server hears of it");
-        let _lifted = fleet.ctl(&format!("kill-switch {lift} --lift")).await.exits(0);
     }
-    assert_eq!(get(&client, &id).await.result()["status"], "working");
+}
+
+#[tokio::test]
+async fn a_kill_leaves_the_tasks_of_others_and_those_that_are_over() {
+    let (server, fleet) = fleet("").await;
+    let (mine, other) = (fleet.modern_client("one", "operator").await, fleet.modern_client("two", "operator").await);
+    let over = begun(&mine, "web__job", json!({ "id": "over" })).await;
+    assert_eq!(get(&mine, &over).await.result()["status"], "completed");
+    let first = crate::call(&mine, "web__job", json!({ "id": "first", "looks": 9 })).await;
+    let others = begun(&other, "web__job", json!({ "id": "others", "looks": 9 })).await;
+    let _killed = fleet.ctl("kill-switch client one --reason left").await.exits(0);
+    let row = until("it was taken back, and recorded", async || {
+        let listed = fleet.ctl("audit list --limit 100 --output json").await;
+        let rows: Vec<Value> = serde_json::from_str(&listed.stdout).unwrap();
+        rows.into_iter().find(|row| row["method"] == "tasks/cancel").ok_or(listed)
+    })
+    .await;
+    assert_eq!(
+        (&row["status"], &row["kind"], &row["client"]),
+        (&json!("cancelled"), &json!("disabled"), &json!("one"))
+    );
+    assert_eq!((&row["tool"], row["parent"].as_str()), (&json!("web__job"), Some(first.request_id().as_str())));
+    assert_eq!(row["detail"]["detail"], json!({ "scope": "client", "reason": "left" }));
+    let events = server.received().events();
+    let told: Vec<_> = events
+        .iter()
+        .filter(|event| event["tool"] == "tasks/cancel")
+        .map(|event| event["arguments"]["taskId"].as_str().unwrap())
+        .collect();
+    assert_eq!(told, ["first"]);
+    assert_eq!(get(&other, &others).await.result()["status"], "working");
 }
 
 #[tokio::test]

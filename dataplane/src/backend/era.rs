@@ -65,6 +65,11 @@ pub fn params(more: Option<&str>) -> String {
     format!(r#"{{"_meta":{{{META}}}{comma}{members}}}"#)
 }
 
+/// Params of a request of ours about a task of its.
+pub fn about_task(own: &str) -> String {
+    format!(r#"{{"_meta":{{{}}},"taskId":{}}}"#, meta_of(None, Features::TASKS), Value::from(own))
+}
+
 /// Params of a `subscriptions/listen` about single resources.
 pub fn resources_to_tell(wanted: &BTreeSet<Arc<str>>) -> String {
     let uris: Vec<&str> = wanted.iter().map(|uri| &**uri).collect();

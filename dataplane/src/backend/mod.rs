@@ -299,6 +299,14 @@ impl Link {
         }
     }
 
+    /// Has its server end a task that it goes on with: for nobody, as a cancel is. Errors: it did not take it in time.
+    pub async fn cancel_task(&self, own: &str, within: Duration) -> Result<(), Failure> {
+        match self {
+            Self::Http(link) => link.cancel_task(own, within).await,
+            Self::Stdio(link) => link.cancel_task(own, within).await,
+        }
+    }
+
     /// Its server keeps nothing between requests: what a session asked for goes with each.
     pub fn is_modern(&self) -> bool {
         self.era() == Some(Era::Modern)

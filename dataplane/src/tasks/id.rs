@@ -25,6 +25,10 @@ pub struct Task {
 }
 
 impl Task {
+    pub(super) fn new(target: &Target, first: RequestId, own: &str) -> Self {
+        Self { first, own: own.into(), of: of(target) }
+    }
+
     /// It is one of this tool. A name that means another tool by now, or another server's, has none of its tasks.
     pub fn is_of(&self, target: &Target) -> bool {
         self.of == of(target)
@@ -80,14 +84,14 @@ impl TaskIds {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn principal(client: &str) -> Principal {
+    pub(in crate::tasks) fn principal(client: &str) -> Principal {
         Principal { issuer: "i".into(), client: client.into(), roles: Box::default(), jti: None, until: i64::MAX }
     }
 
-    fn tool(backend: &str, own: &str) -> Target {
+    pub(in crate::tasks) fn tool(backend: &str, own: &str) -> Target {
         Target {
             kind: crate::call::Kind::Tool,
             exposed: format!("{backend}__{own}").into(),

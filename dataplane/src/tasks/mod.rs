@@ -1,12 +1,13 @@
 //! Calls that go on as tasks, where both ends have the extension `io.modelcontextprotocol/tasks` (`protocol.md` 3.10). A
 //! server makes a task of a call; its client asks for what becomes of it, answers what it needs, or takes it back.
 //!
-//! Nothing is kept here: an id as clients have it says whose task it is, of which tool, and how its server calls it
+//! Nothing has to be kept here: an id as clients have it says whose task it is, of which tool, and how its server calls it
 //! (`id.rs`). So each request about a task goes the whole way of a call, its target is the tool, and whatever stands
-//! against the tool stands against the task. What servers say of tasks is put for their clients in `told.rs`; it sits
+//! against the tool stands against the task. What is remembered all the same is for kills (`running.rs`). What servers say of tasks is put for their clients in `told.rs`; it sits
 //! behind the lease, as `input/` does.
 
 pub mod id;
+pub mod running;
 mod told;
 
 use std::{borrow::Cow, sync::Arc};
@@ -14,6 +15,7 @@ use std::{borrow::Cow, sync::Arc};
 use bytes::Bytes;
 
 pub use self::{id::Task, told::answered};
+use self::{id::TaskIds, running::Running};
 use crate::{
     backend::abilities::Ability,
     call::{Ask, Caller},
@@ -27,6 +29,20 @@ use crate::{
 
 /// What is wrong with a server that makes a task of any call.
 pub const NOT_DECLARED: &str = "it makes a task of a call whose client did not say that it can follow one";
+
+/// Of one plane.
+#[derive(Debug)]
+pub struct Tasks {
+    pub ids: TaskIds,
+    pub running: Running,
+}
+
+impl Tasks {
+    /// `key`: the 32 bytes of `seal.key`; none: another number of bytes.
+    pub fn new(key: &[u8]) -> Option<Self> {
+        Some(Self { ids: TaskIds::new(key)?, running: Running::default() })
+    }
+}
 
 /// What a request about a task is about.
 #[derive(Debug)]
@@ -49,7 +65,7 @@ pub fn read(plane: &Plane, caller: &Caller, ask: Ask, body: &Bytes, scanned: &Sc
     let invalid = |what: Cow<'static, str>| Denial::InvalidParams { what };
     let id = scanned.task_id.and_then(|id| id.text(body));
     let id = id.ok_or_else(|| invalid(format!("{} needs params.taskId, a string", ask.method()).into()))?;
-    let (name, task) = match plane.task_ids.open(&id, caller.principal()) {
+    let (name, task) = match plane.tasks.ids.open(&id, caller.principal()) {
         Some((name, task)) => (name, Some(Arc::new(task))),
         None => ("".into(), None),
     };

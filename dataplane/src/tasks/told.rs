@@ -1,11 +1,13 @@
 //! What servers say of their tasks, as clients are told it: under the id that the client has, with the questions that it
 //! may be asked. Every other member passes as it came.
 
+use std::sync::{Arc, Weak};
+
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
-use super::{NOT_DECLARED, can_be, id};
+use super::{NOT_DECLARED, Task, can_be, id, running::Begun};
 use crate::{
     backend::{Answer, Sent, Word},
     call::Ask,
@@ -98,10 +100,12 @@ fn begun(asking: Asking<'_>, message: &Bytes) -> Sent {
     let own = said.own.and_then(|own| serde_json::from_str::<String>(own.get()).ok());
     let (call, caller) = (asking.call.call(), asking.call.caller());
     let first = call.input.as_ref().and_then(|input| input.first()).unwrap_or(call.id);
-    let id = own.and_then(|own| asking.plane.task_ids.give(caller.principal(), asking.call.target(), first, &own));
-    let Some(id) = id else {
+    let (ids, target) = (&asking.plane.tasks.ids, asking.call.target());
+    let given = own.and_then(|own| Some((ids.give(caller.principal(), target, first, &own)?, own)));
+    let Some((id, own)) = given else {
         return asking.failed(format!("its task has no id of at most {} bytes", id::LONGEST));
     };
+    remember(asking, Arc::new(Task::new(target, first, &own)), said.status);
     // Of our own alphabet: nothing to escape. What it asks for comes with the task's own answers, where it is judged.
     let result = format!(r#"{{"resultType":"task","taskId":"{id}"{}}}"#, said.rest);
     of_a_task(asking, &result, said.status, false)
@@ -114,6 +118,9 @@ async fn became(asking: Asking<'_>, message: &Bytes) -> Sent {
         Err(what) => return asking.failed(what),
     };
     let call = asking.call.call();
+    if let Some(task) = &call.task {
+        remember(asking, Arc::clone(task), said.status);
+    }
     let id = call.scanned.task_id.map_or(&b"\"\""[..], |id| id.token().get(&call.body));
     let mut result = format!(r#"{{"resultType":"complete","taskId":{}{}"#, String::from_utf8_lossy(id), said.rest);
     if let Some(questions) = said.questions {
@@ -130,6 +137,23 @@ async fn became(asking: Asking<'_>, message: &Bytes) -> Sent {
     }
     result.push('}');
     of_a_task(asking, &result, said.status, said.is_tool_error || said.status == Some("failed"))
+}
+
+/// For a kill that comes while it runs.
+fn remember(asking: Asking<'_>, task: Arc<Task>, status: Option<&'static str>) {
+    let (caller, target, backends) = (asking.call.caller(), asking.call.target(), &asking.plane.backends);
+    let Some(shared) = backends.find(target.backend) else { return };
+    let backend = match &shared.instances {
+        None => Some(shared),
+        Some(instances) => backends.instance(&shared, instances, (*caller.leg(), caller.principal())),
+    };
+    let backend = backend.as_ref().map_or_else(Weak::new, Arc::downgrade);
+    let begun = Begun { principal: Arc::clone(caller.principal()), target: Arc::clone(target), task, backend };
+    if matches!(status, Some("completed" | "failed" | "cancelled")) {
+        asking.plane.tasks.running.let_go(&begun);
+    } else {
+        asking.plane.tasks.running.hold(begun);
+    }
 }
 
 /// It was taken note of: there is nothing more in such an answer, whatever the server put there.

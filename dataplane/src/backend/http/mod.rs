@@ -113,6 +113,17 @@ impl HttpLink {
         }
     }
 
+    /// Errors: no modern server is there, or it gave no answer `within`. What it answers is its own business.
+    pub async fn cancel_task(&self, own: &str, within: Duration) -> Result<(), Failure> {
+        let core = &self.core;
+        let session = core.session.load_full().filter(|session| session.is_modern());
+        let session = session.ok_or_else(|| core.unavailable())?;
+        match tokio::time::timeout(within, Box::pin(modern::cancel_task(core, &session, own))).await {
+            Ok(taken) => taken.map_err(|fault| core.failure(fault)),
+            Err(_elapsed) => Err(Failure::Timeout { backend: Arc::clone(&core.backend), timeout: within }),
+        }
+    }
+
     /// Returns when it has a session, or could not get one, or the flight was ended.
     pub async fn settled(&self, flight: &Flight) {
         if self.core.session.load().is_some() {

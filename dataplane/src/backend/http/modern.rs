@@ -56,6 +56,16 @@ pub(super) fn headers_of(base: &HeaderMap, method: &'static str) -> HeaderMap {
     headers
 }
 
+/// Asks for the end of a task.
+pub(super) async fn cancel_task(core: &Arc<Core>, session: &Arc<Session>, own: &str) -> Result<(), Fault> {
+    let (method, params) = (Ask::CancelTask.method(), era::about_task(own));
+    let mut headers = headers_of(&session.headers, method);
+    if let Some(name) = mirrored::header(own) {
+        headers.insert(NAME, name);
+    }
+    core.question(Question { session: Some(session), headers, method, params: Some(&params) }).await.map(drop)
+}
+
 /// What a call's body says, in its headers: method, target, and the arguments that its schema asks for.
 pub(super) fn mirror(call: &Outgoing<'_>, headers: &mut HeaderMap) {
     let routed = call.routed;

@@ -40,11 +40,12 @@ use self::{
 };
 use super::{
     Housekeeping, LinkParts, LinkStatus, Outgoing, Sent, State,
-    era::Era,
+    era::{self, Era},
     spec::{BackendSpec, Kind, StdioSpec},
 };
 use crate::{
     answering::Events,
+    call::Ask,
     denial::{Failure, Unavailable},
     in_flight::Flight,
 };
@@ -204,6 +205,18 @@ impl StdioLink {
                 }
                 Err(AskFault::Full | AskFault::Gone) => Err(self.unavailable()),
             },
+        }
+    }
+
+    /// Errors: no modern server is there, or it gave no answer `within`. What it answers is its own business.
+    pub async fn cancel_task(&self, own: &str, within: Duration) -> Result<(), Failure> {
+        let current = self.shared.current.load_full().filter(|conversation| conversation.era() == Era::Modern);
+        let conversation = current.ok_or_else(|| self.unavailable())?;
+        let params = era::about_task(own);
+        match tokio::time::timeout(within, conversation.question(Ask::CancelTask.method(), Some(&params))).await {
+            Ok(Ok(_answer)) => Ok(()),
+            Ok(Err(_gone)) => Err(self.unavailable()),
+            Err(_elapsed) => Err(Failure::Timeout { backend: Arc::clone(&self.backend), timeout: within }),
         }
     }
 
