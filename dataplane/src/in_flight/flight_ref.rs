@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{CallKey, InFlight, Running};
+use super::{CallKey, InFlight, Running, Why};
 use crate::{
     answering::Event,
     call::{BackendId, Principal, RequestId},
@@ -101,6 +101,11 @@ impl FlightRef {
     /// What a person did at a URL is done.
     pub fn elicited(&self, message: Bytes) {
         self.running.events.offer(Event::Elicited(message));
+    }
+
+    /// Why somebody ended it; none: nobody did.
+    pub fn why(&self) -> Option<&Why> {
+        self.running.why.get()
     }
 
     /// Ends when the call does. Cancel safe.

@@ -217,6 +217,9 @@ pub(super) async fn attend(asking: Asking<'_>, mut errand: Box<Errand>) -> Sent 
             Ok(Came::Ended) => return Sent::Ended,
             Ok(Came::Over(sent, flight)) => {
                 asking.flight.end_like(&flight);
+                if flight.why().is_none() {
+                    errand.refuse(&Refusal::Answered);
+                }
                 return match last(asking, sent, scan) {
                     Sent::Answered(answer) if answer.failed => visits::refused(asking, flight.number(), answer).await,
                     sent => sent,

@@ -109,7 +109,10 @@ impl Deliverable {
             biased;
             answer = &mut answered => answer.unwrap_or(Err(Refusal::Unreachable)),
             () = server.closed() => Err(Refusal::Withdrawn),
-            () = maybe(over) => Err(Refusal::Over),
+            () = maybe(over) => Err(match call.and_then(FlightRef::why) {
+                Some(_) => Refusal::Over,
+                None => Refusal::Answered,
+            }),
             () = async { maybe(gone).await; sleep(GONE).await } => Err(Refusal::Unreachable),
             () = sleep(ANSWERED_WITHIN) => Err(Refusal::Timeout),
         };

@@ -38,6 +38,8 @@ use crate::{
 
 /// Questions of servers that wait to be looked at; above it they are refused at the link.
 pub const ASKED: usize = 256;
+/// So often a question that came beside all calls is put to another one, when the one that it was put to is answered.
+const MOST_CALLS: usize = 8;
 /// How long a client has for its answer: it may have to ask a person.
 pub const ANSWERED_WITHIN: Duration = Duration::from_secs(600);
 
@@ -58,6 +60,15 @@ pub struct Asked {
     pub within: bool,
     /// Closed: the server took it back, or is gone.
     pub reply: oneshot::Sender<Result<Answer, Refusal>>,
+}
+
+impl Asked {
+    /// The same, without anybody who waits.
+    fn once_more(&self) -> Self {
+        let Self { backend, call, feature, within, .. } = *self;
+        let (backend_name, owner, params) = (Arc::clone(&self.backend_name), self.owner.clone(), self.params.clone());
+        Self { backend, backend_name, owner, call, feature, params, within, reply: oneshot::channel().0 }
+    }
 }
 
 /// What the server of a running call asks within its answer, by the number of the call.
@@ -161,14 +172,23 @@ async fn pass(
     record: &mut Record,
     reply: &mut oneshot::Sender<Result<Answer, Refusal>>,
 ) -> Result<Answer, Refusal> {
-    let within = asked.within;
-    let attributed = attribute(asked, &plane.in_flight)?;
-    record.of(&attributed);
-    let view = plane.views.load_full().ok_or(Refusal::Over)?;
-    let deliverable = may_ask(attributed, &view, &plane.gate, &plane.questions)?;
-    record.reserve()?; // room for its record: what was asked can always be recorded
-    if within {
-        return Ok(Answer::Within(deliverable.into_params()));
+    let mut asked = asked;
+    for round in 0..MOST_CALLS {
+        let (within, again) = (asked.within, asked.call.is_none().then(|| asked.once_more()));
+        let attributed = attribute(asked, &plane.in_flight);
+        let attributed = attributed.map_err(|refusal| if round == 0 { refusal } else { Refusal::Answered })?;
+        record.of(&attributed);
+        let view = plane.views.load_full().ok_or(Refusal::Over)?;
+        let deliverable = may_ask(attributed, &view, &plane.gate, &plane.questions)?;
+        record.reserve()?; // room for its record: what was asked can always be recorded
+        if within {
+            return Ok(Answer::Within(deliverable.into_params()));
+        }
+        match (deliverable.ask(plane, reply).await, again) {
+            // Its server waits for it still: it is of one of those that go on.
+            (Err(Refusal::Answered), Some(again)) => asked = again,
+            (outcome, _) => return outcome,
+        }
     }
-    deliverable.ask(plane, reply).await
+    Err(Refusal::Answered)
 }

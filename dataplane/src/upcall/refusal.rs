@@ -10,6 +10,8 @@ use crate::{audit::event::Status, denial::Disabled, wire::outgoing};
 
 #[derive(Clone, Debug)]
 pub enum Refusal {
+    /// The call that it seemed to belong to has been answered: it was another's, or its server does without an answer.
+    Answered,
     /// The record can't be kept.
     Audit,
     /// The client's answer is no object.
@@ -46,7 +48,7 @@ impl Refusal {
             Self::BadAnswer => "bad_answer",
             Self::Denied => "forbidden",
             Self::Disabled(_) => "disabled",
-            Self::Over => "call_over",
+            Self::Answered | Self::Over => "call_over",
             Self::Params(_) => "invalid_params",
             Self::Timeout => "timeout",
             Self::TooLarge { .. } => "too_large",
@@ -69,7 +71,7 @@ impl Refusal {
             | Self::Undeclared { .. }
             | Self::Unrelated => Status::Denied,
             Self::BadAnswer | Self::Unreachable => Status::Error,
-            Self::Over | Self::Withdrawn => Status::Cancelled,
+            Self::Answered | Self::Over | Self::Withdrawn => Status::Cancelled,
             Self::Timeout => Status::Timeout,
         }
     }
@@ -79,7 +81,7 @@ impl Refusal {
         let (code, message): (i32, Cow<'static, str>) = match self {
             Self::Withdrawn => return None,
             // What a person is asked can be left unanswered: that is an answer (`protocol.md` 7.2, 9).
-            Self::Timeout | Self::Over if feature == Feature::Elicitation => {
+            Self::Answered | Self::Timeout | Self::Over if feature == Feature::Elicitation => {
                 return Some(outgoing::result(id, br#"{"action":"cancel"}"#));
             }
             Self::Timeout if feature == Feature::Sampling => (-1, "the client did not answer in time".into()),
@@ -93,7 +95,7 @@ impl Refusal {
             Self::Audit => (-32_603, "the gateway can't record it now".into()),
             Self::BadAnswer => (-32_603, "the client's answer is no object".into()),
             Self::Disabled(_) => (-32_603, "stopped by the operator".into()),
-            Self::Over => (-32_603, "the call that it belongs to is over".into()),
+            Self::Answered | Self::Over => (-32_603, "the call that it belongs to is over".into()),
             Self::TooMany => (-32_603, "too many questions wait for their answers".into()),
             Self::Unreachable => (-32_603, "the client can't be reached".into()),
         };
