@@ -4,7 +4,7 @@
 
 use sentinel_proto::v1::{
     ArgumentMode, ArgumentRecord, Auth, AuthKey, Backend, Era, Isolation, Pair, Quota, RateLimit, Role, Snapshot,
-    auth_key, backend,
+    Transport, auth_key, backend,
 };
 use serde_json::{Value, json};
 
@@ -210,7 +210,15 @@ fn backend_value(backend: &Backend) -> Value {
             Era::Modern => "modern",
         },
         "kind": kind.as_ref().map(|kind| match kind {
-            backend::Kind::Http(http) => json!({ "http": { "url": http.url, "headers": pairs(&http.headers) } }),
+            backend::Kind::Http(http) => json!({ "http": {
+                "url": http.url,
+                "headers": pairs(&http.headers),
+                "transport": match http.transport() {
+                    Transport::Unspecified => "auto",
+                    Transport::StreamableHttp => "streamable_http",
+                    Transport::Sse => "sse",
+                },
+            } }),
             backend::Kind::Stdio(stdio) => json!({ "stdio": {
                 "command": stdio.command,
                 "args": stdio.args,

@@ -6,6 +6,7 @@ mod backends;
 mod calls;
 mod every_message;
 mod features;
+mod http_sse;
 mod listening;
 mod mixups;
 mod requests;

@@ -7,7 +7,7 @@ import subprocess
 
 import servers
 from sentinel import Sentinel, free_port, listens, until
-from wire import Http, Stdio, members
+from wire import Http, HttpSse, Stdio, members
 
 # What differs between any two runs of the server alone.
 VARIES = [
@@ -63,7 +63,7 @@ def direct(server, folder, port):
     """What the server says without Sentinel: its tools, and an answer for each call."""
     started = Started(server, port) if server.http else None
     if started:
-        client = Http(f"http://127.0.0.1:{started.port}{server.http}")
+        client = (HttpSse if server.transport else Http)(f"http://127.0.0.1:{started.port}{server.http}")
     else:
         command, env = server.started()
         client = Stdio(command, environment(**env), folder)
@@ -78,7 +78,8 @@ def direct(server, folder, port):
 def backend(server, folder, started):
     """In the era that the direct client speaks: a server of both words some things otherwise in the other."""
     if server.http:
-        return {"name": server.name, "url": f"http://127.0.0.1:{started.port}{server.http}", "era": "legacy"}
+        keys = {"transport": server.transport} if server.transport else {}
+        return {"name": server.name, "url": f"http://127.0.0.1:{started.port}{server.http}", "era": "legacy"} | keys
     keys = {name: f"${{{name}:-}}" for name in server.keys}
     return {"name": server.name, "command": server.command[0], "args": server.command[1:], "env": server.env | keys,
             "cwd": folder, "era": "legacy"}

@@ -19,6 +19,8 @@ class Server:
     http: str = ""
     # It speaks both eras: what it offers and answers in the one that Sentinel chooses is compared as well.
     both: bool = False
+    # It speaks HTTP+SSE, the transport of 2024-11-05, and this is what Sentinel's file says of that.
+    transport: str = ""
 
     def started(self, port=0):
         fill = [part.replace("PORT", str(port)) for part in self.command]
@@ -143,7 +145,7 @@ def fresh(folder):
         with open(os.path.join(files, "kept.png"), "wb") as file:
             file.write(b"\x89PNG\r\n\x1a\n" + bytes(5000))
     open(fixed, "rb").read()
-    for name in ("memory.jsonl", "stdio.db", "http.db"):
+    for name in ("memory.jsonl", "stdio.db", "http.db", "sse.db"):
         path = os.path.join(folder, name)
         for suffix in ("", "-wal", "-shm", "-journal"):
             if os.path.exists(path + suffix):
@@ -185,6 +187,15 @@ def all_of(peers, folder):
         Server("sqlite", [bin_of(sqlite, "mcp-sqlite-server"), os.path.join(folder, "stdio.db")], SQLITE),
         Server("everything-http", [bin_of(npm, "mcp-server-everything"), "streamableHttp"], everything(),
                {"PORT": "PORT"}, http="/mcp"),
+        Server("everything-sse", [bin_of(npm, "mcp-server-everything"), "sse"], everything(), {"PORT": "PORT"},
+               http="/sse", transport="sse"),
+        Server("sqlite-sse", [bin_of(npm, "mcp-proxy"), "--host", "127.0.0.1", "--port", "PORT", "--server", "sse",
+                              "--", bin_of(sqlite, "mcp-sqlite-server"), os.path.join(folder, "sse.db")],
+               SQLITE, http="/sse", transport="auto"),
+        Server("python-sse", [os.path.join(peers, "python", "bin", "python"),
+                              os.path.join(os.path.dirname(__file__), "sse_server.py"), "PORT"],
+               [("add", {"a": 1, "b": 2}), ("steps", {}), ("fails", {}), ("add", {"a": "x"})], http="/sse",
+               transport="auto"),
         Server("sqlite-http", [bin_of(npm, "mcp-proxy"), "--host", "127.0.0.1", "--port", "PORT", "--server", "stream",
                                "--", bin_of(sqlite, "mcp-sqlite-server"), os.path.join(folder, "http.db")],
                SQLITE, http="/mcp"),

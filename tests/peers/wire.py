@@ -146,3 +146,45 @@ class Http(Client):
 
     def close(self):
         pass
+
+
+class HttpSse(Client):
+    """HTTP+SSE of 2024-11-05: messages are POSTed where the stream says, answers come on the stream."""
+
+    def __init__(self, url):
+        self.url, self.events = urlsplit(url), queue.Queue()
+        self.stream = http.client.HTTPConnection(self.url.hostname, self.url.port)
+        self.stream.request("GET", self.url.path, headers={"Accept": "text/event-stream"})
+        threading.Thread(target=self.read, args=(self.stream.getresponse(),), daemon=True).start()
+        self.endpoint = self.events.get(timeout=30)
+        self.open()
+
+    def read(self, response):
+        data = []
+        for line in response:
+            line = line.decode().rstrip("\r\n")
+            if line.startswith("data:"):
+                data.append(line[5:].removeprefix(" "))
+            elif not line and data:
+                self.events.put("\n".join(data))
+                data = []
+        self.events.put("")
+
+    def send(self, text):
+        link = http.client.HTTPConnection(self.url.hostname, self.url.port, timeout=90)
+        link.request("POST", self.endpoint, text.encode(), {"Content-Type": "application/json"})
+        response = link.getresponse()
+        assert response.status in range(200, 300), f"{response.status} {response.read()!r}"
+        link.close()
+
+    def answer(self, number, seconds):
+        while True:
+            event = self.events.get(timeout=seconds)
+            if not event:
+                raise EOFError("its stream ended without an answer")
+            message = members(event)
+            if message.get("id") == str(number) and "method" not in message:
+                return event
+
+    def close(self):
+        self.stream.sock.shutdown(2)

@@ -3,7 +3,7 @@
 use sentinel_tests::harness::client::Client;
 use sentinel_tests::harness::fleet::Fleet;
 use sentinel_tests::harness::process::is_alive;
-use sentinel_tests::harness::setup::{Setup, http_example};
+use sentinel_tests::harness::setup::{Setup, http_example, old_http_example};
 use sentinel_tests::harness::until::until;
 use serde_json::{Value, json};
 
@@ -108,8 +108,18 @@ async fn an_http_backend_has_a_session_for_each_session() {
 
 #[tokio::test]
 async fn a_process_of_a_session_asks_its_client_over_http() {
-    let fleet = fleet(PER_SESSION).await;
-    let client = able(&fleet, "one", all()).await;
+    asks_its_client(&fleet(PER_SESSION).await).await;
+}
+
+#[tokio::test]
+async fn a_session_over_http_sse_asks_its_client_over_http() {
+    let server = old_http_example();
+    let backend = format!("[[backends]]\nname = \"own\"\nurl = \"{}\"\n{PER_SESSION}\n", server.url);
+    asks_its_client(&Fleet::start(Setup::one_plane().toml(&backend)).await).await;
+}
+
+async fn asks_its_client(fleet: &Fleet) {
+    let client = able(fleet, "one", all()).await;
     assert_eq!(said(&client.call("own__declared", json!({})).await.message), all());
     for (tool, method, result) in [
         (

@@ -16,10 +16,12 @@ pub mod instances;
 pub mod isolation;
 pub mod lease;
 pub mod listing;
+pub mod noise;
 pub mod registry;
 pub mod repeats;
 pub mod spec;
 pub mod stdio;
+pub mod waiting;
 pub mod wanted;
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
@@ -344,11 +346,20 @@ impl Link {
         }
     }
 
-    /// What it said wrong, by kind; nothing for HTTP.
+    /// What it said wrong, by kind; nothing where each call has a stream of its own.
     pub fn noise(&self) -> Vec<(&'static str, u64)> {
+        let counts = match self {
+            Self::Http(link) => link.counts(),
+            Self::Stdio(link) => link.counts(),
+        };
+        counts.by_kind().into_iter().filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// What its server asks beside an answer is said on the stream of the call that it belongs to.
+    pub fn tells_calls_apart(&self) -> bool {
         match self {
-            Self::Http(_) => Vec::new(),
-            Self::Stdio(link) => link.counts().by_kind().into_iter().filter(|(_, count)| *count > 0).collect(),
+            Self::Http(link) => link.tells_calls_apart(),
+            Self::Stdio(_) => false,
         }
     }
 

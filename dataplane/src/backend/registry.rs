@@ -85,10 +85,9 @@ impl Backend {
     /// Whether it may ask this client, which is asked within answers, while a call of its runs: as a legacy server does,
     /// where it can be told whose question it is.
     pub fn may_ask_on_the_way(&self, leg: &ClientLeg, declares: Features) -> bool {
-        let is_told_apart = self.spec.isolation != Isolation::Shared || matches!(self.link, Link::Http(_));
         !leg.is_session()
             && declares != Features::NONE
-            && is_told_apart
+            && (self.spec.isolation != Isolation::Shared || self.link.tells_calls_apart())
             && self.link.era() == Some(super::era::Era::Legacy)
     }
 

@@ -61,8 +61,20 @@ pub enum Kind {
     Stdio(StdioSpec),
 }
 
+/// How messages travel between an HTTP backend and us.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Transport {
+    /// Streamable HTTP; HTTP+SSE where a server has no such thing.
+    #[default]
+    Auto,
+    Streamable,
+    /// HTTP+SSE, of revision 2024-11-05.
+    Sse,
+}
+
 pub struct HttpSpec {
     pub url: Uri,
+    pub transport: Transport,
     /// Sent with every request; values are marked sensitive.
     pub headers: HeaderMap,
     /// For https: what is trusted, and who we are.

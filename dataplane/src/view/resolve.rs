@@ -20,7 +20,7 @@ use crate::{
         era::Era,
         http::{addresses::Allowed, tls},
         isolation::Isolation,
-        spec::{BackendSpec, Breaker, Health, HttpSpec, Kind},
+        spec::{BackendSpec, Breaker, Health, HttpSpec, Kind, Transport},
         stdio::spawner::Spawner,
     },
     upcall::feature::{Feature, Features},
@@ -272,7 +272,12 @@ fn http_spec(
         faults.push(Unresolved { key: "url".into(), message });
     }
     let tls = tls_of(http, resolver, &mut resolved, faults);
-    let spec = url.zip(tls).map(|(url, tls)| HttpSpec { url, headers: map, tls, allowed });
+    let transport = match http.transport() {
+        v1::Transport::Unspecified => Transport::Auto,
+        v1::Transport::StreamableHttp => Transport::Streamable,
+        v1::Transport::Sse => Transport::Sse,
+    };
+    let spec = url.zip(tls).map(|(url, tls)| HttpSpec { url, transport, headers: map, tls, allowed });
     (spec.map(Kind::Http), resolved)
 }
 

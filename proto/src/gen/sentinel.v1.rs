@@ -839,6 +839,8 @@ pub struct HttpBackend {
     /// networks that are refused otherwise (link-local, metadata), as 169.254.10.0/24
     #[prost(string, repeated, tag = "6")]
     pub allowed_addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(enumeration = "Transport", tag = "7")]
+    pub transport: i32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct StdioBackend {
@@ -1048,6 +1050,37 @@ impl Era {
             "ERA_AUTO" => Some(Self::Auto),
             "ERA_LEGACY" => Some(Self::Legacy),
             "ERA_MODERN" => Some(Self::Modern),
+            _ => None,
+        }
+    }
+}
+/// Of an HTTP backend. Unspecified: Streamable HTTP, and HTTP+SSE where a backend has no such thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Transport {
+    Unspecified = 0,
+    StreamableHttp = 1,
+    /// HTTP+SSE, of 2024-11-05
+    Sse = 2,
+}
+impl Transport {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "TRANSPORT_UNSPECIFIED",
+            Self::StreamableHttp => "TRANSPORT_STREAMABLE_HTTP",
+            Self::Sse => "TRANSPORT_SSE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "TRANSPORT_UNSPECIFIED" => Some(Self::Unspecified),
+            "TRANSPORT_STREAMABLE_HTTP" => Some(Self::StreamableHttp),
+            "TRANSPORT_SSE" => Some(Self::Sse),
             _ => None,
         }
     }

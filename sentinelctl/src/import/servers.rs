@@ -39,7 +39,7 @@ pub(super) struct Backend {
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    Http { url: String, headers: Vec<(String, String)> },
+    Http { url: String, is_sse: bool, headers: Vec<(String, String)> },
     Stdio { command: String, args: Vec<String>, env: Vec<(String, String)>, cwd: String },
 }
 

@@ -167,8 +167,11 @@ fn rendered(imported: &Imported, from: &Path, held: Option<&str>) -> String {
 fn table(backend: &Backend) -> String {
     let mut text = format!("[[backends]]\nname = {}\n", basic(&backend.name));
     match &backend.kind {
-        Kind::Http { url, headers } => {
+        Kind::Http { url, is_sse, headers } => {
             text.push_str(&format!("type = \"http\"\nurl = {}\n", basic(url)));
+            if *is_sse {
+                text.push_str("transport = \"sse\"\n");
+            }
             text.push_str(&pairs("headers", headers));
         }
         Kind::Stdio { command, args, env, cwd } => {

@@ -1,5 +1,5 @@
-//! `sentinel-example-server [--http ADDR [--sse]] [--modern] [--log FILE] [--misbehave] [--tools FILE]`: a small MCP
-//! server to try Sentinel with, over stdin and stdout or over HTTP. The tools are in `sentinel_tests::example`.
+//! `sentinel-example-server [--http ADDR [--sse | --old]] [--modern] [--log FILE] [--misbehave] [--tools FILE]`: a small
+//! MCP server to try Sentinel with, over stdin and stdout or over HTTP. The tools are in `sentinel_tests::example`.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -11,17 +11,18 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use sentinel_tests::example::http::Listener;
+use sentinel_tests::example::http::{Listener, Way};
 use sentinel_tests::example::{ReceiveLog, Server, stdio};
 
 const USAGE: &str = "\
 A small MCP server to try Sentinel with: echo, add, slow and a few more.
 
-Usage: sentinel-example-server [--http ADDR [--sse]] [--modern] [--log FILE] [--misbehave] [--tools FILE]
+Usage: sentinel-example-server [--http ADDR [--sse | --old]] [--modern] [--log FILE] [--misbehave] [--tools FILE]
 
   --http ADDR   serve Streamable HTTP at ADDR (as 127.0.0.1:0), path /mcp, instead of stdin and stdout;
                 the first line of stdout names the address
   --sse         with --http: each answer is an event stream
+  --old         with --http: HTTP+SSE, the transport of 2024-11-05
   --modern      speak revision 2026-07-28 and no other
   --log FILE    append what arrives to FILE, a JSON line for each event
   --misbehave   one tool more, which breaks the protocol on request
@@ -30,7 +31,7 @@ Usage: sentinel-example-server [--http ADDR [--sse]] [--modern] [--log FILE] [--
 #[derive(Debug, Default)]
 struct Options {
     http: Option<SocketAddr>,
-    sse: bool,
+    way: Way,
     log: Option<PathBuf>,
     misbehave: bool,
     modern: bool,
@@ -50,7 +51,8 @@ fn options(mut args: impl Iterator<Item = String>) -> anyhow::Result<Option<Opti
                     address.parse().with_context(|| format!("--http {address}: not an address as 127.0.0.1:0"))?;
                 options.http = Some(address);
             }
-            "--sse" => options.sse = true,
+            "--sse" => options.way = Way::AlwaysEvents,
+            "--old" => options.way = Way::Old,
             "--log" => options.log = Some(value()?.into()),
             "--misbehave" => options.misbehave = true,
             "--modern" => options.modern = true,
@@ -96,7 +98,7 @@ async fn run(options: Options) -> anyhow::Result<()> {
         Some(address) => {
             let listener = Listener::bind(address).await?;
             println!("listening on http://{}/mcp", listener.address());
-            listener.serve(server, options.sse).await
+            listener.serve(server, options.way).await
         }
     }
 }

@@ -1,6 +1,6 @@
-//! The example server as Streamable HTTP at `/mcp`: sessions, JSON answers, event streams where a call may send notes
-//! (or always, when told), a GET stream for what belongs to no request. A client that hangs up cancels nothing: the legacy
-//! era says so.
+//! The example server over HTTP at `/mcp`. As Streamable HTTP: sessions, JSON answers, event streams where a call may
+//! send notes (or always, when told), a GET stream for what belongs to no request. A client that hangs up cancels
+//! nothing: the legacy era says so. As HTTP+SSE of 2024-11-05 it is in `old`.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -21,6 +21,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
+use super::old::{MESSAGES, Streams};
 use super::{OUTBOX, Server, Session, Work, modern};
 
 const SESSION_ID: &str = "mcp-session-id";
@@ -47,9 +48,11 @@ impl Listener {
         self.address
     }
 
-    /// For ever. `always_sse`: each answer is an event stream, as those of the TypeScript servers are.
-    pub async fn serve(self, server: Arc<Server>, always_sse: bool) -> anyhow::Result<()> {
-        let endpoint = Arc::new(Endpoint { server, always_sse, sessions: Mutex::default(), tasks: TaskTracker::new() });
+    /// For ever.
+    pub async fn serve(self, server: Arc<Server>, way: Way) -> anyhow::Result<()> {
+        let tasks = TaskTracker::new();
+        let old = Streams::new(Arc::clone(&server), tasks.clone());
+        let endpoint = Arc::new(Endpoint { server, way, sessions: Mutex::default(), old, tasks });
         loop {
             let (stream, _) = self.socket.accept().await?;
             let endpoint = Arc::clone(&endpoint);
@@ -67,18 +70,32 @@ impl Listener {
     }
 }
 
-type Body = BoxBody<Bytes, Infallible>;
+/// How messages travel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Way {
+    /// Streamable HTTP.
+    #[default]
+    Streamable,
+    /// The same, and each answer is an event stream, as those of the TypeScript servers are.
+    AlwaysEvents,
+    /// HTTP+SSE: answers come on the one stream of a session.
+    Old,
+}
+
+pub(super) type Body = BoxBody<Bytes, Infallible>;
 
 struct Endpoint {
     server: Arc<Server>,
-    always_sse: bool,
+    way: Way,
     sessions: Mutex<HashMap<String, Arc<Session>>>,
+    old: Streams,
     tasks: TaskTracker,
 }
 
 impl Endpoint {
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
-        if request.uri().path() != "/mcp" {
+        let is_there = request.uri().path() == "/mcp";
+        if !is_there && (self.way != Way::Old || request.uri().path() != MESSAGES) {
             return empty(StatusCode::NOT_FOUND);
         }
         if let Some(sent) = request.headers().get("authorization") {
@@ -87,6 +104,9 @@ impl Endpoint {
         }
         let session_id = request.headers().get(SESSION_ID).and_then(|value| value.to_str().ok()).map(ToOwned::to_owned);
         match *request.method() {
+            Method::GET if self.way == Way::Old && is_there => self.old.open(),
+            Method::POST if self.way == Way::Old && !is_there => self.old.take(request).await,
+            _ if self.way == Way::Old => empty(StatusCode::METHOD_NOT_ALLOWED),
             Method::POST if self.server.is_modern => self.post_modern(request).await,
             _ if self.server.is_modern => empty(StatusCode::METHOD_NOT_ALLOWED),
             Method::DELETE => self.end(session_id.as_deref()),
@@ -138,7 +158,7 @@ impl Endpoint {
         if work.is_nothing() {
             return empty(StatusCode::ACCEPTED);
         }
-        let streams = self.always_sse || work.streams();
+        let streams = self.way == Way::AlwaysEvents || work.streams();
         let (out, mut outbox) = mpsc::channel(OUTBOX);
         self.tasks.spawn(async move { Box::pin(session.run(work, &out)).await });
         if streams {
@@ -169,7 +189,7 @@ impl Endpoint {
         if work.is_nothing() {
             return empty(StatusCode::ACCEPTED);
         }
-        let streams = self.always_sse || work.streams();
+        let streams = self.way == Way::AlwaysEvents || work.streams();
         let (out, mut outbox) = mpsc::channel(OUTBOX);
         let worker = Arc::clone(&session);
         self.tasks.spawn(async move { Box::pin(worker.run(work, &out)).await });
@@ -194,7 +214,7 @@ impl Endpoint {
     }
 }
 
-fn empty(status: StatusCode) -> Response<Body> {
+pub(super) fn empty(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Empty::new().boxed());
     *response.status_mut() = status;
     response
@@ -207,11 +227,17 @@ fn json(text: String) -> Response<Body> {
 }
 
 fn events(outbox: mpsc::Receiver<String>) -> Response<Body> {
+    events_after(None, outbox)
+}
+
+/// `first`: an event before all messages.
+pub(super) fn events_after(first: Option<String>, outbox: mpsc::Receiver<String>) -> Response<Body> {
     let messages = futures_util::stream::unfold(outbox, |mut outbox| async move {
         let message = outbox.recv().await?;
         Some((Bytes::from(format!("event: message\ndata: {message}\n\n")), outbox))
     });
-    let frames = messages.map(|event| Ok::<_, Infallible>(Frame::data(event)));
+    let frames = futures_util::stream::iter(first.map(Bytes::from)).chain(messages);
+    let frames = frames.map(|event| Ok::<_, Infallible>(Frame::data(event)));
     let mut response = Response::new(BoxBody::new(StreamBody::new(frames)));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     response

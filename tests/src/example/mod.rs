@@ -10,6 +10,7 @@ pub mod features;
 pub mod http;
 mod messages;
 pub mod modern;
+mod old;
 mod receive_log;
 mod rounds;
 pub mod stdio;

@@ -254,8 +254,17 @@ pub struct HttpExample {
 impl HttpExample {
     /// Ends it, and starts another at the same address, of the era of 2026-07-28 or of the one before.
     pub async fn comes_back(&mut self, is_modern: bool) {
+        self.comes_back_with(if is_modern { &["--modern"] } else { &[] }).await;
+    }
+
+    /// The same over HTTP+SSE.
+    pub async fn comes_back_old(&mut self) {
+        self.comes_back_with(&["--old"]).await;
+    }
+
+    async fn comes_back_with(&mut self, more: &[&str]) {
         self.process.kill().await;
-        self.process = start_http(&self.port, self.folder.path(), if is_modern { &["--modern"] } else { &[] });
+        self.process = start_http(&self.port, self.folder.path(), more);
     }
 
     /// What reached it.
@@ -275,6 +284,12 @@ pub fn http_example(sse: bool) -> HttpExample {
 #[must_use]
 pub fn modern_http_example(sse: bool) -> HttpExample {
     http_example_with(if sse { &["--modern", "--sse"] } else { &["--modern"] })
+}
+
+/// As `http_example`, over HTTP+SSE, the transport of 2024-11-05.
+#[must_use]
+pub fn old_http_example() -> HttpExample {
+    http_example_with(&["--old"])
 }
 
 fn http_example_with(more: &[&str]) -> HttpExample {

@@ -37,6 +37,11 @@ static ISOLATIONS: [(&str, v1::Isolation); 3] = [
 
 /// As MCP names what a client declares.
 static FEATURES: [(&str, &str); 3] = [("elicitation", "elicitation"), ("roots", "roots"), ("sampling", "sampling")];
+static TRANSPORTS: [(&str, v1::Transport); 3] = [
+    ("auto", v1::Transport::Unspecified),
+    ("streamable_http", v1::Transport::StreamableHttp),
+    ("sse", v1::Transport::Sse),
+];
 const ERAS: [(&str, v1::Era); 3] = [("auto", v1::Era::Auto), ("legacy", v1::Era::Legacy), ("modern", v1::Era::Modern)];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +81,7 @@ fn backend(mut section: Section<'_>, notes: &mut Notes<'_>) -> Option<Placed<v1:
     retry.finish(notes);
     let isolation = isolation(&mut section, notes);
     let may_ask = section.list(notes, "may_ask", word(&FEATURES, &[]));
-    let era = section.or(notes, "era", v1::Era::Auto, word(&ERAS, &[]));
+    let era = era(&mut section, kind.as_ref(), notes);
     let shown = section.section(notes, "tools", &keys::BACKEND_TOOLS);
     let (rename, hide, describe) = tools(shown, notes);
     section.finish(notes);
@@ -140,6 +145,16 @@ fn isolation(section: &mut Section<'_>, notes: &mut Notes<'_>) -> (v1::Isolation
     (isolation, 0, 0)
 }
 
+fn era(section: &mut Section<'_>, kind: Option<&Kind>, notes: &mut Notes<'_>) -> v1::Era {
+    let Some(era) = section.placed(notes, "era", word(&ERAS, &[])) else { return v1::Era::Auto };
+    let is_sse = matches!(kind, Some(Kind::Http(http)) if http.transport() == v1::Transport::Sse);
+    if is_sse && era.value == v1::Era::Modern {
+        let why = "transport = \"sse\" is of the legacy era alone; take one of the two out";
+        notes.error(era.at, format!("{}: {why}", section.name("era")));
+    }
+    era.value
+}
+
 /// What a server may ask of a client, and is not in the list; no list leaves nothing out.
 fn may_not_ask(may_ask: Option<&[&str]>) -> Vec<String> {
     let left_out = |name: &&str| may_ask.is_some_and(|may_ask| !may_ask.contains(name));
@@ -154,10 +169,7 @@ fn type_of(section: &mut Section<'_>, notes: &mut Notes<'_>) -> Option<Type> {
         "http" => Ok(Type::Http),
         "stdio" => Ok(Type::Stdio),
         "streamable_http" | "streamable-http" | "streamableHttp" => Err("is called \"http\" here".to_owned()),
-        "sse" => {
-            Err("is type = \"http\" with transport = \"sse\" here; that transport comes later with the protocol issue"
-                .to_owned())
-        }
+        "sse" => Err("is type = \"http\" with transport = \"sse\" here".to_owned()),
         other => Err(format!("{other:?} is not known; write \"http\" or \"stdio\"")),
     };
     let (url, command) = (section.has("url"), section.has("command"));
@@ -211,7 +223,7 @@ fn either(section: &mut Section<'_>, notes: &mut Notes<'_>) -> Option<Kind> {
 fn http(section: &mut Section<'_>, notes: &mut Notes<'_>) -> Option<v1::HttpBackend> {
     let url = section.need(notes, "url", "write where it listens, as in \"http://127.0.0.1:3001/mcp\"", url::parse);
     let headers = section.pairs(notes, "headers", header_value);
-    section.or(notes, "transport", (), word(&[("auto", ()), ("streamable_http", ())], &[("sse", "protocol")]));
+    let transport = section.or(notes, "transport", v1::Transport::Unspecified, word(&TRANSPORTS, &[]));
     let mut seen = BTreeSet::new();
     for header in &headers {
         if !seen.insert(header.value.0.to_ascii_lowercase()) {
@@ -235,6 +247,7 @@ fn http(section: &mut Section<'_>, notes: &mut Notes<'_>) -> Option<v1::HttpBack
         client_cert_file,
         client_key_file,
         allowed_addresses: allowed.map(plain).unwrap_or_default(),
+        transport: transport.into(),
     })
 }
 

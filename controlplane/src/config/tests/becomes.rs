@@ -68,6 +68,7 @@ fn every_key_reaches_the_snapshot() {
     assert_eq!(snapshot.backends[1].may_not_ask, [""; 0], "without a list all may be asked");
     assert_eq!(n8n.rename, [v1::Pair { key: "n8n_list_workflows".to_owned(), value: "list".to_owned() }]);
     let Some(Kind::Http(http)) = &n8n.kind else { panic!("type = http") };
+    assert_eq!(http.transport(), v1::Transport::Sse);
     assert_eq!(http.headers[0].value, "Bearer ${N8N_MCP_TOKEN}", "named, never resolved");
     let Some(Kind::Stdio(stdio)) = &snapshot.backends[1].kind else { panic!("type = stdio") };
     assert_eq!(stdio.args[2], "--zone=${ZONE:-eu}");

@@ -9,13 +9,15 @@ use super::{
     core::Core,
     fault::Fault,
     modern,
-    reading::{self, Exchange, Found, Whose},
+    reading::{self, Exchange, Whose},
     session::{SESSION_ID, Session},
+    sse,
 };
 use crate::{
     backend::{
         era,
         listing::{Listed, Listing, Offering, shortest},
+        waiting::Reply,
     },
     call::Kind,
     wire::outgoing,
@@ -81,35 +83,36 @@ impl Core {
         if let (Some(_), Some(error)) = (modern, found.error) {
             modern::about_us(self, error.get(&found.message))?;
         }
-        if let Some(result) = found.result {
-            return Ok(Asked { result: found.message.slice(result.range()), session_id });
+        if let (PING, Some(error)) = (method, found.error) {
+            let is_streams = session.is_some_and(|session| session.channel.is_some());
+            if !is_streams && era::code(error.get(&found.message)) != Some(METHOD_NOT_FOUND) {
+                // There is nothing in it to refuse: a server of the other era may have taken the place of the one we
+                // knew.
+                return Err(Fault::Lost);
+            }
+            // Whoever refuses a ping lives.
+            return Ok(Asked { result: Bytes::new(), session_id });
         }
-        let error = found.error.map_or(&b""[..], |error| error.get(&found.message));
-        if method == PING && era::code(error) != Some(METHOD_NOT_FOUND) {
-            // There is nothing in it to refuse: a server of the other era may have taken the place of the one we knew.
-            return Err(Fault::Lost);
-        }
-        Err(Fault::said(format!(
-            "it answered {method} with an error: {}",
-            super::client::printable(&String::from_utf8_lossy(error))
-        )))
+        result(method, &found).map(|result| Asked { result, session_id })
     }
 
     /// Its answer, be it `error`; and the session id that came with it.
     pub(super) async fn question(
         self: &Arc<Self>,
         question: Question<'_>,
-    ) -> Result<(Found, Option<HeaderValue>), Fault> {
+    ) -> Result<(Reply, Option<HeaderValue>), Fault> {
         let Question { session, headers, method, params } = question;
         let number = self.number();
         let body = outgoing::request(method, params.map(str::as_bytes), number);
-        let response = self.send(Method::POST, headers, body).await.map_err(Fault::settled)?;
+        if let Some((session, channel)) = session.and_then(|session| Some((session, session.channel.as_ref()?))) {
+            let found = sse::question(self, session, channel, (number, body)).await;
+            return Ok((found.map_err(|fault| about(method, fault))?, None));
+        }
+        let to = session.map_or(&self.uri, |session| &session.to);
+        let response = self.send(Method::POST, to, headers, body).await.map_err(Fault::settled)?;
         let session_id = response.headers().get(SESSION_ID).cloned();
         let exchange = Exchange { core: self, session, number, whose: Whose::Own };
-        let found = reading::whole_answer(&exchange, response).await.map_err(|fault| match fault {
-            Fault::Broken(what) | Fault::Cut(what) => Fault::said(format!("{what} (to {method})")),
-            Fault::Headers | Fault::Unreachable(_) | Fault::Lost => fault,
-        })?;
+        let found = reading::whole_answer(&exchange, response).await.map_err(|fault| about(method, fault))?;
         Ok((found, session_id))
     }
 
@@ -126,7 +129,7 @@ impl Core {
 
     /// A message that has no answer.
     pub(super) async fn post(&self, session: &Session, what: &'static str, body: Bytes) -> Result<(), Fault> {
-        let sent = self.send(Method::POST, session.headers.clone(), body);
+        let sent = self.send(Method::POST, &session.to, session.headers.clone(), body);
         let Ok(response) = tokio::time::timeout(WITHIN, sent).await else {
             return Err(Fault::said(format!("it did not take {what} in time")));
         };
@@ -168,4 +171,24 @@ impl Core {
             params = next;
         }
     }
+}
+
+/// What went wrong with a question of ours.
+pub(super) fn about(method: &str, fault: Fault) -> Fault {
+    match fault {
+        Fault::Broken(what) | Fault::Cut(what) => Fault::said(format!("{what} (to {method})")),
+        Fault::Headers | Fault::Unreachable(_) | Fault::Lost | Fault::Absent(_) => fault,
+    }
+}
+
+/// The bytes of `result`. Errors: it is an error.
+pub(super) fn result(method: &str, reply: &Reply) -> Result<Bytes, Fault> {
+    if let Some(result) = reply.result {
+        return Ok(reply.message.slice(result.range()));
+    }
+    let error = reply.error.map_or(&b""[..], |error| error.get(&reply.message));
+    Err(Fault::said(format!(
+        "it answered {method} with an error: {}",
+        super::client::printable(&String::from_utf8_lossy(error))
+    )))
 }

@@ -30,7 +30,8 @@ use crate::{
         BackendNote, LinkParts, Note, State,
         asking::Desk,
         era::Era,
-        spec::{BackendSpec, HttpSpec},
+        noise::Counts,
+        spec::{BackendSpec, HttpSpec, Transport},
         wanted::Wanted,
     },
     call::BackendId,
@@ -63,7 +64,10 @@ pub(super) struct Core {
     /// What is told to the server that may be asked.
     pub(super) declares: Features,
     /// As it stands in a request: path and query.
-    uri: Uri,
+    pub(super) uri: Uri,
+    /// The whole of it.
+    pub(super) url: Uri,
+    pub(super) transport: Transport,
     /// As configured; none: the server is asked.
     pub(super) era: Option<Era>,
     /// Of both, where the server speaks both.
@@ -89,6 +93,8 @@ pub(super) struct Core {
     clock: Clock,
     pub(super) notes: mpsc::Sender<BackendNote>,
     pub(super) wanted: Arc<Wanted>,
+    /// Of a stream that all calls share.
+    pub(super) noise: Counts,
     tracker: TaskTracker,
     /// Tasks of this link alone, for `stop` to wait for.
     pub(super) tasks: TaskTracker,
@@ -123,6 +129,8 @@ impl Core {
             max_response_bytes: spec.max_response_bytes,
             clients: Clients::new(http, spec.max_concurrency, &parts.tracker, &parts.workers, &halt),
             uri: http.url.path_and_query().cloned().map_or_else(Uri::default, Uri::from),
+            url: http.url.clone(),
+            transport: http.transport,
             era: spec.era,
             prefers_legacy: spec.prefers_legacy(),
             session: ArcSwapOption::empty(),
@@ -137,6 +145,7 @@ impl Core {
             clock,
             notes: parts.notes,
             wanted: parts.wanted,
+            noise: Counts::default(),
             tracker: parts.tracker,
             tasks: TaskTracker::new(),
             halt,
@@ -147,11 +156,17 @@ impl Core {
         self.next.fetch_add(1, Relaxed)
     }
 
-    /// One request, to the head of its answer.
-    pub(super) async fn send(&self, method: Method, headers: HeaderMap, body: Bytes) -> Result<Response<Lent>, Fault> {
+    /// One request, to the head of its answer. `to`: path and query.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        to: &Uri,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Response<Lent>, Fault> {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
-        *request.uri_mut() = self.uri.clone();
+        *request.uri_mut() = to.clone();
         *request.headers_mut() = headers;
         let response = self.clients.here().send(request).await?;
         if self.unreachable.load(Relaxed) {

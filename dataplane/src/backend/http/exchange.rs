@@ -13,12 +13,13 @@ use super::{
     fault::Fault,
     modern,
     pool::Lent,
-    reading::{self, Collected, Exchange, Form, Found, SMALL, Whose},
+    reading::{self, Collected, Exchange, Form, SMALL, Whose},
     session::Session,
+    sse,
 };
 use crate::{
     answering::Events,
-    backend::{Answer, Outgoing, Sent, Word, era::Era},
+    backend::{Answer, Outgoing, Sent, Word, era::Era, waiting::Reply},
     call::Ask,
     denial::Failure,
     in_flight::{Flight, Why},
@@ -81,12 +82,28 @@ impl Core {
             }
             let exchange =
                 Exchange { core: self, session: Some(&session), number, whose: Whose::Call { flight, events } };
+            // Of HTTP+SSE, the answer's place is there before the first byte is.
+            let place = match &session.channel {
+                None => None,
+                Some(channel) => match channel.enter(flight, events) {
+                    Some(place) => Some(place),
+                    None => {
+                        session.lose();
+                        continue;
+                    }
+                },
+            };
             // A modern server takes the hang-up for the cancel.
             let mut pending = Pending { core: self, session: &session, flight, armed: era == Era::Legacy };
             flight.mark_sent();
-            let outcome = match self.send(Method::POST, headers, body.clone()).await {
-                Ok(response) => answer(&exchange, &call, response).await,
-                Err(fault) => Err(fault),
+            let outcome = match place {
+                None => match self.send(Method::POST, &session.to, headers, body.clone()).await {
+                    Ok(response) => answer(&exchange, &call, response).await,
+                    Err(fault) => Err(fault),
+                },
+                Some(place) => Box::pin(sse::call(self, &session.to, place, flight, (headers, body.clone())))
+                    .await
+                    .map(|reply| landed(&reply, call.client_id)),
             };
             pending.armed = false;
             drop(pending);
@@ -117,7 +134,7 @@ impl Core {
                     return Sent::Failed(self.failure(Fault::says(what)));
                 }
                 Err(fault @ Fault::Cut(_)) => return Sent::Lost(self.failure(fault)),
-                Err(fault @ Fault::Broken(_)) => return Sent::Failed(self.failure(fault)),
+                Err(fault @ (Fault::Broken(_) | Fault::Absent(_))) => return Sent::Failed(self.failure(fault)),
             }
         }
     }
@@ -125,7 +142,7 @@ impl Core {
     pub(super) fn failure(&self, fault: Fault) -> Failure {
         let what = match fault {
             Fault::Broken(what) | Fault::Cut(what) => what,
-            Fault::Headers | Fault::Unreachable(_) | Fault::Lost => fault.to_string().into(),
+            Fault::Headers | Fault::Unreachable(_) | Fault::Lost | Fault::Absent(_) => fault.to_string().into(),
         };
         Failure::BackendError { backend: Arc::clone(&self.backend), what }
     }
@@ -168,8 +185,13 @@ async fn answer(exchange: &Exchange<'_>, call: &Outgoing<'_>, response: http::Re
     if is_modern {
         return modern::landed(exchange.core, ask, &found, client_id);
     }
-    let Found { message, id, failed, tool_error, .. } = found;
-    Ok(Answer { last: incoming::with_id(&message, id, client_id), failed, tool_error, word: Word::Last })
+    Ok(landed(&found, client_id))
+}
+
+/// A legacy server's answer under the client's id.
+fn landed(reply: &Reply, client_id: &Bytes) -> Answer {
+    let last = incoming::with_id(&reply.message, reply.id, client_id);
+    Answer { last, failed: reply.failed, tool_error: reply.tool_error, word: Word::Last }
 }
 
 /// A large JSON answer, judged while it passes. The last piece is held back for whoever records the call. `neutral`: of
@@ -235,6 +257,9 @@ impl Drop for Pending<'_> {
     fn drop(&mut self) {
         if !self.armed {
             return;
+        }
+        if let (Some(channel), Some(Why::Timeout)) = (&self.session.channel, self.flight.why()) {
+            channel.timed_out();
         }
         let params = format!(r#"{{"requestId":{},"reason":"{}"}}"#, self.flight.number(), told(self.flight.why()));
         let (core, session) = (Arc::clone(self.core), Arc::clone(self.session));

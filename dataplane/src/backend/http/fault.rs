@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use http::StatusCode;
+
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum Fault {
     /// Not a byte was written.
@@ -13,6 +15,9 @@ pub(super) enum Fault {
     /// It refused a request whose headers, it says, are others than its body: nothing was done.
     #[error("it finds that our headers differ from the body; its lists are read anew")]
     Headers,
+    /// It has nothing there that takes what we sent: its status, without an answer.
+    #[error("it answered with HTTP status {}", .0.as_u16())]
+    Absent(StatusCode),
     /// It was written, or may have been, and was not answered at all: the connection broke, or the server says that it
     /// serves nobody now. The text as of `Broken`.
     #[error("{0}")]
@@ -27,7 +32,18 @@ impl Fault {
     pub(super) fn settled(self) -> Self {
         match self {
             Self::Cut(what) => Self::Broken(what),
-            Self::Unreachable(_) | Self::Lost | Self::Headers | Self::Broken(_) => self,
+            Self::Unreachable(_) | Self::Lost | Self::Headers | Self::Absent(_) | Self::Broken(_) => self,
+        }
+    }
+
+    /// Of a status that is no success.
+    pub(super) fn of_status(status: StatusCode) -> Self {
+        let what = format!("it answered with HTTP status {}", status.as_u16());
+        match status {
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => {
+                Self::Cut(what.into())
+            }
+            _ => Self::said(what),
         }
     }
 

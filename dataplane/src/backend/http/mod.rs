@@ -1,5 +1,7 @@
 //! A backend that is an HTTP server (MCP Streamable HTTP): one session, shared by all calls.
 //!
+//! One that only speaks what was there before (HTTP+SSE) is the same link with another kind of session: `sse/`.
+//!
 //! `exchange.rs` is a call's way; `supervisor.rs` owns the session; `stream.rs` hears what is said unasked; what the
 //! modern era does otherwise is in `modern.rs`. Retries,
 //! breaker and bulkhead are the lease's; deadlines are the in-flight table's.
@@ -15,6 +17,7 @@ mod modern;
 mod pool;
 mod reading;
 mod session;
+mod sse;
 mod stream;
 mod supervisor;
 #[cfg(test)]
@@ -30,6 +33,7 @@ use self::{ask::PING, core::Core, fault::Fault};
 use super::{
     Housekeeping, LinkParts, LinkStatus, Outgoing, Sent, State,
     era::{DISCOVER, Era},
+    noise::Counts,
     spec::{BackendSpec, HttpSpec},
 };
 use crate::{answering::Events, denial::Failure, in_flight::Flight};
@@ -108,6 +112,9 @@ impl HttpLink {
                     session.lose();
                     return Ok(());
                 }
+                if let Some(channel) = &session.channel {
+                    channel.gave_no_sign();
+                }
                 Err(core.failure(fault))
             }
         }
@@ -122,6 +129,16 @@ impl HttpLink {
             Ok(taken) => taken.map_err(|fault| core.failure(fault)),
             Err(_elapsed) => Err(Failure::Timeout { backend: Arc::clone(&core.backend), timeout: within }),
         }
+    }
+
+    /// What its server said wrong so far, on a stream that all calls share.
+    pub fn counts(&self) -> &Counts {
+        &self.core.noise
+    }
+
+    /// Each call has a stream of its own.
+    pub fn tells_calls_apart(&self) -> bool {
+        self.core.session.load().as_ref().is_none_or(|session| session.channel.is_none())
     }
 
     /// Returns when it has a session, or could not get one, or the flight was ended.

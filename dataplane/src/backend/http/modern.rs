@@ -11,13 +11,13 @@ use super::{
     ask::{Question, WITHIN},
     core::Core,
     fault::Fault,
-    reading::Found,
     session::{Session, VERSION},
 };
 use crate::{
     backend::{
         Answer, Outgoing, Word,
         era::{self, AboutUs, DISCOVER, Probed},
+        waiting::Reply,
     },
     call::{Ask, Kind},
     catalogue::mirrored::{self, Mirrored},
@@ -100,7 +100,7 @@ pub(super) async fn mirrored_now(core: &Arc<Core>, session: &Arc<Session>, own_n
 /// An answer under the client's id, without what only this era says.
 ///
 /// Errors: it is one that the gateway has to see to itself.
-pub(super) fn landed(core: &Core, ask: Ask, found: &Found, client_id: &Bytes) -> Result<Answer, Fault> {
+pub(super) fn landed(core: &Core, ask: Ask, found: &Reply, client_id: &Bytes) -> Result<Answer, Fault> {
     if let Some(error) = found.error {
         about_us(core, error.get(&found.message))?;
     }

@@ -15,9 +15,9 @@ use hyper::body::Body as _;
 use super::{beside, client::printable, core::Core, fault::Fault, pool::Lent, session::Session};
 use crate::{
     answering::Events,
+    backend::waiting::Reply,
     in_flight::Flight,
     wire::{
-        Span,
         incoming::{self, Incoming as Message},
         sse,
     },
@@ -53,16 +53,6 @@ pub(super) struct Exchange<'a> {
     pub(super) session: Option<&'a Arc<Session>>,
     pub(super) number: u64,
     pub(super) whose: Whose<'a>,
-}
-
-/// A whole answer to our number.
-pub(super) struct Found {
-    pub(super) message: Bytes,
-    pub(super) id: Span,
-    pub(super) failed: bool,
-    pub(super) tool_error: bool,
-    pub(super) result: Option<Span>,
-    pub(super) error: Option<Span>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,7 +140,7 @@ pub(super) fn too_large(limit: usize) -> Fault {
 }
 
 /// The answer, collected whole whatever it comes as.
-pub(super) async fn whole_answer(exchange: &Exchange<'_>, response: Response<Lent>) -> Result<Found, Fault> {
+pub(super) async fn whole_answer(exchange: &Exchange<'_>, response: Response<Lent>) -> Result<Reply, Fault> {
     let (head, mut body) = response.into_parts();
     if !head.status.is_success() {
         return refused(exchange, head.status, &head.headers, body).await;
@@ -168,19 +158,19 @@ pub(super) async fn whole_answer(exchange: &Exchange<'_>, response: Response<Len
 }
 
 /// The answer within a JSON body.
-pub(super) fn find(exchange: &Exchange<'_>, body: Bytes) -> Result<Found, Fault> {
+pub(super) fn find(exchange: &Exchange<'_>, body: Bytes) -> Result<Reply, Fault> {
     take(exchange, body)?.ok_or_else(|| Fault::says("its answer is no answer to our request"))
 }
 
 /// One message, or a batch of them: the answer to our number; what else there is, is seen to.
-fn take(exchange: &Exchange<'_>, message: Bytes) -> Result<Option<Found>, Fault> {
+fn take(exchange: &Exchange<'_>, message: Bytes) -> Result<Option<Reply>, Fault> {
     let broken = |fault: crate::wire::Fault| Fault::said(format!("its answer is broken: {fault}"));
     match incoming::read(&message).map_err(broken)? {
         Message::Response { id, failed, tool_error, result, error } => {
             if !is_number(id.get(&message), exchange.number) {
                 return Err(Fault::says("its answer has another id than our request's"));
             }
-            Ok(Some(Found { message, id, failed, tool_error, result, error }))
+            Ok(Some(Reply { message, id, failed, tool_error, result, error }))
         }
         Message::Batch(all) => {
             let mut found = None;
@@ -205,7 +195,7 @@ fn take(exchange: &Exchange<'_>, message: Bytes) -> Result<Option<Found>, Fault>
 }
 
 /// JSON knows no sign `+` and no leading zeros: equal values are equal tokens.
-fn is_number(token: &[u8], number: u64) -> bool {
+pub(super) fn is_number(token: &[u8], number: u64) -> bool {
     std::str::from_utf8(token).is_ok_and(|token| token.parse() == Ok(number))
 }
 
@@ -216,24 +206,18 @@ pub(super) async fn refused(
     status: StatusCode,
     headers: &HeaderMap,
     mut body: Lent,
-) -> Result<Found, Fault> {
+) -> Result<Reply, Fault> {
     let has_id = exchange.session.is_some_and(|session| session.has_id);
     if status == StatusCode::NOT_FOUND && has_id {
         return Err(Fault::Lost);
     }
     let is_modern = exchange.session.is_some_and(|session| session.is_modern());
     // What a server answers that does not know the era: then it may be another program by now.
-    let leaves_era =
-        is_modern && matches!(status, StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED);
-    let failed = || {
-        let what = || format!("it answered with HTTP status {}", status.as_u16());
-        match (leaves_era, status) {
-            (true, _) => Fault::Lost,
-            (false, StatusCode::TOO_MANY_REQUESTS | StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE) => {
-                Fault::Cut(what().into())
-            }
-            (false, _) => Fault::said(what()),
-        }
+    let is_absent = matches!(status, StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED);
+    let failed = || match (is_modern, exchange.session) {
+        (true, _) if is_absent => Fault::Lost,
+        (_, None) if is_absent => Fault::Absent(status),
+        _ => Fault::of_status(status),
     };
     if form(headers).ok() != Some(Form::Json) {
         return Err(failed());
@@ -296,7 +280,7 @@ impl Place {
 }
 
 /// The answer in an event stream, taken up again where it breaks off with an event id.
-pub(super) async fn events(exchange: &Exchange<'_>, body: Lent) -> Result<Found, Fault> {
+pub(super) async fn events(exchange: &Exchange<'_>, body: Lent) -> Result<Reply, Fault> {
     let limit = exchange.core.max_response_bytes;
     let (mut place, mut total, mut fruitless) = (Place::default(), 0, 0);
     let mut body = body;
@@ -320,7 +304,7 @@ pub(super) async fn events(exchange: &Exchange<'_>, body: Lent) -> Result<Found,
         tokio::time::sleep(place.retry.unwrap_or(RETRY)).await;
         let resumed = exchange
             .core
-            .send(Method::GET, place.headers(session), Bytes::new())
+            .send(Method::GET, &session.to, place.headers(session), Bytes::new())
             .await
             // The call itself was written long ago.
             .map_err(|_again| broke.clone())?;
@@ -344,7 +328,7 @@ async fn one_stream(
     limit: usize,
     place: &mut Place,
     total: &mut usize,
-) -> Result<Option<Found>, Stop> {
+) -> Result<Option<Reply>, Stop> {
     let mut parser = sse::Parser::new(limit);
     let mut arrived = Vec::new();
     while let Some(chunk) = next(&mut body).await.map_err(Stop::Broke)? {
@@ -368,7 +352,7 @@ async fn one_stream(
 }
 
 /// Reads the end of a stream that has nothing more to say: closed early, its connection would be lost for the pool.
-fn drain(core: &Core, mut body: Lent) {
+pub(super) fn drain(core: &Core, mut body: Lent) {
     let end = futures_util::FutureExt::now_or_never(body.frame());
     if body.is_end_stream() || matches!(end, Some(None)) {
         return;

@@ -7,15 +7,22 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use tokio_util::sync::CancellationToken;
 
-use super::{ask::WITHIN, core::Core, fault::Fault, modern};
+use super::{
+    ask::WITHIN,
+    core::Core,
+    fault::Fault,
+    modern,
+    sse::{self, Channel},
+};
 use crate::{
     backend::{
         asking::Asking,
         era::{Era, Probed},
         handshake::{self, Agreed},
+        spec::Transport,
     },
     denial::MODERN_REVISION,
 };
@@ -33,6 +40,10 @@ pub(super) struct Session {
     /// Without an id there is nothing to lose and nothing to delete.
     pub(super) has_id: bool,
     pub(super) agreed: Agreed,
+    /// Path and query of a POST.
+    pub(super) to: Uri,
+    /// Of HTTP+SSE: where answers come. None: each with its POST.
+    pub(super) channel: Option<Channel>,
     /// What the server asks of clients.
     pub(super) asking: Arc<Asking>,
     lost: AtomicBool,
@@ -56,7 +67,12 @@ impl Session {
 
     fn new(core: &Core, generation: u64, headers: HeaderMap, has_id: bool, agreed: Agreed) -> Self {
         let (asking, lost, over) = (Asking::new(), AtomicBool::new(false), core.halt.child_token());
-        Self { generation, headers, has_id, agreed, asking, lost, over }
+        Self { generation, headers, has_id, agreed, to: core.uri.clone(), channel: None, asking, lost, over }
+    }
+
+    /// Of HTTP+SSE: its stream is all that it has. `to`: where its messages are POSTed.
+    pub(super) fn of_stream(core: &Core, generation: u64, to: Uri, agreed: Agreed, channel: Channel) -> Self {
+        Self { to, channel: Some(channel), ..Self::new(core, generation, core.base.clone(), false, agreed) }
     }
 
     pub(super) fn is_lost(&self) -> bool {
@@ -68,33 +84,55 @@ impl Session {
         self.lost.store(true, Relaxed);
         self.asking.close();
         self.over.cancel();
+        if let Some(channel) = &self.channel {
+            channel.close();
+        }
     }
 }
 
 /// In the era that the configuration says, or that the server does: it is asked each time, because a lost session most
 /// often means that another program runs there now.
-pub(super) async fn open(core: &Arc<Core>, generation: u64) -> Result<Session, Fault> {
+pub(super) async fn open(core: &Arc<Core>, generation: u64) -> Result<Arc<Session>, Fault> {
+    if core.transport == Transport::Sse {
+        return sse::open(core, generation).await;
+    }
     if core.era == Some(Era::Legacy) {
-        return initialized(core, generation).await;
+        return legacy(core, generation).await;
     }
     match (modern::probe(core).await?, core.era) {
         (Probed::Modern(agreed), era) => {
             if era.is_none() && core.prefers_legacy {
                 match initialized(core, generation).await {
-                    Err(Fault::Broken(_) | Fault::Lost) => {}
-                    opened => return opened,
+                    Err(Fault::Absent(_) | Fault::Broken(_) | Fault::Lost) => {}
+                    opened => return opened.map(Arc::new),
                 }
             }
             let mut headers = core.base.clone();
             headers.insert(VERSION, HeaderValue::from_static(MODERN_REVISION));
-            Ok(Session::new(core, generation, headers, false, agreed))
+            Ok(Arc::new(Session::new(core, generation, headers, false, agreed)))
         }
         (Probed::Neither(why), _) => Err(Fault::said(why)),
         (Probed::Legacy, Some(Era::Modern)) => Err(Fault::says(
             "it does not answer server/discover as a modern server does, and its `era` says that it is one",
         )),
-        (Probed::Legacy, _) => initialized(core, generation).await,
+        (Probed::Legacy, _) => legacy(core, generation).await,
     }
+}
+
+/// By `initialize`; where nothing takes it, over the transport that was there before Streamable HTTP. That too is found
+/// out each time.
+async fn legacy(core: &Arc<Core>, generation: u64) -> Result<Arc<Session>, Fault> {
+    let absent = match initialized(core, generation).await {
+        Err(Fault::Absent(status)) => format!("it answered initialize with HTTP status {}", status.as_u16()),
+        opened => return opened.map(Arc::new),
+    };
+    if core.transport != Transport::Auto {
+        return Err(Fault::said(absent));
+    }
+    Box::pin(sse::open(core, generation)).await.map_err(|fault| match fault {
+        Fault::Unreachable(_) => fault,
+        other => Fault::said(format!("{absent}; nor does it speak HTTP+SSE: {other}")),
+    })
 }
 
 /// `initialize`, agree, `notifications/initialized`.
@@ -120,6 +158,6 @@ async fn initialized(core: &Arc<Core>, generation: u64) -> Result<Session, Fault
 /// Ends it at the backend. What it answers is of no interest: 405 is allowed.
 pub(super) async fn delete(core: &Core, session: &Session) {
     if session.has_id && !session.is_lost() {
-        core.send(Method::DELETE, session.headers.clone(), Bytes::new()).await.ok();
+        core.send(Method::DELETE, &session.to, session.headers.clone(), Bytes::new()).await.ok();
     }
 }

@@ -83,9 +83,9 @@ async fn opened(core: &Core, session: &Session, place: &Place) -> Result<http::R
     match &session.agreed.changes {
         Some(params) => {
             let body = outgoing::request(LISTEN, Some(params.as_bytes()), core.number());
-            core.send(Method::POST, modern::headers_of(&session.headers, LISTEN), body).await
+            core.send(Method::POST, &session.to, modern::headers_of(&session.headers, LISTEN), body).await
         }
-        None => core.send(Method::GET, place.headers(session), Bytes::new()).await,
+        None => core.send(Method::GET, &session.to, place.headers(session), Bytes::new()).await,
     }
 }
 

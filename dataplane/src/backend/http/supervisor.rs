@@ -16,9 +16,10 @@ use super::{
     core::Core,
     fault::Fault,
     session::{self, Session},
+    sse::Channel,
     stream, wants,
 };
-use crate::backend::{Note, State, abilities::Ability, listing::Listed};
+use crate::backend::{Note, State, abilities::Ability, era::Era, listing::Listed};
 
 pub(super) const FIRST: Duration = Duration::from_millis(250);
 const CAP: Duration = Duration::from_secs(30);
@@ -63,7 +64,7 @@ pub(super) async fn run(core: Arc<Core>) {
         };
         let why = match opened {
             Ok(session) => {
-                let session = publish(&core, session);
+                publish(&core, &session);
                 match serve(&core, &session).await {
                     End::Halted => return,
                     End::Restart => {
@@ -72,11 +73,15 @@ pub(super) async fn run(core: Arc<Core>) {
                         attempt = 0;
                         continue;
                     }
-                    End::Lost { listed: true } => {
-                        attempt = 0;
-                        continue;
+                    End::Lost { listed } => {
+                        // Of streams that end soon, the first is made anew at once.
+                        let is_brief = session.channel.as_ref().is_some_and(Channel::was_brief);
+                        if listed && !(is_brief && attempt > 0) {
+                            attempt = u32::from(is_brief);
+                            continue;
+                        }
+                        session.channel.as_ref().map_or(Fault::Lost, Channel::end).to_string()
                     }
-                    End::Lost { listed: false } => Fault::Lost.to_string(),
                 }
             }
             Err(fault) => fault.to_string(),
@@ -96,30 +101,31 @@ pub(super) async fn run(core: Arc<Core>) {
     }
 }
 
-fn publish(core: &Arc<Core>, session: Session) -> Arc<Session> {
-    let session = Arc::new(session);
-    core.session.store(Some(Arc::clone(&session)));
+fn publish(core: &Arc<Core>, session: &Arc<Session>) {
+    core.session.store(Some(Arc::clone(session)));
     // Wakes the calls that wait for a session in place of a lost one.
     core.condition.send_modify(|condition| {
         condition.server = (*session.agreed.server).into();
         condition.protocol_version = (*session.agreed.protocol_version).into();
     });
-    let tells = if session.is_modern() { session.agreed.changes.is_some() } else { !core.no_stream.load(Relaxed) };
+    let tells = match session.agreed.era {
+        Era::Modern => session.agreed.changes.is_some(),
+        Era::Legacy => session.channel.is_none() && !core.no_stream.load(Relaxed),
+    };
     if tells {
-        core.spawn(stream::listen(Arc::clone(core), Arc::clone(&session)));
+        core.spawn(stream::listen(Arc::clone(core), Arc::clone(session)));
     }
     let can = |ability| session.agreed.abilities.can(ability);
     if can(Ability::Subscriptions) || can(Ability::Logging) && !session.is_modern() {
-        core.spawn(wants::keep(Arc::clone(core), Arc::clone(&session)));
+        core.spawn(wants::keep(Arc::clone(core), Arc::clone(session)));
     }
-    session
 }
 
 /// As long as the session is good: lists at once, after changes, and after the server was out of reach.
 async fn serve(core: &Arc<Core>, session: &Arc<Session>) -> End {
-    let (mut listed, mut attempt) = (false, 0);
     // Of a backend's several sessions one lists for all; another is ready as soon as it is there.
     let lists = core.desk.owner.is_shared();
+    let (mut listed, mut attempt) = (!lists, 0);
     if !lists {
         core.ready();
     }
@@ -206,6 +212,9 @@ fn restarted(core: &Core) {
 fn farewell(core: &Arc<Core>, session: &Arc<Session>) {
     let (held, old) = (Arc::clone(core), Arc::clone(session));
     core.spawn(async move {
+        if let Some(channel) = &old.channel {
+            channel.quiet().await;
+        }
         tokio::time::timeout(FAREWELL, session::delete(&held, &old)).await.ok();
         old.lose();
     });

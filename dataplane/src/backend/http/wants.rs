@@ -59,7 +59,7 @@ impl Asks for Server<'_> {
                 match fault {
                     Fault::Unreachable(why) => core.is_unreachable(&why),
                     Fault::Lost => session.lose(),
-                    Fault::Broken(_) | Fault::Cut(_) | Fault::Headers => {}
+                    Fault::Absent(_) | Fault::Broken(_) | Fault::Cut(_) | Fault::Headers => {}
                 }
                 Said::Silence
             }
@@ -120,7 +120,8 @@ async fn listen(core: &Arc<Core>, session: &Arc<Session>) {
 async fn opened(core: &Arc<Core>, session: &Arc<Session>, wants: &BTreeSet<Arc<str>>) -> Option<Stream> {
     let params = era::resources_to_tell(wants);
     let body = outgoing::request(LISTEN, Some(params.as_bytes()), core.number());
-    let response = core.send(Method::POST, modern::headers_of(&session.headers, LISTEN), body).await.ok()?;
+    let headers = modern::headers_of(&session.headers, LISTEN);
+    let response = core.send(Method::POST, &session.to, headers, body).await.ok()?;
     let (head, body) = response.into_parts();
     let is_stream = head.status.is_success() && reading::form(&head.headers).ok() == Some(Form::Events);
     is_stream.then(|| Stream { body, parser: sse::Parser::new(core.max_response_bytes), arrived: Vec::new() })

@@ -16,13 +16,13 @@ use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::waiting::{Progress, Reply, Waiting};
 use crate::{
     answering::Events,
     backend::{
         Answer, Outgoing, Sent, Word,
         asking::Asking,
         era::{self, Era},
+        waiting::{Progress, Reply, Waiting},
     },
     call::Ask,
     denial::{Failure, Unavailable},
@@ -166,7 +166,7 @@ impl Conversation {
 
     fn answered(&self, reply: Option<Reply>, call: &Outgoing<'_>) -> Sent {
         let Some(reply) = reply else { return self.failed(self.end()) };
-        let last = incoming::with_id(&reply.line, reply.id, call.client_id);
+        let last = incoming::with_id(&reply.message, reply.id, call.client_id);
         let (failed, tool_error) = (reply.failed, reply.tool_error);
         match self.era() {
             Era::Legacy => Sent::Answered(Answer { last, failed, tool_error, word: Word::Last }),
@@ -176,7 +176,7 @@ impl Conversation {
 
     /// An answer without what only the modern era says.
     fn landed(&self, message: &Bytes, reply: &Reply, ask: Ask) -> Sent {
-        if reply.error.and_then(|error| era::about_us(error.get(&reply.line))).is_some() {
+        if reply.error.and_then(|error| era::about_us(error.get(&reply.message))).is_some() {
             self.doubted.notify_one();
             return self.failed("it refuses the revision that it has offered".into());
         }
@@ -221,9 +221,9 @@ impl Conversation {
             Err(_elapsed) => return Err(AskFault::Silent { method, within }),
         };
         match (reply.result, reply.error) {
-            (Some(result), _) => Ok(reply.line.slice(result.range())),
+            (Some(result), _) => Ok(reply.message.slice(result.range())),
             (None, error) => {
-                let error = error.map_or_else(Bytes::new, |error| reply.line.slice(error.range()));
+                let error = error.map_or_else(Bytes::new, |error| reply.message.slice(error.range()));
                 let shown: String = String::from_utf8_lossy(&error).chars().take(200).collect();
                 Err(AskFault::Refused { method, error: super::stderr::escaped(&shown) })
             }

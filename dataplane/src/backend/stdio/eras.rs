@@ -132,7 +132,7 @@ async fn decided(
 
 async fn probe(conversation: &Conversation) -> Result<Probed, Fault> {
     let reply = conversation.question(DISCOVER, Some(&era::params(None))).await?;
-    let part = |span: Option<crate::wire::Span>| span.map(|span| span.get(&reply.line));
+    let part = |span: Option<crate::wire::Span>| span.map(|span| span.get(&reply.message));
     Ok(era::judge(part(reply.result), part(reply.error)))
 }
 

@@ -7,7 +7,11 @@ use std::{sync::OnceLock, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    super::wanted::Wanted, converse::Conversation, generation::End, stdio_of, supervisor::Supervisor, waiting::Waiting,
+    super::{waiting::Waiting, wanted::Wanted},
+    converse::Conversation,
+    generation::End,
+    stdio_of,
+    supervisor::Supervisor,
 };
 
 /// Between two looks for calls; a shorter `idle_stop_secs` is looked at more often.

@@ -22,7 +22,6 @@ pub mod stderr;
 mod stop;
 pub mod strays;
 mod supervisor;
-pub mod waiting;
 mod wants;
 pub mod writer;
 
@@ -35,12 +34,12 @@ use tokio::time::Instant;
 
 use self::{
     converse::AskFault,
-    reader::Counts,
     supervisor::{Published, Shared, Supervisor},
 };
 use super::{
     Housekeeping, LinkParts, LinkStatus, Outgoing, Sent, State,
     era::{self, Era},
+    noise::Counts,
     spec::{BackendSpec, Kind, StdioSpec},
 };
 use crate::{

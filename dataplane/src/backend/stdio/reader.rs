@@ -2,10 +2,7 @@
 //! slow client can't block it.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
@@ -18,11 +15,7 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
-use super::{
-    converse::Conversation,
-    stderr::Stderr,
-    waiting::{Met, Reply},
-};
+use super::{converse::Conversation, stderr::Stderr};
 use crate::{
     answering::Event,
     backend::{
@@ -31,6 +24,8 @@ use crate::{
         era::Era,
         flood::Flood,
         listing,
+        noise::Counts,
+        waiting::{Met, Reply, number},
         wanted::Wanted,
     },
     call::BackendId,
@@ -61,31 +56,6 @@ pub enum ReaderEnd {
     Garbage,
     /// Too many answers to what nobody asked, or requests that nobody can answer so fast.
     Unasked,
-}
-
-/// What a backend said wrong, since the plane's start.
-#[derive(Debug, Default)]
-pub struct Counts {
-    pub garbage: AtomicU64,
-    pub unknown_ids: AtomicU64,
-    pub late_answers: AtomicU64,
-    /// Requests of the server's that got no answer, because too many waited.
-    pub unanswered_requests: AtomicU64,
-    pub dropped_logs: AtomicU64,
-}
-
-impl Counts {
-    /// By kind, as operators know them.
-    pub fn by_kind(&self) -> [(&'static str, u64); 5] {
-        [
-            ("garbage", &self.garbage),
-            ("unknown_id", &self.unknown_ids),
-            ("late_answer", &self.late_answers),
-            ("unanswered_request", &self.unanswered_requests),
-            ("dropped_log", &self.dropped_logs),
-        ]
-        .map(|(kind, count)| (kind, count.load(Relaxed)))
-    }
 }
 
 /// What the reader hands on to.
@@ -161,7 +131,7 @@ impl Reader {
         self.ears.conversation.heard();
         match incoming::read(&line) {
             Ok(Incoming::Response { id, failed, tool_error, result, error }) => {
-                self.response(Reply { line, id, failed, tool_error, result, error })
+                self.response(Reply { message: line, id, failed, tool_error, result, error })
             }
             Ok(Incoming::Request { id, method, params }) => self.request(&line, id, method, params),
             Ok(Incoming::Notification { method, params, progress_token, request_id }) => {
@@ -185,7 +155,7 @@ impl Reader {
     }
 
     fn response(&mut self, reply: Reply) -> Result<(), ReaderEnd> {
-        let met = match number(reply.id, &reply.line) {
+        let met = match number(reply.id, &reply.message) {
             Some(number) => self.ears.conversation.waiting.answer(number, reply),
             None => Met::Nobody,
         };
@@ -288,9 +258,4 @@ impl Reader {
         }
         if self.garbage.note() { Err(ReaderEnd::Garbage) } else { Ok(()) }
     }
-}
-
-/// A number of ours, as it comes back.
-fn number(token: Span, line: &Bytes) -> Option<u64> {
-    std::str::from_utf8(token.get(line)).ok()?.parse().ok()
 }

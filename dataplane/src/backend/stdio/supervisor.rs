@@ -20,7 +20,6 @@ use super::{
     eras::Memory,
     generation::{self, End},
     process::Process,
-    reader::Counts,
     restarts::{Next, Restarts, SLOW_TRY},
     spawner::Plan,
     stderr::Stderr,
@@ -30,6 +29,7 @@ use crate::{
     backend::{
         BackendNote, LinkParts, LinkStatus, Note, State,
         handshake::Agreed,
+        noise::Counts,
         spec::{BackendSpec, StdioSpec},
     },
     clock::Clock,

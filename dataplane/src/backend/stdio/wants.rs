@@ -27,7 +27,7 @@ impl Asks for Arc<Conversation> {
     async fn ask(&self, method: &'static str, params: String) -> Said {
         match tokio::time::timeout(WITHIN, self.question(method, Some(&params))).await {
             Ok(Ok(reply)) => match reply.error {
-                Some(error) => Said::No(reply.line.slice(error.range())),
+                Some(error) => Said::No(reply.message.slice(error.range())),
                 None => Said::Yes,
             },
             Ok(Err(_)) | Err(_) => Said::Silence,

@@ -113,9 +113,8 @@ impl<'f> Reading<'f> {
                 }
             }
         }
-        if matches!(of_type.as_deref(), Some("sse")) {
-            off = off.or_else(|| Some("its transport `sse` comes later".to_owned()));
-        } else if matches!(of_type.as_deref(), Some("ws" | "websocket")) {
+        let is_sse = matches!(of_type.as_deref(), Some("sse"));
+        if matches!(of_type.as_deref(), Some("ws" | "websocket")) {
             off = off.or_else(|| Some("its transport is not spoken here".to_owned()));
         }
         let kind = match (command, url) {
@@ -124,7 +123,7 @@ impl<'f> Reading<'f> {
                 for (at, key, _) in &env {
                     self.note(*at, format!("{from}.env.{key}: not carried over; nothing is started for a URL"));
                 }
-                self.http(name, &from, (at, &url), headers)
+                self.http(name, &from, (at, &url), is_sse, headers)
             }
             (Some(_), Some((at, _))) => {
                 self.mistake(at, format!("{from}: has both `command` and `url`; take one out"));
@@ -328,6 +327,7 @@ impl<'f> Reading<'f> {
         server: &str,
         from: &str,
         (at, url): (usize, &str),
+        is_sse: bool,
         headers: Vec<(usize, String, String)>,
     ) -> Kind {
         let key = format!("{from}.url");
@@ -344,6 +344,6 @@ impl<'f> Reading<'f> {
             kept.push((name, value));
         }
         let url = self.url(server, &key, at, url, &mut kept);
-        Kind::Http { url, headers: kept }
+        Kind::Http { url, is_sse, headers: kept }
     }
 }

@@ -43,7 +43,7 @@ fn a_url_loses_its_secrets_wherever_they_stand() {
         r#"{"type": "http", "url": "https://me:p%40ss@h.example/s/9f8e7d6c5b4a39281706f5e4d3c2b1a0/mcp?exaApiKey=K&mode=x#f",
             "headers": {"X-Api-Key": "k", "Accept": "*/*", "X-Mode": "full"}}"#,
     );
-    let Kind::Http { url, headers } = backend.kind else { panic!("http") };
+    let Kind::Http { url, headers, is_sse: false } = backend.kind else { panic!("http") };
     assert_eq!(url, "https://h.example/s/${SRV_PATH_KEY}/mcp?exaApiKey=${SRV_EXAAPIKEY}&mode=x");
     assert_eq!(headers[0], ("X-Api-Key".to_owned(), "${SRV_X_API_KEY}".to_owned()));
     assert_eq!(headers[2], ("Authorization".to_owned(), "Basic ${SRV_BASIC}".to_owned()));
@@ -80,13 +80,15 @@ fn nothing_is_lost_in_silence() {
     "My Server": {"command": "npx -y foo", "timeout": 5000, "odd": 1},
     "My-Server": {"command": "cmd", "args": ["/c", "npx", "bar"]},
     "off": {"command": "x", "disabled": true},
-    "old": {"type": "sse", "url": "http://h/sse"}
+    "old": {"type": "sse", "url": "http://h/sse"},
+    "odd": {"type": "ws", "url": "http://h/ws"}
   }
 }"#,
     );
     let names: Vec<&str> = all.backends.iter().map(|backend| backend.name.as_str()).collect();
-    assert_eq!(names, ["My-Server", "My-Server-2", "off", "old"]);
-    assert!(all.backends[2].off.is_some() && all.backends[3].off.is_some());
+    assert_eq!(names, ["My-Server", "My-Server-2", "off", "old", "odd"]);
+    assert!(all.backends[2].off.is_some() && all.backends[4].off.is_some());
+    assert!(all.backends[3].off.is_none() && matches!(all.backends[3].kind, Kind::Http { is_sse: true, .. }));
     let notes = notes(&all);
     for told in [
         "2:3: no servers, not carried over: $schema",

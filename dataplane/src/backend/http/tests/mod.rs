@@ -6,6 +6,7 @@ mod faults;
 mod secured;
 mod server;
 mod sessions;
+mod sse;
 mod streams;
 
 use std::{
@@ -30,7 +31,7 @@ use crate::{
         era::Era,
         isolation::{Isolation, Owner},
         listing::Offered,
-        spec::{BackendSpec, Breaker, Health, HttpSpec, Kind},
+        spec::{BackendSpec, Breaker, Health, HttpSpec, Kind, Transport},
         wanted::Wanted,
     },
     call::{Ask, BackendId, Principal, RequestId, Routed},
@@ -104,10 +105,31 @@ impl Rig {
         era: Option<Era>,
         isolation: Isolation,
     ) -> Self {
+        Self::made(Transport::Auto, url, max_response_bytes, tls, (era, isolation))
+    }
+
+    fn over(
+        transport: Transport,
+        url: &str,
+        max_response_bytes: usize,
+        tls: &Arc<rustls::ClientConfig>,
+        era: Option<Era>,
+    ) -> Self {
+        Self::made(transport, url, max_response_bytes, tls, (era, Isolation::Shared))
+    }
+
+    fn made(
+        transport: Transport,
+        url: &str,
+        max_response_bytes: usize,
+        tls: &Arc<rustls::ClientConfig>,
+        (era, isolation): (Option<Era>, Isolation),
+    ) -> Self {
         let mut headers = http::HeaderMap::new();
         headers.insert("authorization", http::HeaderValue::from_static("Bearer configured"));
         let http = || HttpSpec {
             url: url.parse().unwrap(),
+            transport,
             headers: headers.clone(),
             tls: Arc::clone(tls),
             allowed: Allowed::default(),

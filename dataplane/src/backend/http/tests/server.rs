@@ -28,6 +28,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 #[derive(Clone, Debug)]
 pub(super) struct Heard {
     pub(super) http: Method,
+    /// Path and query.
+    pub(super) to: String,
     pub(super) headers: HeaderMap,
     pub(super) body: Value,
 }
@@ -166,8 +168,12 @@ type Answer = Response<UnsyncBoxBody<Bytes, std::io::Error>>;
 async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answer, Infallible> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_or_else(|_cut| Bytes::new(), |whole| whole.to_bytes());
-    let heard =
-        Heard { http: head.method, headers: head.headers, body: serde_json::from_slice(&body).unwrap_or(Value::Null) };
+    let heard = Heard {
+        http: head.method,
+        to: head.uri.to_string(),
+        headers: head.headers,
+        body: serde_json::from_slice(&body).unwrap_or(Value::Null),
+    };
     shared.heard.lock().unwrap().push(heard.clone());
     let reply = (shared.script)(&heard);
     if matches!(reply, Reply::Hang) {

@@ -1,5 +1,6 @@
-//! The table of one process's waiting calls, by our numbers. Closed once, for good: whoever waits then wakes with an
-//! error, and nobody can enter after it. Dropped with its process, so that an old answer meets nobody.
+//! The table of the calls that wait for answers on one stream (a process's stdout, the one stream of an HTTP+SSE session),
+//! by our numbers. Closed once, for good: whoever waits then wakes with an error, and nobody can enter after it. Dropped
+//! with its stream, so that an old answer meets nobody.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -22,7 +23,7 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 /// An answer as it came.
 #[derive(Debug)]
 pub struct Reply {
-    pub line: Bytes,
+    pub message: Bytes,
     pub id: Span,
     pub failed: bool,
     pub tool_error: bool,
@@ -49,7 +50,7 @@ pub enum Met {
     Nobody,
 }
 
-/// The process is gone, or this number waits already.
+/// The stream is over, or this number waits already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused;
 
@@ -92,8 +93,14 @@ impl Waiting {
     fn add(&self, number: u64, progress: Option<Progress>, counts: bool) -> Result<oneshot::Receiver<Reply>, Refused> {
         let (reply, receiver) = oneshot::channel();
         let mut table = self.table();
-        if table.closed || (counts && table.retired) || table.slots.contains_key(&number) {
+        if table.closed || (counts && table.retired) {
             return Err(Refused);
+        }
+        match table.slots.get(&number) {
+            None => {}
+            Some(Slot::Call { .. }) => return Err(Refused),
+            // A call that is sent once more: what answers its first sending answers it.
+            Some(Slot::Buried) => table.graves.retain(|(buried, _)| *buried != number),
         }
         table.slots.insert(number, Slot::Call { reply, progress, counts });
         table.calls += usize::from(counts);
@@ -191,13 +198,18 @@ impl Waiting {
     }
 }
 
+/// A number of ours, as it comes back.
+pub fn number(token: Span, message: &Bytes) -> Option<u64> {
+    std::str::from_utf8(token.get(message)).ok()?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn reply() -> Reply {
-        let line = Bytes::from_static(b"1");
-        Reply { line, id: Span { start: 0, end: 1 }, failed: false, tool_error: false, result: None, error: None }
+        let message = Bytes::from_static(b"1");
+        Reply { message, id: Span { start: 0, end: 1 }, failed: false, tool_error: false, result: None, error: None }
     }
 
     #[tokio::test]
@@ -222,6 +234,16 @@ mod tests {
         drop(waiting.enter(2000, None).unwrap());
         waiting.bury(2000);
         assert_eq!((waiting.answer(2, reply()), waiting.answer(2000, reply())), (Met::Nobody, Met::Late));
+    }
+
+    #[tokio::test]
+    async fn a_call_that_is_sent_once_more_takes_the_answer_to_either_sending() {
+        let waiting = Waiting::default();
+        drop(waiting.enter(7, None).unwrap());
+        assert!(waiting.bury(7));
+        let again = waiting.enter(7, None).unwrap();
+        assert_eq!((waiting.answer(7, reply()), waiting.answer(7, reply())), (Met::Caller, Met::Nobody));
+        assert!(again.await.is_ok());
     }
 
     #[tokio::test]
