@@ -69,7 +69,7 @@ impl Voice {
         match event {
             Event::Log(message) => self.logs.is_some_and(|least| level_of(message).is_some_and(|level| level >= least)),
             Event::Progress(_) | Event::Part(_) | Event::Quiet => true,
-            // No server asks a modern client anything, and nothing has to be taken back.
+            // A modern client is asked within answers alone, so that nothing has to be taken back.
             Event::Elicited(_) | Event::Question(_) | Event::Withdrawn(_) => false,
         }
     }
