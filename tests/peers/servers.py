@@ -44,7 +44,6 @@ def everything():
         ("toggle-subscriber-updates", {}),
         ("toggle-subscriber-updates", {}),
         ("trigger-long-running-operation", {"duration": 1, "steps": 2}),
-        ("simulate-research-query", {"topic": "bees"}),
     ]
 
 
