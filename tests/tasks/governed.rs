@@ -30,7 +30,9 @@ async fn a_task_that_is_forged_or_foreign_is_as_one_that_never_was_and_no_server
         let events = server.received().events();
         events.iter().filter(|event| event["tool"].as_str().unwrap().starts_with("tasks/")).count()
     };
-    let never = told(&get(&mine, "never-was").await);
+    let unknown = get(&mine, "never-was").await;
+    crate::schema::is_a("InvalidParamsError", &unknown.message["error"]);
+    let never = told(&unknown);
     let (start, end) = id.split_at(id.len() - 1);
     let changed = format!("{start}{}", if end == "A" { "B" } else { "A" });
     for forged in ["", "own-4", "t1.", start, &changed, &id.replacen("t1.", "s1.", 1), &"t1.A".repeat(1_000)] {

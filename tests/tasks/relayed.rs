@@ -22,6 +22,7 @@ async fn a_call_goes_on_as_a_task_and_its_client_sees_what_becomes_of_it() {
 
         for (status, result) in [("working", Value::Null), ("completed", json!("{}"))] {
             let look = get(&client, id).await;
+            schema::is_a("JSONRPCResultResponse", &look.message);
             let told = look.result();
             assert_eq!(
                 (&told["resultType"], &told["status"], told["taskId"].as_str()),
@@ -131,6 +132,7 @@ async fn a_task_is_taken_back_and_what_its_server_says_to_that_stays_here() {
         let id = begun(&client, &format!("{backend}__job"), json!({ "looks": 1_000 })).await;
         for _ in 0..2 {
             let taken = cancel(&client, &id).await;
+            schema::is_a("JSONRPCResultResponse", &taken.message);
             let members: Vec<_> = taken.result().as_object().unwrap().keys().collect();
             assert_eq!(members, ["_meta", "resultType"]);
         }

@@ -296,6 +296,9 @@ fn outcome(row: &AuditRow, detail: &Value) -> String {
         ("tasks/get", "ok" | "tool_error") if data["task"].is_string() => {
             format!("backend {backend} says of the task of call {}: {}", row.parent, text(data, "task"))
         }
+        ("tasks/cancel", "cancelled" | "error") if !is_routed(row, detail) => {
+            format!("a kill switch took the task of call {} back at backend {backend}: {}", row.parent, row.status)
+        }
         (_, "ok") => format!("answered by backend {backend}"),
         (_, "tool_error") => format!("backend {backend} answered with an error of its own, which was passed on"),
         (_, "denied") => format!("refused ({}); {sent}", row.kind),
@@ -346,6 +349,20 @@ mod tests {
         let named = serde_json::json!({ "stage": "dispatch", "detail": { "scope": "role" } });
         assert_eq!(ended_at(&row("denied", "disabled", &named), &named), Some("dispatch"));
         assert_eq!(ended_at(&row("ok", "", &named), &named), None);
+    }
+
+    #[test]
+    fn a_call_that_went_on_as_a_task_and_what_came_of_it_say_so() {
+        let of = |method: &str, status: &str, kind: &str, detail: Value| {
+            let row = AuditRow { method: method.into(), parent: "p".into(), ..row(status, kind, &detail) };
+            outcome(&row, &detail)
+        };
+        let told = |status: &str| serde_json::json!({ "attempts": 1, "sent": true, "detail": { "task": status } });
+        assert!(of("tools/call", "ok", "", told("working")).contains("goes on with it as a task"));
+        assert_eq!(of("tasks/get", "tool_error", "", told("failed")), "backend b says of the task of call p: failed");
+        assert_eq!(of("tasks/update", "ok", "", serde_json::json!({ "attempts": 1 })), "answered by backend b");
+        let taken = of("tasks/cancel", "cancelled", "disabled", serde_json::json!({ "sent": true }));
+        assert!(taken.contains("a kill switch took the task of call p back"), "{taken}");
     }
 
     #[test]
