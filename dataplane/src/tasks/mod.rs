@@ -3,8 +3,8 @@
 //!
 //! Nothing has to be kept here: an id as clients have it says whose task it is, of which tool, and how its server calls it
 //! (`id.rs`). So each request about a task goes the whole way of a call, its target is the tool, and whatever stands
-//! against the tool stands against the task. What is remembered all the same is for kills (`running.rs`). What servers say of tasks is put for their clients in `told.rs`; it sits
-//! behind the lease, as `input/` does.
+//! against the tool stands against the task. What is remembered all the same is for kills (`running.rs`). What servers say
+//! of tasks is put for their clients in `told.rs`; it sits behind the lease, as `input/` does.
 
 pub mod id;
 pub mod running;
