@@ -198,7 +198,7 @@ impl Waiting {
     }
 }
 
-/// A number of ours, as it comes back.
+/// A number of ours, as it comes back: JSON knows no sign `+` and no leading zeros, so equal values are equal tokens.
 pub fn number(token: Span, message: &Bytes) -> Option<u64> {
     std::str::from_utf8(token.get(message)).ok()?.parse().ok()
 }

@@ -1,8 +1,9 @@
 //! An entry's JSON object as clients see it: the backend's bytes, but for the name and the description.
 
-use crate::{backend::listing::Offered, wire::members::Members};
 use bytes::Bytes;
 use serde::Deserialize;
+
+use crate::{backend::listing::Offered, wire::members::Members};
 
 /// The definition with the exposed name, and without `execution`, which is about tasks of 2025-11-25 alone; every other
 /// member's bytes as they came.

@@ -11,13 +11,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{
-    Asking,
-    parked::Of,
-    required,
-    state::{About, State},
-    visits,
-};
+use super::{Asking, parked::Of, required, state::State, visits};
 use crate::{
     answering::{Event, Events},
     backend::{Answer, Outgoing, Sent, Word, lease::Leave},
@@ -256,9 +250,7 @@ fn put(asking: Asking<'_>, mut errand: Box<Errand>) -> Result<Answer, Box<Errand
     let (routed, caller, target) = (call.call(), call.caller(), call.target());
     errand.round += 1;
     let state = State::parked(errand.first, &target.backend_name, errand.name, errand.round);
-    let about = About::of(routed.ask, &routed.name, routed.arguments());
-    let gateway = &caller.view().policy.gateway;
-    let Some(sealed) = plane.states.seal(&state, caller.principal(), &about, gateway.parked.within.as_secs()) else {
+    let Some(sealed) = asking.sealed(&state) else {
         return Err(errand);
     };
     let questions: Vec<_> = errand
@@ -272,7 +264,7 @@ fn put(asking: Asking<'_>, mut errand: Box<Errand>) -> Result<Answer, Box<Errand
         target: Arc::clone(target),
         ask: routed.ask,
     };
-    plane.parked.hold(errand, of, &gateway.parked)?;
+    plane.parked.hold(errand, of, &caller.view().policy.gateway.parked)?;
     let questions = questions.iter().map(|(key, feature, params)| (key.as_str(), *feature, &**params));
     let last = required::asked(&routed.client_id(), questions, Some(&sealed));
     Ok(Answer { last, failed: false, tool_error: false, word: Word::Asks })

@@ -213,6 +213,21 @@ impl Asking<'_> {
         Sent::Answered(Answer { last, failed, tool_error: !failed, word: Word::Last })
     }
 
+    /// The request with which all rounds of this call began.
+    pub(crate) fn first(&self) -> RequestId {
+        let call = self.call.call();
+        call.input.as_ref().and_then(|input| input.first()).unwrap_or(call.id)
+    }
+
+    /// A `requestState` for this client's retry of this request, for as long as calls are parked. None: there is no
+    /// randomness.
+    fn sealed(&self, state: &State) -> Option<String> {
+        let (call, caller) = (self.call.call(), self.call.caller());
+        let about = About::of(call.ask, &call.name, call.arguments());
+        let good_for = caller.view().policy.gateway.parked.within.as_secs();
+        self.plane.states.seal(state, caller.principal(), &about, good_for)
+    }
+
     pub(crate) fn failed(&self, what: impl Into<std::borrow::Cow<'static, str>>) -> Sent {
         let backend = std::sync::Arc::clone(&self.call.target().backend_name);
         Sent::Failed(Failure::BackendError { backend, what: what.into() })

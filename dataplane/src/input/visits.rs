@@ -9,10 +9,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{
-    Asking, required,
-    state::{About, State},
-};
+use super::{Asking, required, state::State};
 use crate::{
     backend::{Answer, Sent, Word},
     upcall::{self, feature::Feature, params::may_be_visited, questions, refusal::Refusal},
@@ -136,18 +133,14 @@ fn relayed(asking: Asking<'_>, visits: &Visits<'_>, put: &[Bytes]) -> Sent {
 
 /// To a modern client. Nothing is kept: its retry is the call once more.
 fn within(asking: Asking<'_>, put: &[Bytes]) -> Sent {
-    let (routed, caller) = (asking.call.call(), asking.call.caller());
-    let first = routed.input.as_ref().and_then(|input| input.first()).unwrap_or(routed.id);
-    let state = State::visited(first, &asking.call.target().backend_name);
-    let about = About::of(routed.ask, &routed.name, routed.arguments());
-    let good_for = caller.view().policy.gateway.parked.within.as_secs();
-    let Some(sealed) = asking.plane.states.seal(&state, caller.principal(), &about, good_for) else {
+    let state = State::visited(asking.first(), &asking.call.target().backend_name);
+    let Some(sealed) = asking.sealed(&state) else {
         return asking.failed("its state can't be sealed");
     };
     let questions: Vec<_> =
         put.iter().enumerate().map(|(at, params)| (format!("visit{at}"), required::for_modern(params))).collect();
     let questions = questions.iter().map(|(key, params)| (key.as_str(), Feature::Elicitation, &**params));
-    let last = required::asked(&routed.client_id(), questions, Some(&sealed));
+    let last = required::asked(&asking.call.call().client_id(), questions, Some(&sealed));
     Sent::Answered(Answer { last, failed: false, tool_error: false, word: Word::Asks })
 }
 

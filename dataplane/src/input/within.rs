@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{
     Asking,
     required::{self, Question, Required},
-    state::{About, State},
+    state::State,
 };
 use crate::{
     backend::{Answer, Sent, Word},
@@ -21,23 +21,18 @@ pub(super) async fn ask(asking: Asking<'_>, required: Required) -> Sent {
         Ok(put) => put,
         Err(sent) => return sent,
     };
-    let call = asking.call.call();
     let sealed = match state {
         None => None,
         Some(state) => {
-            let first = call.input.as_ref().and_then(|input| input.first()).unwrap_or(call.id);
-            let state = State::server(first, &asking.call.target().backend_name, state);
-            let caller = asking.call.caller();
-            let about = About::of(call.ask, &call.name, call.arguments());
-            let good_for = caller.view().policy.gateway.parked.within.as_secs();
-            match asking.plane.states.seal(&state, caller.principal(), &about, good_for) {
+            let state = State::server(asking.first(), &asking.call.target().backend_name, state);
+            match asking.sealed(&state) {
                 Some(sealed) => Some(sealed),
                 None => return asking.failed("its state can't be sealed"),
             }
         }
     };
     let questions = put.iter().map(|(key, feature, params)| (key.as_str(), *feature, &**params));
-    let last = required::asked(&call.client_id(), questions, sealed.as_deref());
+    let last = required::asked(&asking.call.call().client_id(), questions, sealed.as_deref());
     Sent::Answered(Answer { last, failed: false, tool_error: false, word: Word::Asks })
 }
 

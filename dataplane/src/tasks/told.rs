@@ -98,8 +98,7 @@ fn begun(asking: Asking<'_>, message: &Bytes) -> Sent {
         Err(what) => return asking.failed(what),
     };
     let own = said.own.and_then(|own| serde_json::from_str::<String>(own.get()).ok());
-    let (call, caller) = (asking.call.call(), asking.call.caller());
-    let first = call.input.as_ref().and_then(|input| input.first()).unwrap_or(call.id);
+    let (caller, first) = (asking.call.caller(), asking.first());
     let (ids, target) = (&asking.plane.tasks.ids, asking.call.target());
     let given = own.and_then(|own| Some((ids.give(caller.principal(), target, first, &own)?, own)));
     let Some((id, own)) = given else {

@@ -15,7 +15,7 @@ use hyper::body::Body as _;
 use super::{beside, client::printable, core::Core, fault::Fault, pool::Lent, session::Session};
 use crate::{
     answering::Events,
-    backend::waiting::Reply,
+    backend::waiting::{Reply, number},
     in_flight::Flight,
     wire::{
         incoming::{self, Incoming as Message},
@@ -167,7 +167,7 @@ fn take(exchange: &Exchange<'_>, message: Bytes) -> Result<Option<Reply>, Fault>
     let broken = |fault: crate::wire::Fault| Fault::said(format!("its answer is broken: {fault}"));
     match incoming::read(&message).map_err(broken)? {
         Message::Response { id, failed, tool_error, result, error } => {
-            if !is_number(id.get(&message), exchange.number) {
+            if number(id, &message) != Some(exchange.number) {
                 return Err(Fault::says("its answer has another id than our request's"));
             }
             Ok(Some(Reply { message, id, failed, tool_error, result, error }))
@@ -192,11 +192,6 @@ fn take(exchange: &Exchange<'_>, message: Bytes) -> Result<Option<Reply>, Fault>
             Ok(None)
         }
     }
-}
-
-/// JSON knows no sign `+` and no leading zeros: equal values are equal tokens.
-pub(super) fn is_number(token: &[u8], number: u64) -> bool {
-    std::str::from_utf8(token).is_ok_and(|token| token.parse() == Ok(number))
 }
 
 /// An answer with a status that is no success: our session refused, a JSON-RPC answer all the same, or a failure.

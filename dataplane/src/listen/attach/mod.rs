@@ -1,9 +1,9 @@
 //! The plane's Unix socket: one connection is one client and one session, spoken line by line.
 //!
 //! The thin process on the other side (`stdio.rs`) sends a head line with its token, and the virtual server that it means
-//! if any, then passes lines on. A line that
-//! begins with `\u{1}` is from the thin process itself: a newer token. Expiry, revocation and kills are judged per
-//! request. A connection whose first line begins so is an operator's order (`order.rs`). End of input is a cancel of what runs.
+//! if any, then passes lines on. A line that begins with `\u{1}` is from the thin process itself: a newer token. Expiry,
+//! revocation and kills are judged per request. A connection whose first line begins so is an operator's order
+//! (`order.rs`). End of input is a cancel of what runs.
 
 mod client;
 pub mod order;

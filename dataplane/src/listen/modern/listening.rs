@@ -110,7 +110,8 @@ impl Subscription {
     }
 }
 
-/// Opens the stream. Errors: `InvalidParams` without a filter, `MissingCapability` for tasks of a client without them, `RateLimited`, `Overloaded` where too many are open.
+/// Opens the stream. Errors: `InvalidParams` without a filter, `MissingCapability` for tasks of a client without them,
+/// `RateLimited`, `Overloaded` where too many are open.
 pub(super) fn open(
     plane: &Arc<Plane>,
     caller: &Caller,

@@ -19,7 +19,7 @@ use super::{
     endpoint,
 };
 use crate::{
-    backend::waiting::Reply,
+    backend::waiting::{self, Reply},
     wire::{
         incoming::{self, Incoming},
         sse,
@@ -96,7 +96,7 @@ impl Stream {
             let Some(message) = message(event) else { continue };
             match incoming::read(&message) {
                 Ok(Incoming::Response { id, failed, tool_error, result, error }) => {
-                    if reading::is_number(id.get(&message), number) {
+                    if waiting::number(id, &message) == Some(number) {
                         return Ok(Reply { message, id, failed, tool_error, result, error });
                     }
                 }
