@@ -9,12 +9,14 @@ use bytes::Bytes;
 use uuid::{Builder, NoContext, Timestamp, Uuid};
 
 use crate::{
-    catalogue::Target,
     denial::Denial,
     input::Input,
     listen::{ClientLeg, session::Level},
     tasks::Task,
-    view::View,
+    view::{
+        View,
+        policy::{Access, Policy},
+    },
     wire::{
         Span, Text,
         scan::{Reference, Referred, Scanned},
@@ -247,6 +249,15 @@ impl Ask {
         matches!(self, Self::CallTool | Self::GetPrompt | Self::ReadResource)
     }
 
+    /// What the policy says of this name. Rules are about arguments; those that a task goes on with were judged with its
+    /// call.
+    pub fn access<'p>(self, policy: &'p Policy, principal: &'p Principal, name: &'p str) -> Access<'p> {
+        match policy.access(principal, self.kind(), name) {
+            Access::Ruled(_) if self.is_of_task() => Access::Open,
+            access @ (Access::Hidden | Access::Open | Access::Ruled(_)) => access,
+        }
+    }
+
     /// What policy judges its name as.
     pub const fn kind(self) -> Kind {
         match self {
@@ -312,11 +323,6 @@ impl Routed {
     /// Those of a call that a task goes on with were judged with the call.
     pub fn arguments(&self) -> Option<&[u8]> {
         self.scanned.arguments.filter(|_| !self.ask.is_of_task()).map(|span| span.get(&self.body))
-    }
-
-    /// Whether what its name means now is what it is about: a task is its server's, and its tool's.
-    pub fn is_about(&self, target: &Target) -> bool {
-        !self.ask.is_of_task() || self.task.as_ref().is_some_and(|task| task.is_of(target))
     }
 
     /// The least severe of the log notes that the request itself asks for.

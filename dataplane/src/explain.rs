@@ -192,7 +192,7 @@ impl Asked<'_> {
     /// Schema and rules, on the bytes that would be sent.
     fn arguments(&self, ask: &JudgeAsk, target: &Target, way: &mut Way<'_>) -> Option<()> {
         let (policy, principal, what) = (&*self.view.policy, self.principal, (Ask::CallTool, &self.name));
-        let access = policy.access(principal, what.0.kind(), &self.name);
+        let access = what.0.access(policy, principal, &self.name);
         if ask.arguments.is_empty() {
             let reads = matches!(target.check, Check::Enforced(_));
             way.depends(Stage::Arguments, reads);
@@ -371,7 +371,7 @@ impl Lines<'_> {
                 let grounds = policy.grounds(principal, ask.kind(), name);
                 let rules: Vec<String> =
                     grounds.iter().flat_map(|role| role.rules.iter().map(|rule| (*rule).to_owned())).collect();
-                match policy.access(principal, ask.kind(), name) {
+                match ask.access(policy, principal, name) {
                     Access::Ruled(_) => ("the rules of a role hold".into(), rules),
                     Access::Open if rules.is_empty() => ("no rule is about it".into(), rules),
                     Access::Open => ("a role allows it without a rule".into(), Vec::new()),

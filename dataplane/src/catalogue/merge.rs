@@ -244,6 +244,7 @@ impl Merging<'_> {
             metrics,
             may_repeat: kind != Kind::Tool || definition::may_repeat(&offered.definition),
             held: None,
+            tasks: None,
         };
         Ok((target, template))
     }
@@ -272,11 +273,20 @@ impl Merging<'_> {
 }
 
 impl Merging<'_> {
+    fn shelve(&mut self, mut tool: Target) -> Arc<Target> {
+        if self.catalogue.can(&tool.backend_name, Ability::Tasks) {
+            tool.tasks = Some(Arc::new(tool.for_tasks(self.policy.per_client)));
+        }
+        let tool = Arc::new(tool);
+        self.catalogue.add(Arc::clone(&tool), None);
+        tool
+    }
+
     /// A tool, as its pin allows.
     fn put(&mut self, mut target: Target, offered: &Offered, print: &Print, verdict: Verdict) {
         let (trusted, seen, held) = match verdict {
             Verdict::Pinned => {
-                self.catalogue.add(Arc::new(target), None);
+                self.shelve(target);
                 return;
             }
             Verdict::First => (true, None, false),
@@ -292,8 +302,7 @@ impl Merging<'_> {
             let since = if since == 0 { self.trust.since(&target.exposed, &print.hash) } else { since };
             target.held = Some(Disabled { scope: Scope::Tool, reason: reason.into(), since, sent: false });
         }
-        let target = Arc::new(target);
-        self.catalogue.add(Arc::clone(&target), None);
+        let target = self.shelve(target);
         let definition = offered.definition.clone();
         let sighted = Sighted { hash: print.hash, definition, trusted, why, gone, target: Arc::clone(&target) };
         self.catalogue.sighted.insert(Arc::clone(&target.exposed), sighted);

@@ -22,6 +22,7 @@ use crate::{
     call::{Ask, BackendId, Kind},
     denial::Disabled,
     metrics::ToolMetrics,
+    view::policy::Quota,
 };
 
 /// One thing that clients are offered, with all that a request for it needs to know.
@@ -38,7 +39,7 @@ pub struct Target {
     pub definition: Bytes,
     pub check: schema::Check,
     /// Which of the policy's quotas limits one client's requests for it.
-    pub quota: crate::view::policy::Quota,
+    pub quota: Quota,
     pub timeout: Duration,
     pub progress_renews: bool,
     pub max_timeout: Duration,
@@ -49,9 +50,34 @@ pub struct Target {
     pub may_repeat: bool,
     /// It is quarantined: in no list, and refused to those who may see it.
     pub held: Option<Disabled>,
+    /// What requests about its tasks are about, where its server makes some.
+    pub tasks: Option<Arc<Self>>,
 }
 
 impl Target {
+    /// The same tool as requests about its tasks meet it: without a schema, since arguments were judged with the call, and
+    /// within what the client may ask at all, since the tool runs no oftener for them.
+    fn for_tasks(&self, per_client: Quota) -> Self {
+        Self {
+            kind: self.kind,
+            exposed: Arc::clone(&self.exposed),
+            own: Arc::clone(&self.own),
+            backend: self.backend,
+            backend_name: Arc::clone(&self.backend_name),
+            definition: self.definition.clone(),
+            check: schema::Check::Open,
+            quota: per_client,
+            timeout: self.timeout,
+            progress_renews: self.progress_renews,
+            max_timeout: self.max_timeout,
+            mirrored: Box::default(),
+            metrics: Arc::clone(&self.metrics),
+            may_repeat: self.may_repeat,
+            held: self.held.clone(),
+            tasks: None,
+        }
+    }
+
     /// Errors: it is quarantined, for `Denial::Disabled`.
     pub fn may_be_used(&self) -> Result<(), Disabled> {
         self.held.clone().map_or(Ok(()), Err)
@@ -120,9 +146,8 @@ impl Catalogue {
     /// What a request for this name is about.
     pub fn target(&self, ask: Ask, name: &str) -> Option<&Arc<Target>> {
         match ask {
-            Ask::CallTool | Ask::CompletePrompt | Ask::GetPrompt | Ask::GetTask | Ask::UpdateTask | Ask::CancelTask => {
-                self.find(ask.kind(), name)
-            }
+            Ask::CallTool | Ask::CompletePrompt | Ask::GetPrompt => self.find(ask.kind(), name),
+            Ask::GetTask | Ask::UpdateTask | Ask::CancelTask => self.find(ask.kind(), name)?.tasks.as_ref(),
             Ask::ReadResource => self.find(Kind::Resource, name).or_else(|| self.made_by(name)),
             // Told by its template, or by a URI of it.
             Ask::CompleteResource => self

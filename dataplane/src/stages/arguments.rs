@@ -45,10 +45,7 @@ pub fn validate(admitted: Admitted) -> Result<Valid, Denial> {
     let visible = admitted.visible();
     let charged = visible.resolved().charged();
     let (caller, call) = (charged.caller(), charged.call());
-    if call.ask.is_of_task() {
-        return Ok(Valid { admitted, arguments: None, misfit: false });
-    }
-    let access = caller.view().policy.access(caller.principal(), call.ask.kind(), &call.name);
+    let access = call.ask.access(&caller.view().policy, caller.principal(), &call.name);
     let sent = Sent { bytes: call.arguments(), fault: call.scanned.arguments_fault.as_ref() };
     let Read { arguments, misfit } = read(sent, &access, &visible.target().check)?;
     Ok(Valid { admitted, arguments, misfit })

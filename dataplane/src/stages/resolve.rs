@@ -23,7 +23,6 @@ impl Resolved {
 
 pub fn target(charged: Charged) -> Resolved {
     let call = charged.call();
-    let named = charged.caller().view().catalogue.target(call.ask, &call.name);
-    let target = named.filter(|target| call.is_about(target)).cloned();
+    let target = charged.caller().view().catalogue.target(call.ask, &call.name).cloned();
     Resolved { charged, target }
 }

@@ -44,7 +44,7 @@ pub fn shown<T>(
     (ask, name): (Ask, &Arc<str>),
     target: Option<T>,
 ) -> Result<T, Denial> {
-    match (policy.access(principal, ask.kind(), name), target) {
+    match (ask.access(policy, principal, name), target) {
         (Access::Open | Access::Ruled(_), Some(target)) => Ok(target),
         (Access::Hidden | Access::Open | Access::Ruled(_), target) => Err(Denial::unknown(ask, name, target.is_some())),
     }

@@ -29,7 +29,7 @@ impl Task {
         Self { first, own: own.into(), of: of(target) }
     }
 
-    /// It is one of this tool. A name that means another tool by now, or another server's, has none of its tasks.
+    /// It is one of this tool.
     pub fn is_of(&self, target: &Target) -> bool {
         self.of == of(target)
     }
@@ -108,6 +108,7 @@ pub(super) mod tests {
             metrics: crate::metrics::Metrics::new().unwrap().tool(own),
             may_repeat: false,
             held: None,
+            tasks: None,
         }
     }
 

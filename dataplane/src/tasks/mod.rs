@@ -65,7 +65,11 @@ pub fn read(plane: &Plane, caller: &Caller, ask: Ask, body: &Bytes, scanned: &Sc
     let invalid = |what: Cow<'static, str>| Denial::InvalidParams { what };
     let id = scanned.task_id.and_then(|id| id.text(body));
     let id = id.ok_or_else(|| invalid(format!("{} needs params.taskId, a string", ask.method()).into()))?;
-    let (name, task) = match plane.tasks.ids.open(&id, caller.principal()) {
+    // A name that means another tool by now, or another server's, has none of its tasks.
+    let is_there = |(name, task): &(Arc<str>, Task)| {
+        caller.view().catalogue.target(ask, name).is_some_and(|target| task.is_of(target))
+    };
+    let (name, task) = match plane.tasks.ids.open(&id, caller.principal()).filter(is_there) {
         Some((name, task)) => (name, Some(Arc::new(task))),
         None => ("".into(), None),
     };

@@ -23,10 +23,6 @@ impl Admitted {
 /// Errors: `RateLimited`, with the time until there is a token again.
 pub fn admit(call: Visible, buckets: &Buckets) -> Result<Admitted, Denial> {
     let target = call.target();
-    if call.resolved().charged().call().ask.is_of_task() {
-        // The tool runs no oftener for it; what its client asks at all is charged already.
-        return Ok(Admitted(call));
-    }
     let drawn = draw(Draw::Takes, call.resolved().charged().caller().principal(), target, buckets);
     match drawn {
         Ok(()) => Ok(Admitted(call)),

@@ -356,6 +356,7 @@ fn tool() -> Target {
         metrics: Metrics::new().unwrap().tool("x__echo"),
         may_repeat: false,
         held: None,
+        tasks: None,
     }
 }
 

@@ -320,5 +320,6 @@ fn tool_of(name: &str) -> Target {
         metrics: crate::metrics::Metrics::new().unwrap().tool(name),
         may_repeat: false,
         held: None,
+        tasks: None,
     }
 }
