@@ -1,7 +1,11 @@
 //! Which era of MCP a backend speaks: how that is found out, and what our requests say of themselves in the modern one
 //! (2026-07-28; `protocol.md` 3.11 and 4). Both transports use it; neither sends it here.
 
-use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::BTreeSet,
+    sync::{Arc, OnceLock},
+};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -49,13 +53,22 @@ pub fn meta_of(level: Option<Level>, declares: Features) -> Cow<'static, str> {
     if level.is_none() && declares == Features::NONE {
         return META.into();
     }
-    let mut meta = format!("{META_OF}{}", declares.in_request());
-    if let Some(level) = level {
-        meta.push_str(r#","io.modelcontextprotocol/logLevel":""#);
-        meta.push_str(level.as_str());
-        meta.push('"');
+    // Each set is worded once: there are few, and they come with each call.
+    static WORDED: [OnceLock<Box<str>>; 256] = [const { OnceLock::new() }; 256];
+    let word = || format!("{META_OF}{}", declares.in_request());
+    let worded = WORDED.get(usize::from(declares.bits())).map(|worded| &**worded.get_or_init(|| word().into()));
+    match (worded, level) {
+        (Some(worded), None) => worded.into(),
+        (worded, level) => {
+            let mut meta = worded.map_or_else(word, str::to_owned);
+            if let Some(level) = level {
+                meta.push_str(r#","io.modelcontextprotocol/logLevel":""#);
+                meta.push_str(level.as_str());
+                meta.push('"');
+            }
+            meta.into()
+        }
     }
-    meta.into()
 }
 
 /// Params of a request of ours; `more`: an object without `_meta`.
@@ -242,6 +255,19 @@ mod tests {
             (r#"{"code":-32020,"message":"m"}"#, false),
         ] {
             assert_eq!(judge(None, Some(error.as_bytes())) == Probed::Legacy, is_legacy, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_request_declares_what_its_client_can_be_asked_and_the_level_that_it_asks_for() {
+        for bits in 0..=u8::MAX {
+            let features = Features::from_bits(bits).and(if bits > 127 { Features::TASKS } else { Features::NONE });
+            for level in [None, Some(Level::Warning), None] {
+                let said: Value = serde_json::from_str(&format!("{{{}}}", meta_of(level, features))).unwrap();
+                assert_eq!(said["io.modelcontextprotocol/protocolVersion"], MODERN_REVISION);
+                assert_eq!(said["io.modelcontextprotocol/clientCapabilities"], features.in_request());
+                assert_eq!(said["io.modelcontextprotocol/logLevel"].as_str(), level.map(Level::as_str));
+            }
         }
     }
 

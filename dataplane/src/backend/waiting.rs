@@ -14,7 +14,10 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{answering::Events, wire::Span};
+use crate::{
+    answering::Events,
+    wire::{Places, Span},
+};
 
 /// Numbers of abandoned calls that are remembered, so that a late answer is no unknown one; the oldest goes.
 const TOMBSTONES: usize = 1024;
@@ -29,6 +32,7 @@ pub struct Reply {
     pub tool_error: bool,
     pub result: Option<Span>,
     pub error: Option<Span>,
+    pub places: Places,
 }
 
 /// Where progress of a call goes.
@@ -209,7 +213,8 @@ mod tests {
 
     fn reply() -> Reply {
         let message = Bytes::from_static(b"1");
-        Reply { message, id: Span { start: 0, end: 1 }, failed: false, tool_error: false, result: None, error: None }
+        let (id, places) = (Span { start: 0, end: 1 }, Places::default());
+        Reply { message, id, failed: false, tool_error: false, result: None, error: None, places }
     }
 
     #[tokio::test]

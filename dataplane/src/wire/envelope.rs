@@ -3,7 +3,8 @@
 use super::{
     fault::{Broken, Fault, shown},
     params::{self, Inside},
-    text::{Span, Text, unescape},
+    result,
+    text::{Span, Text},
     walk::Walker,
 };
 
@@ -28,8 +29,8 @@ pub(super) struct Envelope {
     pub(super) params: Option<Span>,
     pub(super) inside: Inside,
     pub(super) result: Option<Span>,
-    /// `result.isError` is `true`.
-    pub(super) tool_error: bool,
+    /// Of a backend's.
+    pub(super) of_result: result::Inside,
     pub(super) error: Option<Span>,
 }
 
@@ -84,14 +85,8 @@ pub(super) fn known(
     known: &[&'static str],
     judged: bool,
 ) -> Result<&'static str, Broken> {
-    let raw = key.inner.get(walker.lexer.bytes);
     let mut decoded = Vec::new();
-    let said = if key.escaped {
-        unescape(raw, &mut decoded);
-        decoded.as_slice()
-    } else {
-        raw
-    };
+    let said = key.said(walker.lexer.bytes, &mut decoded);
     match same(said, known) {
         Same::Exactly(name) => Ok(name),
         Same::ButCase(meant) if judged => {
@@ -201,17 +196,7 @@ pub(super) fn read(walker: &mut Walker<'_>, found: &mut Envelope) -> Result<Kind
                 }
             }
             "result" if walker.lexer.peek() == b'{' && !strict => {
-                let mut tool_error = false;
-                let span = members(walker, false, |walker, member| {
-                    let value = walker.lexer.at;
-                    walker.value()?;
-                    if member.key.is(walker.lexer.bytes, "isError") {
-                        tool_error |= walker.lexer.bytes.get(value..walker.lexer.at) == Some(b"true");
-                    }
-                    Ok(())
-                })?;
-                found.result = Some(span);
-                found.tool_error = tool_error;
+                found.result = Some(result::read(walker, &mut found.of_result)?);
             }
             "result" => found.result = Some(walker.value()?),
             "error" => found.error = Some(walker.value()?),

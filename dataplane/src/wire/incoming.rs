@@ -9,6 +9,7 @@ use super::{
     envelope::{self, Envelope, Kind},
     fault::{Broken, Fault},
     lexer::utf8,
+    result::Places,
     scan::end,
     text::{Span, Text},
     walk::Walker,
@@ -28,6 +29,7 @@ pub enum Incoming {
         tool_error: bool,
         result: Option<Span>,
         error: Option<Span>,
+        places: Places,
     },
     Request {
         id: Span,
@@ -70,9 +72,10 @@ fn one(walker: &mut Walker<'_>) -> Result<Incoming, Broken> {
         (Kind::Response, Some(id), _) => Ok(Incoming::Response {
             id,
             failed: found.error.is_some(),
-            tool_error: found.tool_error,
+            tool_error: found.of_result.tool_error,
             result: found.result,
             error: found.error,
+            places: found.of_result.places,
         }),
         (Kind::Request, Some(id), Some(method)) => Ok(Incoming::Request { id, method, params: found.params }),
         (Kind::Notification, _, Some(method)) => Ok(Incoming::Notification {

@@ -17,16 +17,20 @@ pub mod neutral;
 pub mod outgoing;
 mod params;
 mod pieces;
+mod result;
 pub mod scan;
 pub mod sse;
 mod text;
 mod walk;
 
 pub use fault::Fault;
+pub use result::Places;
 pub use text::{MemberSpan, Span, Text};
 
 #[cfg(test)]
 mod naive;
+#[cfg(test)]
+mod neutral_tests;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]

@@ -7,7 +7,10 @@ use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{pieces::Pieces, text::unescape};
+use super::{
+    pieces::{Pieces, Sink},
+    text::unescape,
+};
 
 /// Longest key or number that is looked at; no longer one is of interest.
 const LONGEST: usize = 64;
@@ -114,9 +117,7 @@ impl Rewrite {
 
 /// A whole answer at once.
 pub fn whole(message: &Bytes) -> Bytes {
-    let mut pieces = Pieces::default();
-    Rewrite::with(COMPLETE).push(message, &mut pieces);
-    joined(pieces)
+    Rewrite::with(COMPLETE).last(message)
 }
 
 /// One piece of them all.
@@ -124,7 +125,7 @@ pub fn joined(mut pieces: Pieces) -> Bytes {
     if pieces.len() == 1 {
         return pieces.pop().unwrap_or_default();
     }
-    let mut whole = BytesMut::new();
+    let mut whole = BytesMut::with_capacity(pieces.total());
     for piece in pieces.drain() {
         whole.extend_from_slice(&piece);
     }
@@ -134,6 +135,17 @@ pub fn joined(mut pieces: Pieces) -> Bytes {
 impl Rewrite {
     /// Reads the next chunk and appends what is passed on.
     pub fn push(&mut self, chunk: &Bytes, out: &mut Pieces) {
+        self.pass(chunk, out);
+    }
+
+    /// The last chunk, or the whole answer.
+    pub fn last(&mut self, chunk: &Bytes) -> Bytes {
+        let mut out = Vec::with_capacity(chunk.len() + LONGEST);
+        self.pass(chunk, &mut out);
+        out.into()
+    }
+
+    fn pass(&mut self, chunk: &Bytes, out: &mut impl Sink) {
         let (mut at, mut from) = (0, 0);
         while let Some(&byte) = chunk.get(at) {
             if self.reading != Reading::Tokens {
@@ -143,7 +155,7 @@ impl Rewrite {
             if self.next == Next::Value && !byte.is_ascii_whitespace() {
                 self.next = Next::Any;
                 if self.wanted != Held::Nothing {
-                    out.push(chunk.slice(from..at));
+                    out.pass(chunk, from..at);
                     self.held = std::mem::replace(&mut self.wanted, Held::Nothing);
                     self.token.clear();
                 }
@@ -154,7 +166,7 @@ impl Rewrite {
                 from = at;
             } else if self.held == Held::Code && !self.keep(byte) {
                 // Longer than any code that matters.
-                out.push(Bytes::copy_from_slice(&self.token));
+                out.put(&self.token);
                 self.held = Held::Nothing;
                 from = at;
             }
@@ -163,7 +175,7 @@ impl Rewrite {
                 && self.top == Top::Result
                 && let Some(inside) = self.inside
             {
-                out.push(chunk.slice(from..at));
+                out.pass(chunk, from..at);
                 from = at;
                 self.add_what_is_missing(inside, out);
             }
@@ -171,7 +183,7 @@ impl Rewrite {
             at += 1;
         }
         if self.held == Held::Nothing {
-            out.push(chunk.slice(from..));
+            out.pass(chunk, from..chunk.len());
         }
     }
 
@@ -206,15 +218,17 @@ impl Rewrite {
     }
 
     /// At the end of the result.
-    fn add_what_is_missing(&self, inside: Inside, out: &mut Pieces) {
-        let mut more = Vec::new();
+    fn add_what_is_missing(&self, inside: Inside, out: &mut impl Sink) {
+        let mut more = Vec::with_capacity(LONGEST);
         for ((key, value), seen) in self.members.iter().zip(inside.seen) {
             if !seen {
                 let comma = if inside.has_members || !more.is_empty() { "," } else { "" };
-                more.extend_from_slice(format!("{comma}\"{key}\":{value}").as_bytes());
+                for part in [comma, "\"", key, "\":", value] {
+                    more.extend_from_slice(part.as_bytes());
+                }
             }
         }
-        out.push(more.into());
+        out.put(&more);
     }
 
     fn step(&mut self, byte: u8) {
@@ -281,20 +295,18 @@ impl Rewrite {
     }
 
     /// The held value is over: another goes out, or itself.
-    fn let_go(&mut self, out: &mut Pieces) {
+    fn let_go(&mut self, out: &mut impl Sink) {
         match std::mem::replace(&mut self.held, Held::Nothing) {
             Held::Nothing => {}
             Held::Member(at) => {
                 let value = self.members.get(at).map_or("null", |(_, value)| value);
-                out.push(Bytes::from_static(value.as_bytes()));
+                out.put(value.as_bytes());
             }
             Held::Code => {
                 let code = self.token.trim_ascii_end();
                 self.lacks_capability = code == LACKS_CAPABILITY;
                 let other = CODES.iter().find(|(known, _)| *known == code);
-                out.push(
-                    other.map_or_else(|| Bytes::copy_from_slice(&self.token), |(_, other)| Bytes::from_static(other)),
-                );
+                out.put(other.map_or(&self.token, |(_, other)| other));
             }
         }
     }

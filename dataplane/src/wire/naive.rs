@@ -26,8 +26,8 @@ pub(super) fn single(text: &str) -> bool {
     }
 }
 
-/// The key decoded into UTF-16, where a lone surrogate is a unit as any other.
-fn said(token: &str) -> Vec<u16> {
+/// The key's token decoded into UTF-16, where a lone surrogate is a unit as any other.
+pub(super) fn said(token: &str) -> Vec<u16> {
     let mut units = Vec::new();
     let mut chars = token.strip_prefix('"').unwrap().strip_suffix('"').unwrap().chars();
     while let Some(c) = chars.next() {

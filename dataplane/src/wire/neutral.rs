@@ -5,33 +5,33 @@
 
 use std::fmt;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
-use super::{modern::joined, pieces::Pieces, text::unescape};
+use super::{
+    incoming,
+    modern::joined,
+    pieces::Pieces,
+    result::{Places, Word},
+    text::{Span, unescape},
+};
 use crate::call::Ask;
+
+pub use super::result::{Members, ResultType};
 
 /// Longest value of `resultType` that is kept.
 const LONGEST: usize = 64;
-const TYPE: &str = "resultType";
-/// Members of a result that go.
-pub type Members = &'static [&'static str];
-pub const TYPED: Members = &[TYPE];
-/// As well: how long it may be kept, which depends on who reads it here.
-pub const KEPT: Members = &[TYPE, "ttlMs", "cacheScope"];
-/// Of `result._meta`: who answers here is the gateway.
-const META: Members = &["io.modelcontextprotocol/serverInfo"];
 
 /// Those of an answer to this.
 pub const fn members_of(ask: Ask) -> Members {
     match ask {
-        Ask::ReadResource => KEPT,
+        Ask::ReadResource => Members::Kept,
         Ask::CallTool
         | Ask::CompletePrompt
         | Ask::CompleteResource
         | Ask::GetPrompt
         | Ask::GetTask
         | Ask::UpdateTask
-        | Ask::CancelTask => TYPED,
+        | Ask::CancelTask => Members::Typed,
     }
 }
 
@@ -81,38 +81,36 @@ impl fmt::Debug for Neutral {
     }
 }
 
-/// What the result says of its type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ResultType {
-    /// Or nothing: then it is complete.
-    Complete,
-    InputRequired,
-    /// The call goes on, and its client asks for what becomes of it (`tasks/`).
-    Task,
-    /// Of an extension that nobody agreed on, or none at all.
-    Other,
-}
-
-impl ResultType {
-    /// What is wrong with an answer of this type that is to end its call.
-    pub const fn fault(self) -> Option<&'static str> {
-        match self {
-            Self::Complete => None,
-            Self::InputRequired => Some("it asks for input in a large answer, a part of which is passed on already"),
-            Self::Task => {
-                Some("it makes a task of what can be none, or in a large answer, a part of which is passed on already")
-            }
-            Self::Other => Some("its result is of a type that nobody agreed on"),
+/// A whole answer at once, under the client's id: `id` and `places` are what its reading found in `message`. One copy.
+pub fn whole(message: &Bytes, id: Span, places: &Places, client_id: &[u8], members: Members) -> (Bytes, ResultType) {
+    let Some(cuts) = places.cuts(message, members) else {
+        let (mut pieces, mut neutral) = (Pieces::default(), Neutral::without(members));
+        neutral.push(&incoming::with_id(message, id, client_id), &mut pieces);
+        return (joined(pieces), neutral.result_type());
+    };
+    let cut = cuts.iter().flatten().map(|cut| cut.len()).sum::<usize>();
+    let mut out = BytesMut::with_capacity((message.len() + client_id.len()).saturating_sub(id.len() + cut));
+    let (mut from, mut is_named) = (0, false);
+    for cut in cuts.into_iter().flatten() {
+        if !is_named && id.start < cut.start {
+            is_named = true;
+            named(&mut out, message, &mut from, id, client_id);
         }
+        out.extend_from_slice(message.get(from..cut.start as usize).unwrap_or_default());
+        from = cut.end as usize;
     }
+    if !is_named {
+        named(&mut out, message, &mut from, id, client_id);
+    }
+    out.extend_from_slice(message.get(from..).unwrap_or_default());
+    (out.freeze(), places.said)
 }
 
-/// A whole answer at once.
-pub fn whole(message: &Bytes, members: Members) -> (Bytes, ResultType) {
-    let mut pieces = Pieces::default();
-    let mut neutral = Neutral::without(members);
-    neutral.push(message, &mut pieces);
-    (joined(pieces), neutral.result_type())
+/// Up to the id, and the client's in its place.
+fn named(out: &mut BytesMut, message: &[u8], from: &mut usize, id: Span, client_id: &[u8]) {
+    out.extend_from_slice(message.get(*from..id.start as usize).unwrap_or_default());
+    out.extend_from_slice(client_id);
+    *from = id.end as usize;
 }
 
 impl Neutral {
@@ -135,19 +133,14 @@ impl Neutral {
 
     /// Once all is read.
     pub fn result_type(&self) -> ResultType {
-        match self.said.as_deref() {
-            None | Some(b"\"complete\"") => ResultType::Complete,
-            Some(b"\"input_required\"") => ResultType::InputRequired,
-            Some(b"\"task\"") => ResultType::Task,
-            Some(_) => ResultType::Other,
-        }
+        self.said.as_deref().map_or(ResultType::Complete, ResultType::of)
     }
 
     /// Reads the next chunk and appends what is passed on.
     pub fn push(&mut self, chunk: &Bytes, out: &mut Pieces) {
         let (mut at, mut from) = (0, 0);
         while let Some(&byte) = chunk.get(at) {
-            let before = self.mode;
+            let (before, is_text) = (self.mode, self.reading != Reading::Tokens);
             let used = if self.reading == Reading::Tokens {
                 self.token(byte);
                 1
@@ -177,7 +170,7 @@ impl Neutral {
                 (Mode::Goes { .. }, Mode::Passes) => from = begin,
                 (Mode::Goes { is_type }, Mode::Goes { .. }) => {
                     if is_type {
-                        self.note_type(chunk.get(begin..end).unwrap_or_default());
+                        self.note_type(chunk.get(begin..end).unwrap_or_default(), is_text);
                     }
                 }
             }
@@ -273,15 +266,14 @@ impl Neutral {
         } else {
             &self.key
         };
-        let is = |name: &&str| name.as_bytes() == key.as_slice();
-        let (goes, enters) = match self.watched {
-            1 => (false, is(&"result")),
-            2 => (self.members.iter().any(is), is(&"_meta")),
-            _ => (META.iter().any(is), false),
+        let (word, enters) = match self.watched {
+            1 => (None, key == b"result"),
+            2 => (Word::in_result(key), key == b"_meta"),
+            _ => (Word::in_meta(key), false),
         };
         self.enters = enters;
-        if goes {
-            let is_type = self.watched == 2 && is(&TYPE);
+        if let Some(word) = word.filter(|word| self.members.have(*word)) {
+            let is_type = word == Word::Type;
             if is_type {
                 self.said = Some(Vec::new());
             }
@@ -294,72 +286,12 @@ impl Neutral {
         }
     }
 
-    fn note_type(&mut self, bytes: &[u8]) {
+    fn note_type(&mut self, bytes: &[u8], is_text: bool) {
         if let Some(said) = &mut self.said {
-            let is_noise = |byte: &u8| byte.is_ascii_whitespace() || *byte == b':';
+            // Around a string, not in it.
+            let is_noise = |byte: &u8| !is_text && (byte.is_ascii_whitespace() || *byte == b':');
             let room = (LONGEST + 1).saturating_sub(said.len());
             said.extend(bytes.iter().filter(|byte| !is_noise(byte)).take(room));
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn stripped(message: &str, members: Members, sizes: usize) -> (String, ResultType) {
-        let (mut pieces, mut neutral) = (Pieces::default(), Neutral::without(members));
-        for chunk in message.as_bytes().chunks(sizes) {
-            neutral.push(&Bytes::copy_from_slice(chunk), &mut pieces);
-        }
-        (String::from_utf8(joined(pieces).to_vec()).unwrap(), neutral.result_type())
-    }
-
-    #[test]
-    fn what_only_the_modern_era_says_goes_with_one_comma_and_the_rest_keeps_its_bytes() {
-        for (message, want, said) in [
-            (
-                r#"{"jsonrpc":"2.0","id":1,"result":{"resultType":"complete","content":[ ]}}"#,
-                r#"{"jsonrpc":"2.0","id":1,"result":{"content":[ ]}}"#,
-                ResultType::Complete,
-            ),
-            (
-                r#"{"result":{"content":[{"resultType":"stays"}] , "result\u0054ype" : "input_required" },"id":1}"#,
-                r#"{"result":{"content":[{"resultType":"stays"}] },"id":1}"#,
-                ResultType::InputRequired,
-            ),
-            (r#"{"result":{"resultType":"task"},"id":1}"#, r#"{"result":{},"id":1}"#, ResultType::Task),
-            (r#"{"result":{"resultType":"tasks"},"id":1}"#, r#"{"result":{},"id":1}"#, ResultType::Other),
-            (r#"{"result":{"resultType":["complete"]}}"#, r#"{"result":{}}"#, ResultType::Other),
-            (
-                r#"{"result":{"a":1,"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"x","_meta":{}},"k":[1, 2]},"b":"}"}}"#,
-                r#"{"result":{"a":1,"_meta":{"k":[1, 2]},"b":"}"}}"#,
-                ResultType::Complete,
-            ),
-            (
-                r#"{"result":{"_meta":{"k":"\"","io.modelcontextprotocol/serverInfo":7},"resultType":"complete","ttlMs":5}}"#,
-                r#"{"result":{"_meta":{"k":"\""},"ttlMs":5}}"#,
-                ResultType::Complete,
-            ),
-            (
-                r#"{"error":{"code":-1,"message":"resultType","data":{"resultType":"complete"}},"id":"a"}"#,
-                r#"{"error":{"code":-1,"message":"resultType","data":{"resultType":"complete"}},"id":"a"}"#,
-                ResultType::Complete,
-            ),
-        ] {
-            for sizes in [1, 2, 7, 1_000] {
-                assert_eq!(stripped(message, TYPED, sizes), (want.to_owned(), said), "by {sizes}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_read_loses_how_long_it_may_be_kept() {
-        let message =
-            r#"{"id":1,"result":{"ttlMs":1,"contents":[],"cacheScope":"public","resultType":"complete","x":2}}"#;
-        let want = r#"{"id":1,"result":{"contents":[],"x":2}}"#;
-        for sizes in 1..message.len() {
-            assert_eq!(stripped(message, KEPT, sizes).0, want);
         }
     }
 }

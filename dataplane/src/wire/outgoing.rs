@@ -3,11 +3,10 @@
 //! A call keeps its client's bytes but for these: the target's own name, our progress token, no `task`, and nothing that
 //! only the modern era says (its keys in `_meta`, the members of a second round) but ours, where its server is of that era.
 
-use std::io::Write as _;
-
 use bytes::Bytes;
 
 use super::{
+    lexer::plain,
     scan::Scanned,
     text::{MemberSpan, Span},
 };
@@ -43,26 +42,27 @@ pub fn call(
     begin(&mut out, named.method, Some(id));
     out.extend_from_slice(b",\"params\":");
     if let Some(span) = scanned.params {
-        let [first, second, third, fourth] = scanned.modern.as_ref().map_or([None; 4], |modern| modern.members);
-        let [responses, state] = scanned.input.as_ref().map_or([None; 2], |input| input.members);
-        let gone = |member: Option<MemberSpan>| member.map(|member| (member.0, Edit::Nothing));
-        let mut edits = [
-            (!named.inputs.is_empty()).then(|| (inside(span), Edit::Inputs(named.inputs))),
-            (!named.meta.is_empty()).then(|| meta(span, scanned, body, named.meta)),
-            named.renamed.map(|(at, own)| (at, Edit::Name(own))),
-            scanned.progress_token.map(|token| (token, Edit::Progress)),
-            gone(scanned.task),
-            gone(responses),
-            gone(state),
-            gone(first),
-            gone(second),
-            gone(third),
-            gone(fourth),
-        ];
-        // Stable: what is added at one place comes in this order.
-        edits.sort_by_key(|edit| edit.map_or((u32::MAX, 0), |(at, _)| (at.start, at.end)));
+        let mut edits = Edits::none();
+        if !named.inputs.is_empty() {
+            edits.add(inside(span), Edit::Inputs(named.inputs));
+        }
+        if !named.meta.is_empty() {
+            let (at, edit) = meta(span, scanned, body, named.meta);
+            edits.add(at, edit);
+        }
+        if let Some((at, own)) = named.renamed {
+            edits.add(at, Edit::Name(own));
+        }
+        if let Some(token) = scanned.progress_token {
+            edits.add(token, Edit::Progress);
+        }
+        let modern = scanned.modern.iter().flat_map(|modern| modern.members);
+        let input = scanned.input.iter().flat_map(|input| input.members);
+        for MemberSpan(at) in scanned.task.into_iter().chain(input.flatten()).chain(modern.flatten()) {
+            edits.add(at, Edit::Nothing);
+        }
         let mut from = span.start;
-        for (at, edit) in edits.into_iter().flatten() {
+        for (at, edit) in edits.in_order() {
             copy(&mut out, Span { start: from, end: at.start.max(from) }.get(body), line);
             match edit {
                 Edit::Name(own) => string(&mut out, own),
@@ -115,6 +115,40 @@ enum Edit<'a> {
     Nothing,
 }
 
+/// What is edited, in the order of its places: what is added at one place, in the order in which it came here.
+struct Edits<'a> {
+    /// At most one of each of the first four kinds, a task, two members of a round and four of the modern era.
+    held: [(Span, Edit<'a>); 11],
+    count: usize,
+}
+
+impl<'a> Edits<'a> {
+    const fn none() -> Self {
+        Self { held: [(Span { start: 0, end: 0 }, Edit::Nothing); 11], count: 0 }
+    }
+
+    /// Most calls have one or two.
+    fn add(&mut self, at: Span, edit: Edit<'a>) {
+        let mut place = self.count;
+        self.count += 1;
+        // From the end: most come in order.
+        while let Some(pair) = self.held.get_mut(place.saturating_sub(1)..=place)
+            && let [before, free] = pair
+            && (before.0.start, before.0.end) > (at.start, at.end)
+        {
+            *free = *before;
+            place -= 1;
+        }
+        if let Some(free) = self.held.get_mut(place) {
+            *free = (at, edit);
+        }
+    }
+
+    fn in_order(&self) -> impl Iterator<Item = (Span, Edit<'a>)> {
+        self.held.iter().take(self.count).copied()
+    }
+}
+
 /// The place right behind the brace of an object.
 fn inside(object: Span) -> Span {
     let at = object.start.saturating_add(1);
@@ -128,18 +162,20 @@ fn meta<'a>(params: Span, scanned: &Scanned, body: &[u8], members: &'a str) -> (
     let mut from = at.start;
     // What goes by another edit does not follow.
     let mut follows = false;
-    let mut gone = match (is_new, &scanned.modern) {
-        (false, Some(modern)) => modern.members,
-        (false, None) => [None; 4],
-        (true, _) => {
-            let [responses, state] = scanned.input.as_ref().map_or([None; 2], |input| input.members);
-            [scanned.task, responses, state, None]
-        }
-    };
-    gone.sort_by_key(|member| member.map_or(u32::MAX, |MemberSpan(member)| member.start));
-    for MemberSpan(member) in gone.into_iter().flatten() {
+    let mut skip = |MemberSpan(member): MemberSpan| {
         follows |= holds_something(Span { start: from, end: member.start.max(from) }.get(body));
         from = member.end.max(from);
+    };
+    match &scanned.modern {
+        _ if is_new => {
+            let [first, second] = scanned.input.as_ref().map_or([None; 2], |input| input.members);
+            let mut gone = [scanned.task, first, second];
+            gone.sort_by_key(|member| member.map_or(u32::MAX, |MemberSpan(member)| member.start));
+            gone.into_iter().flatten().for_each(&mut skip);
+        }
+        // In order as they are.
+        Some(modern) => modern.members.into_iter().flatten().for_each(&mut skip),
+        None => {}
     }
     follows |= holds_something(Span { start: from, end: object.end.saturating_sub(1).max(from) }.get(body));
     (at, Edit::Meta { members, is_new, follows })
@@ -231,14 +267,19 @@ fn begin(out: &mut Vec<u8>, method: &str, id: Option<u64>) {
     string(out, method);
 }
 
-/// Writing to memory does not fail.
-fn number(out: &mut Vec<u8>, number: impl std::fmt::Display) {
-    let written = write!(out, "{number}");
-    debug_assert!(written.is_ok(), "a Vec takes all");
+fn number(out: &mut Vec<u8>, number: impl itoa::Integer) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// A JSON string with its quotes.
 fn string(out: &mut Vec<u8>, text: &str) {
+    if plain(text.as_bytes()) == text.len() {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+        return;
+    }
+    // Writing to memory does not fail.
     let written = serde_json::to_writer(out, text);
     debug_assert!(written.is_ok(), "a Vec takes all");
 }

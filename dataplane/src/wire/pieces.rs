@@ -1,8 +1,41 @@
 //! An answer to be passed on, in parts, and how it ended.
 
-use std::fmt;
+use std::{fmt, ops::Range};
 
 use bytes::Bytes;
+
+/// Where an answer goes while it is looked at.
+pub(super) trait Sink {
+    /// A part of it, as it came.
+    fn pass(&mut self, chunk: &Bytes, part: Range<usize>);
+
+    /// What stands in it instead.
+    fn put(&mut self, bytes: &[u8]);
+}
+
+/// Without a copy of what passes.
+impl Sink for Pieces {
+    fn pass(&mut self, chunk: &Bytes, part: Range<usize>) {
+        if !part.is_empty() {
+            self.push(chunk.slice(part));
+        }
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.push(Bytes::copy_from_slice(bytes));
+    }
+}
+
+/// For what is small and whole.
+impl Sink for Vec<u8> {
+    fn pass(&mut self, chunk: &Bytes, part: Range<usize>) {
+        self.extend_from_slice(chunk.get(part).unwrap_or_default());
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
 
 /// What is to be passed on, in order; kept by the caller and used again.
 #[derive(Default)]
@@ -24,6 +57,11 @@ impl Pieces {
     /// Takes the newest.
     pub fn pop(&mut self) -> Option<Bytes> {
         self.0.pop()
+    }
+
+    /// Bytes of them all.
+    pub fn total(&self) -> usize {
+        self.0.iter().map(Bytes::len).sum()
     }
 
     pub const fn len(&self) -> usize {

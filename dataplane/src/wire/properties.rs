@@ -46,6 +46,25 @@ fn json() -> impl Strategy<Value = String> {
     })
 }
 
+/// Members that params may have; `META` stands for its own.
+const PARAMS: [(&str, &str); 7] = [
+    ("name", r#""x__a""#),
+    ("_meta", "META"),
+    ("arguments", r#"{"task":1,"_meta":{"progressToken":1}}"#),
+    ("task", r#"{"ttl":1}"#),
+    ("inputResponses", r#"{"a":{}}"#),
+    ("requestState", r#""theirs""#),
+    ("x", "[ ]"),
+];
+const META: [(&str, &str); 6] = [
+    ("progressToken", r#""p""#),
+    ("a", "null"),
+    ("io.modelcontextprotocol/protocolVersion", r#""2026-07-28""#),
+    ("io.modelcontextprotocol/clientInfo", r#"{"name":"x"}"#),
+    ("io.modelcontextprotocol/clientCapabilities", "{}"),
+    ("io.modelcontextprotocol/logLevel", r#""info""#),
+];
+
 proptest! {
     #[test]
     fn any_value_is_judged_as_an_independent_checker_judges_it(value in json()) {
@@ -53,6 +72,53 @@ proptest! {
         prop_assert_eq!(scan::body(body.as_bytes()).is_ok(), naive::single(&body), "{}", body);
         let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"m","params":{{"arguments":{value}}}}}"#);
         prop_assert_eq!(one(&body).arguments_fault.is_none(), naive::single(&body), "{}", body);
+    }
+
+    #[test]
+    fn params_in_any_order_go_out_with_ours_in_place_of_what_is_of_the_modern_era(
+        order in Just((0..PARAMS.len()).collect::<Vec<_>>()).prop_shuffle(),
+        count in 0..=PARAMS.len(),
+        meta in Just((0..META.len()).collect::<Vec<_>>()).prop_shuffle(),
+        meta_count in 0..=META.len(),
+        (ours, inputs, line) in any::<(bool, bool, bool)>(),
+    ) {
+        let named = |all: &[usize], of: &[(&str, &str)]| {
+            all.iter().filter_map(|at| of.get(*at)).map(|(key, value)| format!("\"{key}\" :{value} ")).collect::<Vec<_>>().join(",\n")
+        };
+        let said = format!("{{{}}}", named(&meta[..meta_count], &META));
+        let params = format!("{{{}}}", named(&order[..count], &PARAMS).replace("META", &said));
+        let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"m","params":{params}}}"#);
+        let found = one(&body);
+        let named = outgoing::Named {
+            method: "m",
+            renamed: found.name.map(|name| (name.token(), "own")),
+            meta: if ours { r#""k":{}"# } else { "" },
+            inputs: if ours && inputs { r#""requestState":"ours""# } else { "" },
+        };
+        let out = outgoing::call(body.as_bytes(), &found, named, 9, None, line);
+        prop_assert!(!line || out.iter().filter(|byte| **byte == b'\n').count() == 1, "one line");
+
+        let mut want: serde_json::Value = serde_json::from_str(&params).unwrap();
+        let all = want.as_object_mut().unwrap();
+        all.retain(|key, _| !matches!(key.as_str(), "task" | "inputResponses" | "requestState"));
+        if let Some(name) = all.get_mut("name") {
+            *name = "own".into();
+        }
+        if let Some(meta) = all.get_mut("_meta").and_then(serde_json::Value::as_object_mut) {
+            meta.retain(|key, _| !key.starts_with("io.modelcontextprotocol/"));
+            if let Some(token) = meta.get_mut("progressToken") {
+                *token = 9.into();
+            }
+        }
+        if ours {
+            all.entry("_meta").or_insert_with(|| serde_json::json!({}))["k"] = serde_json::json!({});
+            if inputs {
+                all.insert("requestState".to_owned(), "ours".into());
+            }
+        }
+        let whole = serde_json::json!({"jsonrpc": "2.0", "id": 9, "method": "m", "params": want});
+        prop_assert!(naive::single(std::str::from_utf8(&out).unwrap()), "{:?}", out);
+        prop_assert_eq!(serde_json::from_slice::<serde_json::Value>(&out).unwrap(), whole, "{:?}", out);
     }
 
     #[test]

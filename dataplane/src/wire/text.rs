@@ -67,6 +67,16 @@ impl Text {
         String::from_utf8(decoded).ok().map(Cow::Owned)
     }
 
+    /// The same as bytes: as they stand, or, where there are escapes, read into `decoded`.
+    pub(super) fn said<'a>(self, body: &'a [u8], decoded: &'a mut Vec<u8>) -> &'a [u8] {
+        let raw = self.inner.get(body);
+        if !self.escaped {
+            return raw;
+        }
+        unescape(raw, decoded);
+        decoded
+    }
+
     /// Whether it says `wanted`, read without its escapes.
     pub fn is(self, body: &[u8], wanted: &str) -> bool {
         if self.escaped {

@@ -5,7 +5,7 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderName, HeaderValue, Method, header::CONTENT_LENGTH};
 use hyper::body::Body as _;
 
 use super::{
@@ -69,7 +69,8 @@ impl Core {
                     body = call.message(number, token, era, false);
                 }
             }
-            let mut headers = session.headers.clone();
+            let mut headers = session.of_calls.clone();
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
             if era == Era::Modern {
                 modern::mirror(&call, &mut headers);
             }

@@ -22,10 +22,7 @@ use crate::{
     call::{Ask, Kind},
     catalogue::mirrored::{self, Mirrored},
     denial::MODERN_REVISION,
-    wire::{
-        incoming,
-        neutral::{self, ResultType},
-    },
+    wire::neutral::{self, ResultType},
 };
 
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
@@ -66,18 +63,28 @@ pub(super) async fn cancel_task(core: &Arc<Core>, session: &Arc<Session>, own: &
     core.question(Question { session: Some(session), headers, method, params: Some(&params) }).await.map(drop)
 }
 
-/// What a call's body says, in its headers: method, target, and the arguments that its schema asks for.
+/// Headers that `mirror` sets, as most calls have them.
+pub(super) fn placed(headers: &mut HeaderMap) {
+    headers.insert(METHOD, HeaderValue::from_static(Ask::CallTool.method()));
+    headers.insert(NAME, HeaderValue::from_static(""));
+}
+
+/// What a call's body says, in its headers, which were `placed`: method, target, and the arguments that its schema asks
+/// for.
 pub(super) fn mirror(call: &Outgoing<'_>, headers: &mut HeaderMap) {
     let routed = call.routed;
-    headers.insert(METHOD, HeaderValue::from_static(routed.ask.method()));
+    if routed.ask != Ask::CallTool {
+        headers.insert(METHOD, HeaderValue::from_static(routed.ask.method()));
+    }
     let named = match routed.ask {
         Ask::CallTool | Ask::GetPrompt | Ask::GetTask | Ask::UpdateTask | Ask::CancelTask => Some(call.own_name),
         Ask::ReadResource => Some(&*routed.name),
         Ask::CompletePrompt | Ask::CompleteResource => None,
     };
-    if let Some(name) = named.and_then(mirrored::header) {
-        headers.insert(NAME, name);
-    }
+    match named.and_then(mirrored::header) {
+        Some(name) => headers.insert(NAME, name),
+        None => headers.remove(NAME),
+    };
     if call.mirrored.is_empty() {
         return;
     }
@@ -104,8 +111,7 @@ pub(super) fn landed(core: &Core, ask: Ask, found: &Reply, client_id: &Bytes) ->
     if let Some(error) = found.error {
         about_us(core, error.get(&found.message))?;
     }
-    let message = incoming::with_id(&found.message, found.id, client_id);
-    let (last, said) = neutral::whole(&message, neutral::members_of(ask));
+    let (last, said) = neutral::whole(&found.message, found.id, &found.places, client_id, neutral::members_of(ask));
     let word = Word::of(said, ask).map_err(Fault::says)?;
     Ok(Answer { last, failed: found.failed, tool_error: found.tool_error, word })
 }

@@ -166,11 +166,11 @@ pub(super) fn find(exchange: &Exchange<'_>, body: Bytes) -> Result<Reply, Fault>
 fn take(exchange: &Exchange<'_>, message: Bytes) -> Result<Option<Reply>, Fault> {
     let broken = |fault: crate::wire::Fault| Fault::said(format!("its answer is broken: {fault}"));
     match incoming::read(&message).map_err(broken)? {
-        Message::Response { id, failed, tool_error, result, error } => {
+        Message::Response { id, failed, tool_error, result, error, places } => {
             if number(id, &message) != Some(exchange.number) {
                 return Err(Fault::says("its answer has another id than our request's"));
             }
-            Ok(Some(Reply { message, id, failed, tool_error, result, error }))
+            Ok(Some(Reply { message, id, failed, tool_error, result, error, places }))
         }
         Message::Batch(all) => {
             let mut found = None;

@@ -7,7 +7,7 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header::CONTENT_LENGTH};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -37,6 +37,8 @@ pub(super) struct Session {
     pub(super) generation: u64,
     /// All headers of a POST: cloned for each, values are shared.
     pub(super) headers: HeaderMap,
+    /// The same of a call's, which sets some anew.
+    pub(super) of_calls: HeaderMap,
     /// Without an id there is nothing to lose and nothing to delete.
     pub(super) has_id: bool,
     pub(super) agreed: Agreed,
@@ -66,8 +68,9 @@ impl Session {
     }
 
     fn new(core: &Core, generation: u64, headers: HeaderMap, has_id: bool, agreed: Agreed) -> Self {
+        let of_calls = of_calls(&headers, agreed.era);
         let (asking, lost, over) = (Asking::new(), AtomicBool::new(false), core.halt.child_token());
-        Self { generation, headers, has_id, agreed, to: core.uri.clone(), channel: None, asking, lost, over }
+        Self { generation, headers, of_calls, has_id, agreed, to: core.uri.clone(), channel: None, asking, lost, over }
     }
 
     /// Of HTTP+SSE: its stream is all that it has. `to`: where its messages are POSTed.
@@ -88,6 +91,17 @@ impl Session {
             channel.close();
         }
     }
+}
+
+/// With all that a call sets, so that no call's map has to grow.
+fn of_calls(headers: &HeaderMap, era: Era) -> HeaderMap {
+    let mut of_calls = headers.clone();
+    of_calls.reserve(8);
+    of_calls.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    if era == Era::Modern {
+        modern::placed(&mut of_calls);
+    }
+    of_calls
 }
 
 /// In the era that the configuration says, or that the server does: it is asked each time, because a lost session most

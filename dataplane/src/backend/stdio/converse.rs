@@ -166,21 +166,24 @@ impl Conversation {
 
     fn answered(&self, reply: Option<Reply>, call: &Outgoing<'_>) -> Sent {
         let Some(reply) = reply else { return self.failed(self.end()) };
-        let last = incoming::with_id(&reply.message, reply.id, call.client_id);
-        let (failed, tool_error) = (reply.failed, reply.tool_error);
         match self.era() {
-            Era::Legacy => Sent::Answered(Answer { last, failed, tool_error, word: Word::Last }),
-            Era::Modern => self.landed(&last, &reply, call.routed.ask),
+            Era::Legacy => {
+                let last = incoming::with_id(&reply.message, reply.id, call.client_id);
+                let (failed, tool_error) = (reply.failed, reply.tool_error);
+                Sent::Answered(Answer { last, failed, tool_error, word: Word::Last })
+            }
+            Era::Modern => self.landed(&reply, call.client_id, call.routed.ask),
         }
     }
 
     /// An answer without what only the modern era says.
-    fn landed(&self, message: &Bytes, reply: &Reply, ask: Ask) -> Sent {
+    fn landed(&self, reply: &Reply, client_id: &Bytes, ask: Ask) -> Sent {
         if reply.error.and_then(|error| era::about_us(error.get(&reply.message))).is_some() {
             self.doubted.notify_one();
             return self.failed("it refuses the revision that it has offered".into());
         }
-        let (last, said) = neutral::whole(message, neutral::members_of(ask));
+        let members = neutral::members_of(ask);
+        let (last, said) = neutral::whole(&reply.message, reply.id, &reply.places, client_id, members);
         let (failed, tool_error) = (reply.failed, reply.tool_error);
         match Word::of(said, ask) {
             Ok(word) => Sent::Answered(Answer { last, failed, tool_error, word }),

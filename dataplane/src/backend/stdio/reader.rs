@@ -130,8 +130,8 @@ impl Reader {
         }
         self.ears.conversation.heard();
         match incoming::read(&line) {
-            Ok(Incoming::Response { id, failed, tool_error, result, error }) => {
-                self.response(Reply { message: line, id, failed, tool_error, result, error })
+            Ok(Incoming::Response { id, failed, tool_error, result, error, places }) => {
+                self.response(Reply { message: line, id, failed, tool_error, result, error, places })
             }
             Ok(Incoming::Request { id, method, params }) => self.request(&line, id, method, params),
             Ok(Incoming::Notification { method, params, progress_token, request_id }) => {

@@ -94,9 +94,7 @@ impl Voice {
             // An error of ours: its code may be the other era's.
             return Some(modern::whole(bytes));
         }
-        let mut pieces = Pieces::default();
-        self.rewrite.push(bytes, &mut pieces);
-        Some(modern::joined(pieces))
+        Some(self.rewrite.last(bytes))
     }
 }
 

@@ -101,8 +101,8 @@ impl Reader<'_> {
     /// Errors: it is too much of what nobody can use.
     fn message(&mut self, message: Bytes, in_batch: bool) -> Result<(), Fault> {
         match incoming::read(&message) {
-            Ok(Incoming::Response { id, failed, tool_error, result, error }) => {
-                self.response(Reply { message, id, failed, tool_error, result, error })
+            Ok(Incoming::Response { id, failed, tool_error, result, error, places }) => {
+                self.response(Reply { message, id, failed, tool_error, result, error, places })
             }
             Ok(Incoming::Notification { method, progress_token: Some(token), .. })
                 if method.is(&message, "notifications/progress") =>

@@ -95,9 +95,9 @@ impl Stream {
         while let Some(event) = self.next().await? {
             let Some(message) = message(event) else { continue };
             match incoming::read(&message) {
-                Ok(Incoming::Response { id, failed, tool_error, result, error }) => {
+                Ok(Incoming::Response { id, failed, tool_error, result, error, places }) => {
                     if waiting::number(id, &message) == Some(number) {
-                        return Ok(Reply { message, id, failed, tool_error, result, error });
+                        return Ok(Reply { message, id, failed, tool_error, result, error, places });
                     }
                 }
                 Ok(other) => beside::see(core, None, Whose::Own, &message, &other),

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     backend::{Housekeeping, State, era::Era, isolation::Isolation},
+    call::Ask,
     in_flight::Why,
 };
 
@@ -66,6 +67,30 @@ async fn a_modern_server_is_asked_once_and_spoken_to_without_a_session() {
     assert_eq!((call.header("mcp-name"), call.header("authorization")), ("echo", "Bearer configured"));
     assert!(call.header("traceparent").starts_with("00-"));
     assert_eq!((server.count("server/discover"), server.count("initialize")), (2, 0), "the second is the ping");
+}
+
+#[tokio::test]
+async fn what_a_request_is_about_is_named_in_its_headers_where_the_era_has_a_name_for_it() {
+    let server = Server::start(|heard: &Heard| match heard.method() {
+        "completion/complete" | "resources/read" | "prompts/get" => {
+            Reply::json(&json!({"jsonrpc": "2.0", "id": heard.body["id"], "result": {"resultType": "complete"}}))
+        }
+        _ => only_modern(heard),
+    })
+    .await;
+    let rig = Rig::asked(server.address).await;
+
+    for (ask, named) in
+        [(Ask::GetPrompt, "echo"), (Ask::ReadResource, "x__echo"), (Ask::CompletePrompt, ""), (Ask::CallTool, "echo")]
+    {
+        let mut call = rig.call(&json!({}));
+        call.routed.ask = ask;
+        call.send().await.said();
+
+        let heard = server.asked(ask.method()).pop().unwrap();
+        assert_eq!((heard.header("mcp-method"), heard.header("mcp-name")), (ask.method(), named));
+        assert_eq!(heard.header("content-length"), heard.body.to_string().len().to_string());
+    }
 }
 
 #[tokio::test]
