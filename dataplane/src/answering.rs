@@ -2,10 +2,15 @@
 //!
 //! The channel is bounded: a client that does not read slows its backend's stream, never the plane.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use tokio::sync::mpsc::{self, error::TrySendError};
 
-use crate::upcall::Upcall;
+use crate::{
+    tasks::{Task, related},
+    upcall::Upcall,
+};
 
 /// Events of one call that wait for its client; a full channel makes the backend's reader wait, or drops progress.
 pub const EVENTS: usize = 32;
@@ -30,27 +35,41 @@ pub enum Event {
 
 /// The sending end, cheap to clone. A hang-up of a client that may leave closes the receiving end alone.
 #[derive(Clone, Debug)]
-pub struct Events(mpsc::Sender<Event>);
+pub struct Events {
+    out: mpsc::Sender<Event>,
+    /// What the call is about: notes that name it say its client's name of it.
+    task: Option<Arc<Task>>,
+}
 
 impl Events {
     pub fn channel() -> (Self, mpsc::Receiver<Event>) {
-        let (sender, receiver) = mpsc::channel(EVENTS);
-        (Self(sender), receiver)
+        Self::about(None)
+    }
+
+    /// Of a call about this task.
+    pub fn about(task: Option<Arc<Task>>) -> (Self, mpsc::Receiver<Event>) {
+        let (out, receiver) = mpsc::channel(EVENTS);
+        (Self { out, task }, receiver)
     }
 
     /// Progress and log notes may be lost by a client that does not read.
     pub fn offer(&self, event: Event) {
-        self.0.try_send(event).ok();
+        let event = match (event, &self.task) {
+            (Event::Log(note), Some(task)) => Event::Log(related::note(&note, task)),
+            (Event::Progress(note), Some(task)) => Event::Progress(related::note(&note, task)),
+            (event, _) => event,
+        };
+        self.out.try_send(event).ok();
     }
 
     /// A part of an answer can't be lost: waits for room. False: nobody listens any more.
     pub async fn deliver(&self, part: Bytes) -> bool {
-        self.0.send(Event::Part(part)).await.is_ok()
+        self.out.send(Event::Part(part)).await.is_ok()
     }
 
     /// Errors: nobody listens any more, or too much waits: the question comes back.
     pub fn ask(&self, question: Upcall) -> Result<(), Upcall> {
-        match self.0.try_send(Event::Question(question)) {
+        match self.out.try_send(Event::Question(question)) {
             Ok(()) => Ok(()),
             Err(TrySendError::Full(Event::Question(back)) | TrySendError::Closed(Event::Question(back))) => Err(back),
             // What comes back is what was sent.
@@ -59,11 +78,11 @@ impl Events {
     }
 
     pub fn is_deserted(&self) -> bool {
-        self.0.is_closed()
+        self.out.is_closed()
     }
 
     /// Ends when nobody listens any more. Cancel safe.
     pub async fn deserted(&self) {
-        self.0.closed().await;
+        self.out.closed().await;
     }
 }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use uuid::{Builder, NoContext, Timestamp, Uuid};
 
 use crate::{
+    backend::era::Era,
     denial::Denial,
     input::Input,
     listen::{ClientLeg, session::Level},
@@ -192,6 +193,8 @@ pub enum Ask {
     ReadResource,
     /// What became of a call that its server goes on with as a task; the tool is what it is about.
     GetTask,
+    /// The call's own answer, as soon as the task has it: of revision 2025-11-25 alone.
+    AwaitTask,
     /// Answers to what the task asks its client for.
     UpdateTask,
     CancelTask,
@@ -206,18 +209,23 @@ impl Ask {
             Self::GetPrompt => "prompts/get",
             Self::ReadResource => "resources/read",
             Self::GetTask => "tasks/get",
+            Self::AwaitTask => "tasks/result",
             Self::UpdateTask => "tasks/update",
             Self::CancelTask => "tasks/cancel",
         }
     }
 
-    /// What a request of this method asks of a task (`tasks/`). None: it is about none.
-    pub fn of_task(method: &str) -> Option<Self> {
-        [Self::GetTask, Self::UpdateTask, Self::CancelTask].into_iter().find(|ask| ask.method() == method)
+    /// What a request of this method asks of a task (`tasks/`). None: it is about none, or the era has no such method.
+    pub fn of_task(method: &str, era: Era) -> Option<Self> {
+        let asked = match era {
+            Era::Legacy => [Self::GetTask, Self::AwaitTask, Self::CancelTask],
+            Era::Modern => [Self::GetTask, Self::UpdateTask, Self::CancelTask],
+        };
+        asked.into_iter().find(|ask| ask.method() == method)
     }
 
     pub const fn is_of_task(self) -> bool {
-        matches!(self, Self::GetTask | Self::UpdateTask | Self::CancelTask)
+        matches!(self, Self::GetTask | Self::AwaitTask | Self::UpdateTask | Self::CancelTask)
     }
 
     /// What a request of this method asks, and the name or URI that it is about. None: it reaches no backend, or is about
@@ -261,7 +269,7 @@ impl Ask {
     /// What policy judges its name as.
     pub const fn kind(self) -> Kind {
         match self {
-            Self::CallTool | Self::GetTask | Self::UpdateTask | Self::CancelTask => Kind::Tool,
+            Self::CallTool | Self::GetTask | Self::AwaitTask | Self::UpdateTask | Self::CancelTask => Kind::Tool,
             Self::CompletePrompt | Self::GetPrompt => Kind::Prompt,
             Self::CompleteResource | Self::ReadResource => Kind::Resource,
         }
@@ -316,7 +324,7 @@ impl Routed {
             Ask::CallTool | Ask::GetPrompt => self.scanned.name.map(Text::token),
             Ask::CompletePrompt => self.scanned.reference.map(|reference| reference.text.token()),
             Ask::CompleteResource | Ask::ReadResource => None,
-            Ask::GetTask | Ask::UpdateTask | Ask::CancelTask => self.scanned.task_id.map(Text::token),
+            Ask::GetTask | Ask::AwaitTask | Ask::UpdateTask | Ask::CancelTask => self.scanned.task_id.map(Text::token),
         }
     }
 

@@ -24,11 +24,12 @@ use tokio_util::sync::CancellationToken;
 pub use self::flight_ref::FlightRef;
 use crate::{
     answering::{Event, Events},
-    call::{BackendId, Caller, Principal, RequestId},
+    call::{Ask, BackendId, Caller, Principal, RequestId},
     catalogue::Target,
     denial::Disabled,
     listen::ClientLeg,
     stages::rules::Ruled,
+    tasks::Task,
 };
 
 const SHARDS: usize = 32;
@@ -92,6 +93,7 @@ pub struct Running {
     backend: BackendId,
     events: Events,
     progress: Option<Bytes>,
+    task: Option<Arc<Task>>,
     why: OnceLock<Why>,
     ended: Notify,
     /// Made when a question of its server waits for its end.
@@ -151,6 +153,8 @@ pub struct Entry {
     pub backend: BackendId,
     pub events: Events,
     pub progress: Option<Bytes>,
+    /// What it is about, where that is a task.
+    pub task: Option<Arc<Task>>,
     pub arrived: Instant,
     pub timeout: Duration,
     /// Progress renews the deadline by `timeout`, up to `max_timeout` after arrival.
@@ -163,6 +167,11 @@ impl Entry {
     /// The entry of a call that passed every stage.
     pub fn of(call: &Ruled, events: &Events) -> Self {
         let target = call.target();
+        // It waits for what a call may take that goes on.
+        let timeout = match call.call().ask {
+            Ask::AwaitTask => target.max_timeout.max(target.timeout),
+            _ => target.timeout,
+        };
         Self {
             request: call.call().id,
             leg: *call.caller().leg(),
@@ -171,8 +180,9 @@ impl Entry {
             backend: target.backend,
             events: events.clone(),
             progress: call.call().progress_token(),
+            task: call.call().task.clone(),
             arrived: call.call().arrived,
-            timeout: target.timeout,
+            timeout,
             progress_renews: target.progress_renews,
             max_timeout: target.max_timeout,
             keepalive: call.caller().view().policy.gateway.keepalive,
@@ -220,6 +230,7 @@ impl InFlight {
             backend: entry.backend,
             events: entry.events,
             progress: entry.progress,
+            task: entry.task,
             why: OnceLock::new(),
             ended: Notify::new(),
             over: OnceLock::new(),

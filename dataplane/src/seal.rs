@@ -20,13 +20,17 @@ pub type Mark = [u8; 16];
 /// What is sealed: its text begins with the kind's word, and none opens as another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// Of revision 2025-11-25.
+    CoreTask,
     RequestState,
+    /// Of the modern era's extension.
     Task,
 }
 
 impl Kind {
     const fn prefix(self) -> &'static str {
         match self {
+            Self::CoreTask => "c1.",
             Self::RequestState => "s1.",
             Self::Task => "t1.",
         }
@@ -36,7 +40,7 @@ impl Kind {
     const fn longest(self) -> usize {
         match self {
             Self::RequestState => 1 << 20,
-            Self::Task => 4 << 10,
+            Self::CoreTask | Self::Task => 4 << 10,
         }
     }
 }
@@ -127,9 +131,13 @@ mod tests {
         assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)), "{text}");
         assert_eq!(seal.open(Kind::Task, text.as_bytes()).unwrap(), b"abc");
         assert_ne!(text, seal.close(Kind::Task, b"abc".to_vec()).unwrap(), "none is like another");
-        assert_eq!(seal.open(Kind::RequestState, text.as_bytes()), Err(Shut::NotOurs));
-        let renamed = text.replacen("t1.", "s1.", 1);
-        assert_eq!(seal.open(Kind::RequestState, renamed.as_bytes()), Err(Shut::NotOurs));
+        for kind in [Kind::CoreTask, Kind::RequestState] {
+            assert_eq!(seal.open(kind, text.as_bytes()), Err(Shut::NotOurs));
+        }
+        for (kind, prefix) in [(Kind::CoreTask, "c1."), (Kind::RequestState, "s1.")] {
+            let renamed = text.replacen("t1.", prefix, 1);
+            assert_eq!(seal.open(kind, renamed.as_bytes()), Err(Shut::NotOurs));
+        }
         assert_eq!(other.open(Kind::Task, text.as_bytes()), Err(Shut::OtherKey));
         assert!(Seal::new(&[7; 31]).is_none());
     }

@@ -106,6 +106,7 @@ async fn fleet() -> (HttpExample, Fleet) {
         tools = { \"pipe__env\" = { requests = 1, per_secs = 3600, burst = 1 } }\n";
     let setup = Setup::one_plane().limits(limits).backend("pipe").backend_with("brief", "timeout_secs = 1\n");
     let setup = setup.backend_with("own", "isolation = \"per-session\"").modern_backend("new", "").toml(&backend);
+    let setup = setup.tasks_backend("later", "isolation = \"per-session\"");
     let fleet = Fleet::start(setup).await;
     let _killed = fleet.ctl("kill-switch tool pipe__counter --reason test").await.exits(0);
     (web, fleet)
@@ -215,6 +216,29 @@ async fn changes(heard: &mut Heard, client: &Client) {
     }
 }
 
+/// Tasks of 2025-11-25: the handle, what is asked of it, and what it asks.
+async fn tasks(heard: &mut Heard, client: &Client) {
+    let form = json!({ "message": "Sure?", "requestedSchema": { "type": "object", "properties": {} } });
+    let asks = json!({ "form": { "method": "elicitation/create", "params": form } });
+    let arguments = json!({ "looks": 1, "asks": asks, "notes": true });
+    let params = json!({ "name": "later__chore", "arguments": arguments, "task": { "ttl": 1_000 } });
+    let handle = client.request("tools/call", params).await;
+    heard.reply("tools/call as a task", &handle);
+    let of_it = json!({ "taskId": handle.result()["task"]["taskId"] });
+    heard.reply("tasks/get", &client.request("tasks/get", of_it.clone()).await);
+    let (_, _, mut messages) = client.open(&client.message("tasks/result", &of_it)).await;
+    while let Some(message) = messages.next_json().await {
+        heard.message("tasks/result", &message);
+        if message.get("method").is_some() && message.get("id").is_some() {
+            let _taken = client.respond(&message["id"], answer(&message)).await;
+        }
+    }
+    heard.reply("tasks/cancel", &client.request("tasks/cancel", of_it).await);
+    heard.reply("tasks/get", &client.request("tasks/get", json!({ "taskId": "x" })).await);
+    heard.reply("tasks/get", &client.request("tasks/get", json!({})).await);
+    heard.has(&["tools/call as a task", "tasks/get", "tasks/result", "tasks/cancel"]);
+}
+
 /// What never becomes a request of anybody.
 async fn refusals(heard: &mut Heard, client: &Client, url: &str) {
     for body in ["{", r#"[{"jsonrpc":"2.0","id":1}]"#, r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#, "7"] {
@@ -258,6 +282,9 @@ async fn what_a_client_of_any_legacy_revision_is_told_fits_the_schema_of_that_re
         }
         changes(&mut heard, &client).await;
         questions(&mut heard, &client).await;
+        if revision == "2025-11-25" {
+            tasks(&mut heard, &client).await;
+        }
         refusals(&mut heard, &client, &url).await;
         heard.has(&ANSWERS);
         heard.has(&["initialize", "ping", "logging/setLevel", "notifications/message", "error -32002"]);

@@ -63,7 +63,10 @@ fn result_of(method: &str) -> &'static str {
         "server/discover" => "DiscoverResult",
         "ping" | "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe" => "EmptyResult",
         "tools/list" => "ListToolsResult",
-        "tools/call" => "CallToolResult",
+        "tools/call" | "tasks/result" => "CallToolResult",
+        "tools/call as a task" => "CreateTaskResult",
+        "tasks/get" => "GetTaskResult",
+        "tasks/cancel" => "CancelTaskResult",
         "resources/list" => "ListResourcesResult",
         "resources/templates/list" => "ListResourceTemplatesResult",
         "resources/read" => "ReadResourceResult",
@@ -113,7 +116,9 @@ pub(crate) fn said_by_a_server(revision: &str, method: &str, message: &Value) ->
         assert!(message["result"].get(member).is_none(), "{member} is of another era: {message}");
     }
     let meta = message["result"]["_meta"].as_object();
-    let foreign = meta.and_then(|meta| meta.keys().find(|key| key.starts_with("io.modelcontextprotocol/")));
+    let is_its = |key: &str| revision == "2025-11-25" && key == "io.modelcontextprotocol/related-task";
+    let is_foreign = |key: &&String| key.starts_with("io.modelcontextprotocol/") && !is_its(key);
+    let foreign = meta.and_then(|meta| meta.keys().find(is_foreign));
     assert_eq!(foreign, None, "of another era: {message}");
     method.into()
 }

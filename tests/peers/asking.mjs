@@ -95,4 +95,22 @@ for (let tries = 0; tries < 100 && !now.includes('file:///projects/two'); tries 
 // This server keeps the roots that it has once, until it is told of others; no modern client tells.
 const isKept = isModern && server === 'everything';
 check(isKept ? 'the same roots, as nothing was said' : 'other roots', now.includes(isKept ? 'one' : 'two'), now);
+if (first && server === 'everything') {
+  // This SDK follows tasks of 2025-11-25 by itself: it looks, waits for the answer, and is asked meanwhile.
+  const seen = [];
+  let done = null;
+  const ask = { name: 'everything__simulate-research-query', arguments: { topic: 'python', ambiguous: true } };
+  answers['elicitation/create'] = ({ params }) => {
+    asked.form.push(params);
+    return { action: 'accept', content: { interpretation: 'snake' } };
+  };
+  client.setRequestHandler(types.ElicitRequestSchema, answers['elicitation/create']);
+  for await (const message of client.experimental.tasks.callToolStream(ask, types.CallToolResultSchema, { timeout: 60000 })) {
+    seen.push(message.type === 'taskStatus' ? message.task.status : message.type);
+    done = message;
+  }
+  check(`a task: ${[...new Set(seen)].join(' ')}`, done?.type === 'result' && text(done.result).includes('snake'), { seen, done: String(done?.error ?? '') });
+  const told = asked.form.at(-1)._meta?.['io.modelcontextprotocol/related-task']?.taskId;
+  check('it was asked within the task', told?.startsWith('c1.'), asked.form.at(-1));
+}
 await client.close();

@@ -60,7 +60,7 @@ class Started:
 
 
 def direct(server, folder, port):
-    """What the server says without Sentinel: its tools, and an answer for each call."""
+    """What the server says without Sentinel: its tools, an answer for each call, whether calls can be tasks."""
     started = Started(server, port) if server.http else None
     if started:
         client = (HttpSse if server.transport else Http)(f"http://127.0.0.1:{started.port}{server.http}")
@@ -68,7 +68,7 @@ def direct(server, folder, port):
         command, env = server.started()
         client = Stdio(command, environment(**env), folder)
     try:
-        return client.tools(), [client.call(name, arguments) for name, arguments in server.calls]
+        return client.tools(), [client.call(name, arguments) for name, arguments in server.calls], client.has_tasks
     finally:
         client.close()
         if started:
@@ -102,7 +102,7 @@ def in_either_era(server, alone, listed, client, sentinel):
     """A server of both eras offers and answers the same in the modern one, which is chosen."""
     spoken = next(one for one in sentinel.ctl("--output", "json", "backend", "list") if one["name"] == f"{server.name}-auto")
     assert spoken["protocol_version"] == "2026-07-28", spoken
-    tools, answers = alone
+    tools, answers, _ = alone
     for name, text in tools.items():
         got = alike(listed[f"{server.name}-auto__{name}"])
         assert dict(got, name=name) == alike(text), f"{name}: {got} instead of {text[:400]}"
@@ -113,15 +113,15 @@ def in_either_era(server, alone, listed, client, sentinel):
 
 
 def exposable(tools):
-    """All but what can only be a task of 2025-11-25, which is not relayed (docs/decisions/tasks.md)."""
+    """All but what can only be a task of 2025-11-25, of a server that has none (docs/decisions/tasks.md)."""
     return {name: text for name, text in tools.items()
             if json.loads(text).get("execution", {}).get("taskSupport") != "required"}
 
 
-def definitions(server, tools, listed):
-    """Every tool of the server is listed, its definition the same text but for the name and `execution`, which is about
-    tasks, in the server's order."""
-    tools = exposable(tools)
+def definitions(server, tools, has_tasks, listed):
+    """Every tool of the server is listed, its definition the same text but for the name and, of a server without tasks,
+    `execution`, which is about those, in the server's order."""
+    tools = tools if has_tasks else exposable(tools)
     exposed = [name for name in listed if name.startswith(server.name + "__")]
     expected = [f"{server.name}__{name}" for name in tools]
     assert exposed == expected, f"listed {exposed}, expected {expected}"
@@ -130,7 +130,8 @@ def definitions(server, tools, listed):
         got = listed[f"{server.name}__{name}"]
         wanted, had = members(text), members(got)
         wanted["name"] = json.dumps(f"{server.name}__{name}")
-        wanted.pop("execution", None)
+        if not has_tasks:
+            wanted.pop("execution", None)
         assert had == wanted, f"{name}: {got[:400]} instead of {text[:400]}"
         renamed = text.replace(members(text)["name"], wanted["name"], 1)
         exact += got == renamed
@@ -199,8 +200,8 @@ def run(report, programs, peers, folder, stack):
         if server.name in missing or f"{server.name}-auto" in missing:
             report.one(f"{server.name} starts and lists", "it was not ready in time")
             continue
-        tools, answers = alone[server.name]
-        report.case(f"{server.name}: definitions", definitions, server, tools, listed)
+        tools, answers, has_tasks = alone[server.name]
+        report.case(f"{server.name}: definitions", definitions, server, tools, has_tasks, listed)
         for number, (call, answer) in enumerate(zip(server.calls, answers)):
             client = (http, attached)[number % 2]
             over = ("HTTP", "stdio")[number % 2]

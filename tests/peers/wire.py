@@ -49,8 +49,10 @@ class Client:
     ids = 0
 
     def open(self):
-        self.ask("initialize", json.dumps({"protocolVersion": NEWEST, "capabilities": {},
-                                           "clientInfo": {"name": "peers", "version": "1"}}))
+        told, _ = self.ask("initialize", json.dumps({"protocolVersion": NEWEST, "capabilities": {},
+                                                     "clientInfo": {"name": "peers", "version": "1"}}))
+        requests = json.loads(told or "{}").get("capabilities", {}).get("tasks", {}).get("requests", {})
+        self.has_tasks = "call" in requests.get("tools", {})
         self.send('{"jsonrpc":"2.0","method":"notifications/initialized"}')
         return self
 

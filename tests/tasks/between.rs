@@ -1,4 +1,4 @@
-//! Tasks of revision 2025-11-25, which are not relayed: tools that need them are not shown, and calls go without.
+//! Where one end alone has tasks: tools that need them are not shown, and calls go without.
 
 use sentinel_tests::harness::fleet::Fleet;
 use sentinel_tests::harness::setup::Setup;
@@ -10,7 +10,7 @@ fn tool(name: &str, support: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_legacy_servers_tool_that_must_be_a_task_is_shown_to_nobody_and_others_lose_the_word_of_it() {
+async fn a_tool_that_must_be_a_task_of_a_server_without_tasks_is_shown_to_nobody_and_others_lose_the_word_of_it() {
     let fleet = Fleet::start(Setup::example().modern_backend("new", "")).await;
     let (old, new) = (fleet.client("old", "operator").await, fleet.modern_client("new", "operator").await);
     for backend in ["example", "new"] {
@@ -36,13 +36,13 @@ async fn a_legacy_servers_tool_that_must_be_a_task_is_shown_to_nobody_and_others
     let _id = old.call("example__must", json!({})).await.is_refused("unknown_tool", -32602);
     until("an operator is told why", async || {
         let listed = fleet.ctl("tool list --output json").await;
-        if listed.stdout.contains("those are not relayed") { Ok(()) } else { Err(listed) }
+        if listed.stdout.contains("its server has none") { Ok(()) } else { Err(listed) }
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_legacy_client_that_wants_a_task_gets_its_answer_and_its_server_hears_of_none() {
+async fn a_legacy_client_that_wants_a_task_of_a_server_without_gets_its_answer_and_its_server_hears_of_none() {
     let fleet = Fleet::start(Setup::example()).await;
     let client = fleet.client("old", "operator").await;
     let params = json!({ "name": "example__echo", "arguments": { "text": "x" }, "task": { "ttl": 60_000 } });

@@ -1,5 +1,5 @@
-//! Calls that go on as tasks (the extension of 2026-07-28), between a modern client and a modern server: what is relayed,
-//! and what stands against it.
+//! Calls that go on as tasks: those of the extension of 2026-07-28, between a modern client and a modern server, and in
+//! `core` those of revision 2025-11-25, between a client and a server of that. What is relayed, and what stands against it.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -9,6 +9,7 @@
 )]
 
 mod between;
+mod core;
 mod governed;
 mod recorded;
 mod relayed;

@@ -6,7 +6,7 @@ use crate::{call::Kind, upcall::feature::has_tasks};
 
 /// One thing that a server may be able to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
+#[repr(u16)]
 pub enum Ability {
     Tools = 1,
     Prompts = 1 << 1,
@@ -18,11 +18,15 @@ pub enum Ability {
     Logging = 1 << 5,
     /// Calls of its tools may go on as tasks: the modern era's extension.
     Tasks = 1 << 6,
+    /// The same where the client asks for it: `tasks.requests.tools.call` of revision 2025-11-25.
+    CoreTasks = 1 << 7,
+    /// `tasks.cancel` of that revision.
+    CoreTaskCancels = 1 << 8,
 }
 
 /// A set of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Abilities(u8);
+pub struct Abilities(u16);
 
 impl Abilities {
     /// From the `capabilities` of `initialize` or `server/discover`.
@@ -53,12 +57,26 @@ impl Abilities {
         all
     }
 
+    /// The same of a server of revision 2025-11-25, which may have tasks.
+    pub fn of_newest_legacy(capabilities: &Map<String, Value>) -> Self {
+        let mut all = Self::read(capabilities);
+        let tasks = capabilities.get("tasks");
+        let is = |path| tasks.and_then(|tasks| tasks.pointer(path)).is_some_and(Value::is_object);
+        if is("/requests/tools/call") {
+            all.add(Ability::CoreTasks);
+            if is("/cancel") {
+                all.add(Ability::CoreTaskCancels);
+            }
+        }
+        all
+    }
+
     pub const fn add(&mut self, ability: Ability) {
-        self.0 |= ability as u8;
+        self.0 |= ability as u16;
     }
 
     pub const fn can(self, ability: Ability) -> bool {
-        self.0 & ability as u8 != 0
+        self.0 & ability as u16 != 0
     }
 
     /// Whether there is a list of this kind.
@@ -82,6 +100,8 @@ impl Abilities {
             (Ability::Subscriptions, resources),
             (Ability::Completions, shown(Kind::Prompt) || resources),
             (Ability::Tasks, shown(Kind::Tool)),
+            (Ability::CoreTasks, shown(Kind::Tool)),
+            (Ability::CoreTaskCancels, shown(Kind::Tool)),
             (Ability::Logging, shown(Kind::Tool) || shown(Kind::Prompt) || resources),
         ] {
             if stays && self.can(ability) {
@@ -109,5 +129,20 @@ mod tests {
         assert_eq!(abilities.lists().collect::<Vec<_>>(), [Kind::Prompt, Kind::Resource, Kind::Template]);
         assert!(abilities.can(Ability::Subscriptions));
         assert!(!abilities.can(Ability::Tools) && !abilities.can(Ability::Completions));
+    }
+
+    #[test]
+    fn a_server_has_tasks_where_its_tools_can_be_called_as_some() {
+        for (said, has, cancels) in [
+            (serde_json::json!({"tasks": {"requests": {"tools": {"call": {}}}, "cancel": {}, "list": {}}}), true, true),
+            (serde_json::json!({"tasks": {"requests": {"tools": {"call": {}}}}}), true, false),
+            (serde_json::json!({"tasks": {"requests": {"sampling": {}}, "cancel": {}}}), false, false),
+            (serde_json::json!({"tasks": true}), false, false),
+        ] {
+            let Value::Object(said) = said else { panic!("an object") };
+            let abilities = Abilities::of_newest_legacy(&said);
+            assert_eq!((abilities.can(Ability::CoreTasks), abilities.can(Ability::CoreTaskCancels)), (has, cancels));
+            assert!(!Abilities::read(&said).can(Ability::CoreTasks) && !abilities.can(Ability::Tasks));
+        }
     }
 }

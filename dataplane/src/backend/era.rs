@@ -17,6 +17,7 @@ use super::{
 use crate::{
     denial::{LEGACY_REVISIONS, MODERN_REVISION},
     listen::session::Level,
+    tasks::Task,
     upcall::feature::Features,
 };
 
@@ -79,8 +80,12 @@ pub fn params(more: Option<&str>) -> String {
 }
 
 /// Params of a request of ours about a task of its.
-pub fn about_task(own: &str) -> String {
-    format!(r#"{{"_meta":{{{}}},"taskId":{}}}"#, meta_of(None, Features::TASKS), Value::from(own))
+pub fn about_task(task: &Task) -> String {
+    let own = Value::from(&*task.own);
+    match task.era {
+        Era::Legacy => format!(r#"{{"taskId":{own}}}"#),
+        Era::Modern => format!(r#"{{"_meta":{{{}}},"taskId":{own}}}"#, meta_of(None, Features::TASKS)),
+    }
 }
 
 /// Params of a `subscriptions/listen` about single resources.

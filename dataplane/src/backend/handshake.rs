@@ -67,11 +67,15 @@ pub fn agree(result: &[u8]) -> Result<Agreed, HandshakeFault> {
     if !LEGACY_REVISIONS.contains(&result.protocol_version.as_str()) {
         return Err(HandshakeFault::Version(result.protocol_version));
     }
+    let abilities = match result.protocol_version == LEGACY_REVISIONS[0] {
+        true => Abilities::of_newest_legacy(&result.capabilities),
+        false => Abilities::read(&result.capabilities),
+    };
     Ok(Agreed {
         era: Era::Legacy,
         protocol_version: result.protocol_version.into_boxed_str(),
         server: Implementation::shown(result.server_info.as_ref()),
-        abilities: Abilities::read(&result.capabilities),
+        abilities,
         changes: None,
     })
 }

@@ -73,13 +73,12 @@ impl Instances {
         let declares = leg.features().within(self.may_ask);
         let own =
             |features| Key::Client { issuer: principal.issuer.clone(), client: principal.client.clone(), features };
-        let (key, owner) = match self.isolation {
+        let owner = Owner::of(self.isolation, leg, principal);
+        let key = match (&owner, self.isolation) {
+            (Owner::Session { leg, .. }, _) => Key::Session(leg.key()),
             // A request that belongs to no session: of its client's that declare the same.
-            Isolation::PerSession if leg.key().is_alone() => (own(declares), Owner::Client(Arc::clone(principal))),
-            Isolation::PerSession => {
-                (Key::Session(leg.key()), Owner::Session { leg, principal: Arc::clone(principal) })
-            }
-            Isolation::PerClient | Isolation::Shared => (own(Features::NONE), Owner::Client(Arc::clone(principal))),
+            (Owner::Client(_) | Owner::Shared, Isolation::PerSession) => own(declares),
+            (Owner::Client(_) | Owner::Shared, Isolation::PerClient | Isolation::Shared) => own(Features::NONE),
         };
         let mut held = self.held();
         if let Some(instance) = held.get_mut(&key) {

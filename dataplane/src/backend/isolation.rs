@@ -25,6 +25,16 @@ pub enum Owner {
 }
 
 impl Owner {
+    /// Of what this caller's calls go to.
+    pub fn of(isolation: Isolation, leg: ClientLeg, principal: &Arc<Principal>) -> Self {
+        match isolation {
+            Isolation::Shared => Self::Shared,
+            Isolation::PerSession if !leg.key().is_alone() => Self::Session { leg, principal: Arc::clone(principal) },
+            // A request that belongs to no session is its client's.
+            Isolation::PerSession | Isolation::PerClient => Self::Client(Arc::clone(principal)),
+        }
+    }
+
     pub const fn is_shared(&self) -> bool {
         matches!(self, Self::Shared)
     }

@@ -16,10 +16,10 @@ use super::{
 use crate::{
     answering::Events,
     audit::record::End,
-    call::ClientHash,
+    call::{Ask, ClientHash},
     catalogue::Target,
     denial::{Failure, Unavailable},
-    in_flight::Flight,
+    in_flight::{Flight, Why},
     input::{Asking, errand::Errand},
     listen::session::Level,
     plane::Plane,
@@ -127,6 +127,7 @@ impl Lease<'_> {
                 Box::pin(asking.answered(answer)).await
             }
             Sent::Answered(answer) if answer.failed => Box::pin(asking.refused(answer)).await,
+            Sent::Answered(answer) if tasks::tells_of_one(call, &answer) => Box::pin(asking.told_of_task(answer)).await,
             sent => sent,
         }
     }
@@ -179,7 +180,8 @@ fn outgoing<'a>(call: &'a Ruled, client_id: &'a Bytes, declares: Features) -> Ou
         Some(task) => (&*task.own, &[][..]),
         None => (&*target.own, &*target.mirrored),
     };
-    Outgoing { routed, client_id, own_name, mirrored, level: None, declares, inputs: "" }
+    let keeps_task = tasks::is_asked_for(call);
+    Outgoing { routed, client_id, own_name, mirrored, level: None, declares, inputs: "", keeps_task }
 }
 
 impl Leave {
@@ -191,12 +193,12 @@ impl Leave {
             Box::pin(wanted.sends(*level, LOWERING)).await;
         }
         let sent = self.backend.link.call(&outgoing, flight, events).await;
-        self.report(&sent, flight);
+        self.report(outgoing.routed.ask, &sent, flight);
         sent
     }
 
     /// The outcome, for the breaker: what the tool itself says never counts.
-    fn report(self, sent: &Sent, flight: &Flight) {
+    fn report(self, ask: Ask, sent: &Sent, flight: &Flight) {
         match sent {
             Sent::Answered(_) => self.permit.succeeded(),
             Sent::Failed(Failure::BackendError { .. } | Failure::Timeout { .. }) | Sent::Lost(_) => {
@@ -204,7 +206,9 @@ impl Leave {
             }
             Sent::Never(Failure::BackendUnavailable { state: Unavailable::Down, .. }) => self.permit.failed(),
             Sent::Ended => match flight.why() {
-                Some(crate::in_flight::Why::Timeout) => self.permit.failed(),
+                // A server that works longer than anybody waits has done nothing wrong.
+                Some(Why::Timeout) if ask == Ask::AwaitTask => drop(self.permit),
+                Some(Why::Timeout) => self.permit.failed(),
                 Some(_) | None => drop(self.permit),
             },
             Sent::Never(_) | Sent::Failed(Failure::BackendUnavailable { .. }) => drop(self.permit),

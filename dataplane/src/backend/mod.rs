@@ -36,6 +36,7 @@ use crate::{
     catalogue::mirrored::Mirrored,
     denial::{Failure, Unavailable},
     listen::session::Level,
+    tasks::Task,
     upcall::{Asked, feature::Features},
     wire::{neutral::ResultType, outgoing},
     workers::Workers,
@@ -84,6 +85,8 @@ pub enum Note {
     Log { level: Box<str>, message: Bytes, of: Owner },
     /// A `notifications/elicitation/complete` that came beside all calls.
     Elicited { message: Bytes, of: Owner },
+    /// A `notifications/tasks/status`, which belongs to no call that runs.
+    TaskStatus { message: Bytes, of: Owner },
     /// Its state changed: a report is due.
     State,
 }
@@ -103,18 +106,21 @@ pub struct Outgoing<'a> {
     pub declares: Features,
     /// What a modern server's params get of a further round, without braces; empty: nothing.
     pub inputs: &'a str,
+    /// A legacy server sees that a task is asked for.
+    pub keeps_task: bool,
 }
 
 impl Outgoing<'_> {
     /// Its message under our number. `line`: as one line, for stdio.
     pub fn message(&self, number: u64, progress_token: Option<u64>, era: Era, line: bool) -> Bytes {
-        let Self { routed, own_name, declares, .. } = *self;
+        let Self { routed, own_name, declares, keeps_task, .. } = *self;
         let renamed = routed.name_token().map(|at| (at, own_name));
         let (meta, inputs) = match era {
             Era::Legacy => (Cow::Borrowed(""), ""),
             Era::Modern => (era::meta_of(self.level, declares), self.inputs),
         };
-        let named = outgoing::Named { method: routed.ask.method(), renamed, meta: &meta, inputs };
+        let keeps_task = keeps_task && era == Era::Legacy;
+        let named = outgoing::Named { method: routed.ask.method(), renamed, meta: &meta, inputs, keeps_task };
         outgoing::call(&routed.body, &routed.scanned, named, number, progress_token, line)
     }
 }
@@ -302,10 +308,10 @@ impl Link {
     }
 
     /// Has its server end a task that it goes on with: for nobody, as a cancel is. Errors: it did not take it in time.
-    pub async fn cancel_task(&self, own: &str, within: Duration) -> Result<(), Failure> {
+    pub async fn cancel_task(&self, task: &Task, within: Duration) -> Result<(), Failure> {
         match self {
-            Self::Http(link) => link.cancel_task(own, within).await,
-            Self::Stdio(link) => link.cancel_task(own, within).await,
+            Self::Http(link) => link.cancel_task(task, within).await,
+            Self::Stdio(link) => link.cancel_task(task, within).await,
         }
     }
 

@@ -71,7 +71,7 @@ impl<'call> Repeating<'call> {
     /// A sending was lost: once more only where its server says that running twice changes nothing. As `again`.
     pub async fn after_a_loss(&mut self, attempt: u32) -> bool {
         let may_repeat = match self.call.call().ask {
-            Ask::GetTask | Ask::CancelTask => true,
+            Ask::AwaitTask | Ask::GetTask | Ask::CancelTask => true,
             Ask::UpdateTask => false,
             _ => self.call.target().may_repeat,
         };

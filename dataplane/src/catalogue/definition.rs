@@ -2,18 +2,27 @@
 
 use bytes::Bytes;
 use serde::Deserialize;
+use serde_json::Value;
 
+use super::{CoreTasks, Support};
 use crate::{backend::listing::Offered, wire::members::Members};
 
-/// The definition with the exposed name, and without `execution`, which is about tasks of 2025-11-25 alone; every other
-/// member's bytes as they came.
-pub(super) fn listed(offered: &Offered, exposed: &str, description: Option<&str>) -> Result<Bytes, serde_json::Error> {
+/// About tasks of 2025-11-25 alone.
+const EXECUTION: &str = "execution";
+
+/// The definition with the exposed name, and with `execution` or without; every other member's bytes as they came.
+pub(super) fn listed(
+    offered: &Offered,
+    exposed: &str,
+    description: Option<&str>,
+    with_execution: bool,
+) -> Result<Bytes, serde_json::Error> {
     let members: Members<'_> = serde_json::from_slice(&offered.definition)?;
     let mut text = Vec::with_capacity(offered.definition.len() + exposed.len());
     text.push(b'{');
     let mut described = false;
     for (key, value) in members.0 {
-        if key == "execution" {
+        if key == EXECUTION && !with_execution {
             continue;
         }
         if text.len() > 1 {
@@ -57,18 +66,29 @@ pub(super) fn may_repeat(definition: &[u8]) -> bool {
         .is_ok_and(|Annotated { annotations: said }| said.read_only_hint || said.idempotent_hint)
 }
 
-/// Whether a tool says of itself that it can be nothing but a task (MCP 2025-11-25, `execution.taskSupport`).
-pub(super) fn must_be_task(definition: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Execution {
-        task_support: String,
-    }
+/// Of a tool whose server has tasks of 2025-11-25.
+pub(super) fn core_tasks(
+    offered: &Offered,
+    exposed: &str,
+    description: Option<&str>,
+) -> Result<CoreTasks, serde_json::Error> {
+    let support = support(&offered.definition);
+    let definition = support.map(|_| listed(offered, exposed, description, true)).transpose()?;
+    Ok(CoreTasks { support: support.unwrap_or(Support::Forbidden), definition })
+}
+
+/// What a tool says of itself as a task (MCP 2025-11-25, `execution.taskSupport`); none: it has no `execution`.
+pub(super) fn support(definition: &[u8]) -> Option<Support> {
     #[derive(Deserialize)]
     struct Executed {
-        execution: Execution,
+        execution: Value,
     }
-    serde_json::from_slice::<Executed>(definition).is_ok_and(|tool| tool.execution.task_support == "required")
+    let Executed { execution } = serde_json::from_slice(definition).ok()?;
+    Some(match execution.get("taskSupport").and_then(Value::as_str) {
+        Some("required") => Support::Required,
+        Some("optional") => Support::Optional,
+        Some(_) | None => Support::Forbidden,
+    })
 }
 
 #[cfg(test)]
@@ -90,18 +110,20 @@ mod tests {
     }
 
     #[test]
-    fn a_tool_says_in_one_way_that_it_must_be_a_task() {
-        for (execution, must) in [
-            (r#","execution":{"taskSupport":"required"}"#, true),
-            (r#","execution":{"taskSupport":"optional"}"#, false),
-            (r#","execution":{"taskSupport":true}"#, false),
-            (r#","execution":{}"#, false),
-            ("", false),
+    fn a_tool_says_in_one_way_how_it_goes_with_tasks() {
+        for (execution, said) in [
+            (r#","execution":{"taskSupport":"required"}"#, Some(Support::Required)),
+            (r#","execution":{ "taskSupport" : "optional","x":1e3}"#, Some(Support::Optional)),
+            (r#","execution":{"taskSupport":true}"#, Some(Support::Forbidden)),
+            (r#","execution":[]"#, Some(Support::Forbidden)),
+            ("", None),
         ] {
             let offered =
                 Offered { name: "a".into(), definition: format!(r#"{{"name":"a"{execution},"x":1}}"#).into() };
-            assert_eq!(must_be_task(&offered.definition), must, "{execution}");
-            assert_eq!(listed(&offered, "b", None).unwrap(), r#"{"name":"b","x":1}"#);
+            assert_eq!(support(&offered.definition), said, "{execution}");
+            assert_eq!(listed(&offered, "b", None, false).unwrap(), r#"{"name":"b","x":1}"#);
+            let whole = format!(r#"{{"name":"b"{execution},"x":1}}"#);
+            assert_eq!(listed(&offered, "b", None, true).unwrap(), whole, "as it came");
         }
     }
 
@@ -113,7 +135,7 @@ mod tests {
                 br#"{ "inputSchema" : {"type" : "object", "x": 1.50e3} ,"name":"add","_meta":{"a":[1, 2]}}"#,
             ),
         };
-        let text = listed(&offered, "calc__add", Some("Adds")).expect("an object");
+        let text = listed(&offered, "calc__add", Some("Adds"), true).expect("an object");
         assert_eq!(
             std::str::from_utf8(&text).expect("UTF-8"),
             r#"{"inputSchema":{"type" : "object", "x": 1.50e3},"name":"calc__add","_meta":{"a":[1, 2]},"description":"Adds"}"#

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
-    Catalogue, Refused, Sighted, Target, definition, mirrored,
+    Catalogue, Refused, Sighted, Support, Target, definition, mirrored,
     print::{self, Print, Printed},
     schema,
     template::Template,
@@ -193,8 +193,9 @@ impl Merging<'_> {
     ) -> Result<(Target, Option<Template>), String> {
         let Of { backend, id, kind, abilities } = of;
         judge(kind, exposed)?;
-        if kind == Kind::Tool && !abilities.can(Ability::Tasks) && definition::must_be_task(&offered.definition) {
-            return Err("it can run as a task of revision 2025-11-25 alone, and those are not relayed".into());
+        let has_tasks = abilities.can(Ability::Tasks) || abilities.can(Ability::CoreTasks);
+        if kind == Kind::Tool && !has_tasks && definition::support(&offered.definition) == Some(Support::Required) {
+            return Err("it can run as a task of revision 2025-11-25 alone, and its server has none".into());
         }
         judge_own(kind, &offered.name)?;
         let is_taken = match kind {
@@ -217,15 +218,19 @@ impl Merging<'_> {
         let unreadable = |fault| format!("its definition can't be read: {fault}");
         let described = backend.describe.get(own).filter(|_| kind == Kind::Tool).map(|text| &**text);
         let (definition, metrics) = match kind {
-            Kind::Tool => (definition::listed(offered, exposed, described), self.metrics.tool(exposed)),
+            Kind::Tool => (definition::listed(offered, exposed, described, false), self.metrics.tool(exposed)),
             Kind::Prompt => {
-                (definition::listed(offered, exposed, described), self.metrics.tool(&format!("prompt:{exposed}")))
+                let definition = definition::listed(offered, exposed, described, false);
+                (definition, self.metrics.tool(&format!("prompt:{exposed}")))
             }
             // One series for all of a backend: there may be many, and what is read by a template has no bound at all.
             Kind::Resource | Kind::Template => {
                 (Ok(offered.definition.clone()), self.metrics.tool(&format!("resource:{name}")))
             }
         };
+        let core_tasks = (kind == Kind::Tool && abilities.can(Ability::CoreTasks))
+            .then(|| definition::core_tasks(offered, exposed, described))
+            .transpose();
         let timeout = backend.timeouts.get(own).filter(|_| kind == Kind::Tool).copied();
         let mirrored = if kind == Kind::Tool { mirrored::read(&offered.definition)? } else { Box::default() };
         let target = Target {
@@ -235,6 +240,7 @@ impl Merging<'_> {
             backend: id,
             backend_name: Arc::clone(name),
             definition: definition.map_err(unreadable)?,
+            core_tasks: core_tasks.map_err(unreadable)?,
             check,
             quota: self.policy.quota_of(kind, exposed),
             timeout: timeout.unwrap_or(backend.timeout),
@@ -274,7 +280,8 @@ impl Merging<'_> {
 
 impl Merging<'_> {
     fn shelve(&mut self, mut tool: Target) -> Arc<Target> {
-        if self.catalogue.can(&tool.backend_name, Ability::Tasks) {
+        let can = |ability| self.catalogue.can(&tool.backend_name, ability);
+        if can(Ability::Tasks) || can(Ability::CoreTasks) {
             tool.tasks = Some(Arc::new(tool.for_tasks(self.policy.per_client)));
         }
         let tool = Arc::new(tool);

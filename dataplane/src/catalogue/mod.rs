@@ -37,6 +37,8 @@ pub struct Target {
     pub backend_name: Arc<str>,
     /// Its JSON object as listed: the backend's bytes but for the name, and the description where configured.
     pub definition: Bytes,
+    /// How it goes with tasks of revision 2025-11-25; none: its server has none.
+    pub core_tasks: Option<CoreTasks>,
     pub check: schema::Check,
     /// Which of the policy's quotas limits one client's requests for it.
     pub quota: Quota,
@@ -54,6 +56,22 @@ pub struct Target {
     pub tasks: Option<Arc<Self>>,
 }
 
+/// What a tool says of tasks of revision 2025-11-25.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CoreTasks {
+    pub support: Support,
+    /// Its definition with `execution`, for who knows such tasks; none: it has no such member.
+    pub definition: Option<Bytes>,
+}
+
+/// `execution.taskSupport`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Support {
+    Forbidden,
+    Optional,
+    Required,
+}
+
 impl Target {
     /// The same tool as requests about its tasks meet it: without a schema, since arguments were judged with the call, and
     /// within what the client may ask at all, since the tool runs no oftener for them.
@@ -65,6 +83,7 @@ impl Target {
             backend: self.backend,
             backend_name: Arc::clone(&self.backend_name),
             definition: self.definition.clone(),
+            core_tasks: None,
             check: schema::Check::Open,
             quota: per_client,
             timeout: self.timeout,
@@ -75,6 +94,15 @@ impl Target {
             may_repeat: self.may_repeat,
             held: self.held.clone(),
             tasks: None,
+        }
+    }
+
+    /// As it is listed; none: it is not. `tells_tasks`: to who knows tasks of revision 2025-11-25.
+    pub fn listed(&self, tells_tasks: bool) -> Option<&Bytes> {
+        match &self.core_tasks {
+            Some(CoreTasks { definition, .. }) if tells_tasks => definition.as_ref().or(Some(&self.definition)),
+            Some(CoreTasks { support: Support::Required, .. }) => None,
+            Some(_) | None => Some(&self.definition),
         }
     }
 
@@ -126,6 +154,8 @@ pub struct Catalogue {
     templates: Shelf,
     /// The templates, read; the same order.
     matchers: Vec<(Template, Arc<Target>)>,
+    /// A tool says something of tasks of revision 2025-11-25.
+    core_tasks: bool,
     refused: Vec<Refused>,
     /// Resources and templates whose URI another backend has: a virtual server may have these and not that.
     shadowed: Vec<(Arc<Target>, Option<Template>)>,
@@ -147,7 +177,9 @@ impl Catalogue {
     pub fn target(&self, ask: Ask, name: &str) -> Option<&Arc<Target>> {
         match ask {
             Ask::CallTool | Ask::CompletePrompt | Ask::GetPrompt => self.find(ask.kind(), name),
-            Ask::GetTask | Ask::UpdateTask | Ask::CancelTask => self.find(ask.kind(), name)?.tasks.as_ref(),
+            Ask::AwaitTask | Ask::GetTask | Ask::UpdateTask | Ask::CancelTask => {
+                self.find(ask.kind(), name)?.tasks.as_ref()
+            }
             Ask::ReadResource => self.find(Kind::Resource, name).or_else(|| self.made_by(name)),
             // Told by its template, or by a URI of it.
             Ask::CompleteResource => self
@@ -183,9 +215,15 @@ impl Catalogue {
         &self.shelf(kind).targets
     }
 
+    /// False: what is listed is the same for who knows tasks of revision 2025-11-25 and who does not.
+    pub fn has_core_tasks(&self) -> bool {
+        self.core_tasks
+    }
+
     /// The name must be free. `template`: of a template alone.
     fn add(&mut self, target: Arc<Target>, template: Option<Template>) {
         self.matchers.extend(template.map(|template| (template, Arc::clone(&target))));
+        self.core_tasks |= target.core_tasks.as_ref().is_some_and(|tasks| tasks.definition.is_some());
         let shelf = match target.kind {
             Kind::Tool => &mut self.tools,
             Kind::Prompt => &mut self.prompts,

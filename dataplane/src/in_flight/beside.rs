@@ -25,6 +25,7 @@ impl Flight {
             backend: of.backend,
             events,
             progress: of.progress.clone(),
+            task: of.task.clone(),
             why: OnceLock::new(),
             ended: Notify::new(),
             over: OnceLock::new(),

@@ -16,6 +16,7 @@ use crate::{
     call::{BackendId, Principal, RequestId},
     catalogue::Target,
     listen::ClientLeg,
+    tasks::Task,
     upcall::Upcall,
 };
 
@@ -61,6 +62,11 @@ impl FlightRef {
 
     pub fn target(&self) -> &Target {
         &self.running.target
+    }
+
+    /// The task that it is about.
+    pub fn task(&self) -> Option<&Arc<Task>> {
+        self.running.task.as_ref()
     }
 
     /// The id of its row.

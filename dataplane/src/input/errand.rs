@@ -89,6 +89,7 @@ impl Errand {
                 level: None,
                 declares: Features::NONE,
                 inputs: "",
+                keeps_task: false,
             };
             let sent = leave.send(outgoing, &inner, &events).await;
             (sent, inner)

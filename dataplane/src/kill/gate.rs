@@ -14,6 +14,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use sentinel_proto::v1;
+use tokio::sync::watch;
 
 use crate::{
     call::{Kind, Principal},
@@ -116,12 +117,18 @@ impl Killed {
 
 /// Handle on what is killed now; cheap to clone. `kill::Kills` alone swaps it.
 #[derive(Clone, Debug, Default)]
-pub struct Gate(Arc<ArcSwap<Killed>>);
+pub struct Gate(Arc<Standing>);
+
+#[derive(Debug, Default)]
+struct Standing {
+    killed: ArcSwap<Killed>,
+    swapped: watch::Sender<()>,
+}
 
 impl Gate {
     /// All, the client, its roles. Errors: which of them, for `Denial::Disabled`.
     pub fn caller(&self, principal: &Principal) -> Result<(), Disabled> {
-        let killed = self.0.load();
+        let killed = self.0.killed.load();
         if !killed.any {
             return Ok(());
         }
@@ -130,7 +137,7 @@ impl Gate {
 
     /// A tool by either of its names, and the backend of whatever it is.
     pub fn target(&self, target: &Target) -> Result<(), Disabled> {
-        let killed = self.0.load();
+        let killed = self.0.killed.load();
         if !killed.any {
             return Ok(());
         }
@@ -139,12 +146,12 @@ impl Gate {
 
     /// All five scopes: the question that binds.
     pub fn judges(&self, principal: &Principal, target: &Target) -> Option<Disabled> {
-        self.0.load().judges(principal, target).cloned()
+        self.0.killed.load().judges(principal, target).cloned()
     }
 
     /// The client and its backend, where no target is named: what a server asks outside of a call.
     pub fn judges_backend(&self, principal: &Principal, backend: &str) -> Option<Disabled> {
-        let killed = self.0.load();
+        let killed = self.0.killed.load();
         if !killed.any {
             return None;
         }
@@ -153,11 +160,24 @@ impl Gate {
 
     /// One look at what stands, for questions about many calls.
     pub fn load_full(&self) -> Arc<Killed> {
-        self.0.load_full()
+        self.0.killed.load_full()
+    }
+
+    /// Changes when another set stands. What stands is read after it.
+    pub fn swaps(&self) -> watch::Receiver<()> {
+        self.0.swapped.subscribe()
+    }
+
+    #[cfg(test)]
+    pub fn of(killed: Killed) -> Self {
+        let gate = Self::default();
+        gate.swap(killed);
+        gate
     }
 
     pub(super) fn swap(&self, killed: Killed) {
-        self.0.store(Arc::new(killed));
+        self.0.killed.store(Arc::new(killed));
+        self.0.swapped.send_replace(());
     }
 }
 

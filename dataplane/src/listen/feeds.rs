@@ -172,7 +172,9 @@ impl Feeds {
                 let Who { principal, endpoint, .. } = &feed.who;
                 // A stream whose endpoint came with `new` was opened after it, and has nothing to hear of.
                 let (old, new) = (old.at(endpoint.as_deref())?, new.at(endpoint.as_deref())?);
-                let differs = |kind: &Kind| old.listed(*kind, principal) != new.listed(*kind, principal);
+                // A session of a revision without tasks may be told once too often.
+                let tells = matches!(feed.of, Of::Session);
+                let differs = |kind: &Kind| old.listed(*kind, principal, tells) != new.listed(*kind, principal, tells);
                 if !kinds.iter().any(differs) {
                     return None;
                 }

@@ -36,12 +36,26 @@ pub fn negotiate(body: &[u8], scanned: &Scanned) -> Result<(Revision, Features),
 
 /// The `result` of `initialize`.
 pub fn initialized(revision: Revision, caller: &Caller) -> String {
+    let mut capabilities = capabilities(caller);
+    if let (true, Some(all)) = (revision.has_tasks(), capabilities.as_object_mut()) {
+        all.extend(core_tasks(caller).map(|said| ("tasks".to_owned(), said)));
+    }
     json!({
         "protocolVersion": revision.as_str(),
-        "capabilities": capabilities(caller),
+        "capabilities": capabilities,
         "serverInfo": { "name": "sentinel", "title": "Sentinel MCP gateway", "version": env!("CARGO_PKG_VERSION") },
     })
     .to_string()
+}
+
+/// What is declared of tasks of revision 2025-11-25. Not `list`: `decisions/tasks.md`.
+fn core_tasks(caller: &Caller) -> Option<Value> {
+    let abilities = caller.view().abilities(caller.principal());
+    let mut said = json!({ "requests": { "tools": { "call": {} } } });
+    if let (true, Some(said)) = (abilities.can(Ability::CoreTaskCancels), said.as_object_mut()) {
+        said.insert("cancel".to_owned(), json!({}));
+    }
+    abilities.can(Ability::CoreTasks).then_some(said)
 }
 
 /// Tools always, the rest where a backend of which the caller may see something can it.
@@ -76,7 +90,7 @@ pub fn list(plane: &Plane, caller: &Caller, scanned: &Scanned, kind: Kind) -> Re
     if scanned.cursor.is_some() {
         return Err(Denial::InvalidParams { what: "this list is one page; there is no such cursor".into() });
     }
-    Ok(caller.view().listed(kind, caller.principal()))
+    Ok(caller.view().listed(kind, caller.principal(), caller.leg().has_core_tasks()))
 }
 
 /// Keeps the level of this session, and has servers send what it asks for.

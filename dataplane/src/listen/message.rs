@@ -17,13 +17,14 @@ use super::{
 use crate::{
     answering::{Event, Events},
     audit::record::Final,
+    backend::era::Era,
     call::{self, Ask, Caller, RequestId, Routed},
     denial::Denial,
     in_flight::CallKey,
     input::Input,
     pipeline,
     plane::Plane,
-    tasks::Task,
+    tasks::{self, Task},
     upcall::questions::Answer,
     wire::scan::{Kind, Scanned},
 };
@@ -105,9 +106,8 @@ fn request(
             Ok(level) => return Reply::Soon(watching::levelled(plane, body, &scanned, level)),
             Err(denial) => Err(denial),
         },
-        other => match Ask::read(other, &scanned, body) {
-            Some(Ok((ask, name))) => {
-                let asked = Asked { ask, name: name.into(), input: None, task: None };
+        other => match routed(plane, &caller, body, &scanned, other) {
+            Some(Ok(asked)) => {
                 let call = call(plane, caller, body, scanned, asked, id, traceparent);
                 return Reply::Running(call);
             }
@@ -123,6 +123,22 @@ fn request(
     }
     let (bytes, refusal) = local::answer(body, &scanned, id, outcome);
     Reply::Now(bytes, refusal)
+}
+
+/// What is asked by a method that reaches a backend. None: it reaches none.
+fn routed(
+    plane: &Plane,
+    caller: &Caller,
+    body: &Bytes,
+    scanned: &Scanned,
+    method: &str,
+) -> Option<Result<Asked, Denial>> {
+    if let Some(ask) = Ask::of_task(method, Era::Legacy) {
+        let about = tasks::read(plane, caller, ask, body, scanned);
+        return Some(about.map(|tasks::About { name, task, input }| Asked { ask, name, input, task }));
+    }
+    let asked = Ask::read(method, scanned, body)?;
+    Some(asked.map(|(ask, name)| Asked { ask, name: name.into(), input: None, task: None }))
 }
 
 /// Counts and records a refusal of a known caller that is no routed call.
@@ -153,7 +169,7 @@ pub(super) fn call(
         .or_else(|| scanned.traceparent.and_then(|text| text.text(body)).map(|text| text.as_ref().into()));
     let routed =
         Routed { id, body: body.clone(), scanned, ask, name, traceparent, input, task, arrived: Instant::now() };
-    let (sender, events) = Events::channel();
+    let (sender, events) = Events::about(routed.task.clone());
     Answering { call: Calling(Box::pin(pipeline::routed(Arc::clone(plane), caller, routed, sender))), events }
 }
 

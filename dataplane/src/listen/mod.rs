@@ -57,6 +57,11 @@ impl ClientLeg {
         self.revision.is_some()
     }
 
+    /// A session of the one revision whose clients can ask for tasks.
+    pub fn has_core_tasks(&self) -> bool {
+        self.revision.is_some_and(Revision::has_tasks)
+    }
+
     /// JSON-RPC batches are in one revision alone.
     pub fn has_batches(&self) -> bool {
         self.revision.is_some_and(Revision::has_batches)

@@ -62,6 +62,11 @@ impl Revision {
         }
     }
 
+    /// Calls may go on as tasks where the client asks for it: in 2025-11-25 alone.
+    pub const fn has_tasks(self) -> bool {
+        matches!(self, Self::R2025_11_25)
+    }
+
     /// JSON-RPC batches exist in 2025-03-26 alone.
     pub const fn has_batches(self) -> bool {
         matches!(self, Self::R2025_03_26)

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::{
+    backend::era::Era,
     call::{Principal, RequestId},
     catalogue::Target,
+    in_flight::LegKey,
     seal::{self, Kind, Mark, Seal},
 };
 
@@ -21,22 +23,41 @@ pub struct Task {
     pub first: RequestId,
     /// As its server calls it.
     pub own: Box<str>,
+    /// As its client does.
+    pub id: Box<str>,
+    /// Legacy: a task of revision 2025-11-25.
+    pub era: Era,
+    /// The session whose process has it, of a server that has one for each.
+    pub session: Option<LegKey>,
     of: Mark,
 }
 
 impl Task {
-    pub(super) fn new(target: &Target, first: RequestId, own: &str) -> Self {
-        Self { first, own: own.into(), of: of(target) }
-    }
-
     /// It is one of this tool.
     pub fn is_of(&self, target: &Target) -> bool {
         self.of == of(target)
     }
 }
 
+const fn kind(era: Era) -> Kind {
+    match era {
+        Era::Legacy => Kind::CoreTask,
+        Era::Modern => Kind::Task,
+    }
+}
+
 fn of(target: &Target) -> Mark {
     seal::mark(&[&target.backend_name, &target.own])
+}
+
+/// A task that has no id yet.
+#[derive(Clone, Copy, Debug)]
+pub struct New<'a> {
+    pub first: RequestId,
+    pub own: &'a str,
+    pub era: Era,
+    /// As in `Task`.
+    pub session: Option<LegKey>,
 }
 
 /// Gives ids and reads them.
@@ -49,26 +70,35 @@ impl TaskIds {
         Seal::new(key).map(Self)
     }
 
-    /// The id of what its server calls `own`, for this client alone. None: its own id is longer than ids are, or there
-    /// is no randomness.
-    pub fn give(&self, principal: &Principal, target: &Target, first: RequestId, own: &str) -> Option<String> {
+    /// A task under an id for this client alone. None: its own id is longer than ids are, or there is no randomness.
+    pub fn give(&self, principal: &Principal, target: &Target, begun: New<'_>) -> Option<Task> {
+        let New { first, own, era, session } = begun;
         if own.is_empty() || own.len() > LONGEST {
             return None;
         }
         let mut sealed = Vec::with_capacity(256);
+        if era == Era::Legacy {
+            sealed.extend_from_slice(&session.map_or([0; 16], |session| session.0));
+        }
         sealed.extend_from_slice(&seal::owner(principal));
         sealed.extend_from_slice(first.uuid().as_bytes());
         sealed.extend_from_slice(&of(target));
         sealed.extend_from_slice(&u16::try_from(target.exposed.len()).ok()?.to_be_bytes());
         sealed.extend_from_slice(target.exposed.as_bytes());
         sealed.extend_from_slice(own.as_bytes());
-        self.0.close(Kind::Task, sealed)
+        let id = self.0.close(kind(era), sealed)?;
+        Some(Task { first, own: own.into(), id: id.into(), era, session, of: of(target) })
     }
 
-    /// The tool's name, and its task. None: this client was given no such id under this key.
-    pub fn open(&self, id: &str, principal: &Principal) -> Option<(Arc<str>, Task)> {
-        let opened = self.0.open(Kind::Task, id.as_bytes()).ok()?;
-        let (owner, rest) = opened.split_first_chunk::<16>()?;
+    /// The tool's name, and its task. None: this client was given no such id under this key, of a task of this era.
+    pub fn open(&self, id: &str, principal: &Principal, era: Era) -> Option<(Arc<str>, Task)> {
+        let opened = self.0.open(kind(era), id.as_bytes()).ok()?;
+        let (session, rest) = match era {
+            Era::Legacy => opened.split_first_chunk::<16>()?,
+            Era::Modern => (&[0; 16], &*opened),
+        };
+        let session = Some(LegKey(*session)).filter(|session| !session.is_alone());
+        let (owner, rest) = rest.split_first_chunk::<16>()?;
         let (first, rest) = rest.split_first_chunk::<16>()?;
         let (of, rest) = rest.split_first_chunk::<16>()?;
         let (length, rest) = rest.split_first_chunk::<2>()?;
@@ -78,7 +108,8 @@ impl TaskIds {
             tracing::warn!(client = %principal.client.escape_debug(), %first, "the id of another client's task");
             return None;
         }
-        let task = Task { first, own: std::str::from_utf8(own).ok()?.into(), of: *of };
+        let own = std::str::from_utf8(own).ok()?.into();
+        let task = Task { first, own, id: id.into(), era, session, of: *of };
         Some((std::str::from_utf8(name).ok()?.into(), task))
     }
 }
@@ -99,6 +130,7 @@ pub(super) mod tests {
             backend: crate::call::BackendId(7),
             backend_name: backend.into(),
             definition: bytes::Bytes::new(),
+            core_tasks: None,
             check: crate::catalogue::schema::Check::Open,
             quota: crate::view::policy::Quota { requests: 1, per_secs: 1, burst: 1 },
             timeout: std::time::Duration::ZERO,
@@ -112,33 +144,48 @@ pub(super) mod tests {
         }
     }
 
+    fn given(ids: &TaskIds, own: &str, era: Era) -> Option<Task> {
+        let session = (era == Era::Legacy).then_some(LegKey([7; 16]));
+        let new = New { first: RequestId::fresh(), own, era, session };
+        ids.give(&principal("a"), &tool("web", "slow"), new)
+    }
+
     #[test]
     fn an_id_is_good_for_its_client_and_tells_the_tool_and_the_servers_own_id() {
-        let (ids, first) = (TaskIds::new(&[7; 32]).unwrap(), RequestId::fresh());
-        let target = tool("web", "slow");
-        let id = ids.give(&principal("a"), &target, first, "own \u{e9}\"1").unwrap();
-        assert!(!id.contains("own"));
-        let (name, task) = ids.open(&id, &principal("a")).unwrap();
-        assert_eq!((&*name, &*task.own, task.first), (&*target.exposed, "own \u{e9}\"1", first));
-        assert!(task.is_of(&target));
-        assert!(!task.is_of(&tool("other", "slow")) && !task.is_of(&tool("web", "other")));
-        assert!(ids.open(&id, &principal("b")).is_none(), "another client's");
-        assert_ne!(id, ids.give(&principal("a"), &target, first, "own \u{e9}\"1").unwrap());
+        let ids = TaskIds::new(&[7; 32]).unwrap();
+        for era in [Era::Legacy, Era::Modern] {
+            let task = given(&ids, "own \u{e9}\"1", era).unwrap();
+            assert!(!task.id.contains("own"));
+            let (name, opened) = ids.open(&task.id, &principal("a"), era).unwrap();
+            assert_eq!((&*name, &opened), ("web__slow", &task));
+            assert!(task.is_of(&tool("web", "slow")));
+            assert!(!task.is_of(&tool("other", "slow")) && !task.is_of(&tool("web", "other")));
+            assert!(ids.open(&task.id, &principal("b"), era).is_none(), "another client's");
+            assert_ne!(task.id, given(&ids, "own \u{e9}\"1", era).unwrap().id);
+        }
+    }
+
+    #[test]
+    fn a_task_of_one_era_is_none_of_the_other() {
+        let ids = TaskIds::new(&[7; 32]).unwrap();
+        for (its, other) in [(Era::Legacy, Era::Modern), (Era::Modern, Era::Legacy)] {
+            assert!(ids.open(&given(&ids, "x", its).unwrap().id, &principal("a"), other).is_none());
+        }
     }
 
     #[test]
     fn nobody_makes_one_and_none_is_longer_than_ids_are() {
         let ids = TaskIds::new(&[7; 32]).unwrap();
-        let (mine, target) = (principal("a"), tool("web", "slow"));
-        let longest = ids.give(&mine, &target, RequestId::fresh(), &"x".repeat(LONGEST)).unwrap();
-        assert!(ids.open(&longest, &mine).is_some());
-        assert!(ids.give(&mine, &target, RequestId::fresh(), &"x".repeat(LONGEST + 1)).is_none());
-        assert!(ids.give(&mine, &target, RequestId::fresh(), "").is_none());
+        let mine = principal("a");
+        let longest = given(&ids, &"x".repeat(LONGEST), Era::Modern).unwrap().id;
+        assert!(ids.open(&longest, &mine, Era::Modern).is_some());
+        assert!(given(&ids, &"x".repeat(LONGEST + 1), Era::Modern).is_none());
+        assert!(given(&ids, "", Era::Modern).is_none());
         let (start, end) = longest.split_at(longest.len() - 1);
         let changed = format!("{start}{}", if end == "A" { "B" } else { "A" });
-        let other = TaskIds::new(&[8; 32]).unwrap().give(&mine, &target, RequestId::fresh(), "x").unwrap();
+        let other = given(&TaskIds::new(&[8; 32]).unwrap(), "x", Era::Modern).unwrap().id;
         for forged in ["", "t1.", "own", start, &changed, &format!("{longest}A"), &other, &"t1.A".repeat(100_000)] {
-            assert!(ids.open(forged, &mine).is_none(), "{forged:.40}");
+            assert!(ids.open(forged, &mine, Era::Modern).is_none(), "{forged:.40}");
         }
     }
 }

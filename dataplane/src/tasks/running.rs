@@ -9,25 +9,24 @@ use std::{
 };
 
 use futures_util::{StreamExt as _, stream};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::Task;
 use crate::{
-    audit::event::{Event, Status},
-    backend::registry::Backend,
+    audit::event::{Event, Status, session_text},
+    backend::{isolation::Owner, registry::Backend},
     call::{Ask, Principal, RequestId},
     catalogue::Target,
     denial::Disabled,
-    kill::gate::Killed,
+    in_flight::LegKey,
+    kill::gate::{Gate, Killed},
     plane::Plane,
     seal::{self, Mark},
 };
 
 /// Of one plane; past it the oldest is forgotten.
 const MOST: usize = 10_000;
-/// How often it is looked whether another switch stands.
-const LOOK: Duration = Duration::from_millis(200);
 /// For each server to take a task back, and how many are asked at once.
 const WITHIN: Duration = Duration::from_secs(5);
 const AT_ONCE: usize = 16;
@@ -36,14 +35,22 @@ const AT_ONCE: usize = 16;
 #[derive(Clone, Debug)]
 pub struct Begun {
     pub principal: Arc<Principal>,
+    /// The session that asked for it.
+    pub leg: LegKey,
     pub target: Arc<Target>,
     pub task: Arc<Task>,
     /// Where it runs: if that is gone, so is the task.
     pub backend: Weak<Backend>,
+    /// Whose that is: a server's own ids are unique within one process or session of it alone.
+    pub owner: Owner,
 }
 
 #[derive(Debug, Default)]
-pub struct Running(Mutex<Held>);
+pub struct Running {
+    held: Mutex<Held>,
+    /// One was told of whose switch stood already.
+    late: Notify,
+}
 
 #[derive(Debug, Default)]
 struct Held {
@@ -53,14 +60,32 @@ struct Held {
     numbers: HashMap<Mark, u64>,
 }
 
-fn name(begun: &Begun) -> Mark {
-    seal::mark(&[&begun.target.backend_name, &begun.task.own])
+impl Begun {
+    fn name(&self) -> Mark {
+        name(&self.target.backend_name, &self.owner, &self.task.own)
+    }
+}
+
+fn name(backend: &str, of: &Owner, own: &str) -> Mark {
+    match of {
+        Owner::Shared => seal::mark(&[backend, own]),
+        Owner::Client(principal) => seal::mark(&[backend, own, &principal.issuer, &principal.client]),
+        Owner::Session { leg, .. } => seal::mark(&[backend, own, &session_text(leg.key())]),
+    }
 }
 
 impl Running {
-    /// It may still run.
-    pub fn hold(&self, begun: Begun) {
-        let (name, mut held) = (name(&begun), self.lock());
+    /// It may still run. `gate`: a switch that stands already stops it; one to come finds it.
+    pub fn hold(&self, begun: Begun, gate: &Gate) {
+        let (principal, target) = (Arc::clone(&begun.principal), Arc::clone(&begun.target));
+        self.remember(begun);
+        if gate.judges(&principal, &target).is_some() {
+            self.late.notify_one();
+        }
+    }
+
+    fn remember(&self, begun: Begun) {
+        let (name, mut held) = (begun.name(), self.lock());
         if held.numbers.contains_key(&name) {
             return;
         }
@@ -78,9 +103,16 @@ impl Running {
     /// It has ended.
     pub fn let_go(&self, begun: &Begun) {
         let mut held = self.lock();
-        if let Some(number) = held.numbers.remove(&name(begun)) {
+        if let Some(number) = held.numbers.remove(&begun.name()) {
             held.all.remove(&number);
         }
+    }
+
+    /// The task that this server calls so.
+    pub fn find(&self, backend: &str, of: &Owner, own: &str) -> Option<Begun> {
+        let held = self.lock();
+        let number = held.numbers.get(&name(backend, of, own))?;
+        held.all.get(number).map(|(_, begun)| begun.clone())
     }
 
     /// Takes out what `kills` stops, of those that came after `judged`, which is moved on.
@@ -102,21 +134,21 @@ impl Running {
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Takes tasks back at their servers that a switch stops, until `stop`.
 pub async fn keep(plane: Arc<Plane>, stop: CancellationToken) {
+    let running = &plane.tasks.running;
+    let mut swaps = plane.gate.swaps();
     let (mut kills, mut judged) = (plane.gate.load_full(), 0);
-    let mut ticks = interval(LOOK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+    loop {
         let now = plane.gate.load_full();
         if !Arc::ptr_eq(&kills, &now) {
             (kills, judged) = (now, 0);
         }
-        let killed = plane.tasks.running.killed(&mut judged, &kills);
+        let killed = running.killed(&mut judged, &kills);
         if !killed.is_empty() {
             let (here, stop) = (Arc::clone(&plane), stop.clone());
             plane.tracker.spawn(stop.run_until_cancelled_owned(async move {
@@ -124,13 +156,19 @@ pub async fn keep(plane: Arc<Plane>, stop: CancellationToken) {
                 stream::iter(killed).for_each_concurrent(AT_ONCE, |(begun, by)| take_back(here, begun, by)).await;
             }));
         }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            // The plane's own gate outlives this.
+            _swapped = swaps.changed() => {}
+            () = running.late.notified() => {}
+        }
     }
 }
 
 /// Tells its server, and leaves a row.
 async fn take_back(plane: &Plane, begun: Begun, by: Disabled) {
     let Some(backend) = begun.backend.upgrade() else { return };
-    let taken = backend.link.cancel_task(&begun.task.own, WITHIN).await;
+    let taken = backend.link.cancel_task(&begun.task, WITHIN).await;
     let Begun { principal, target, task, .. } = begun;
     let id = RequestId::fresh();
     let told = taken.err().map(|failure| (failure.row().recorded, failure.told(&id.to_string())));
@@ -159,16 +197,28 @@ async fn take_back(plane: &Plane, begun: Begun, by: Disabled) {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
     use sentinel_proto::v1;
 
     use super::*;
-    use crate::tasks::id::tests::{principal, tool};
+    use crate::{
+        backend::era::Era,
+        tasks::id::{
+            New, TaskIds,
+            tests::{principal, tool},
+        },
+    };
 
     fn begun(client: &str, own: &str) -> Begun {
-        let target = Arc::new(tool("web", "slow"));
+        let (target, principal) = (Arc::new(tool("web", "slow")), Arc::new(principal(client)));
+        let ids = TaskIds::new(&[7; 32]).unwrap();
+        let new = New { first: RequestId::fresh(), own, era: Era::Modern, session: None };
+        let task = ids.give(&principal, &target, new).unwrap();
         Begun {
-            principal: Arc::new(principal(client)),
-            task: Arc::new(Task::new(&target, RequestId::fresh(), own)),
+            principal,
+            leg: LegKey([7; 16]),
+            owner: Owner::Shared,
+            task: Arc::new(task),
             target,
             backend: Weak::new(),
         }
@@ -187,13 +237,13 @@ mod tests {
     fn what_a_switch_stops_is_taken_out_once_and_what_has_ended_is_not_there() {
         let running = Running::default();
         for (client, own) in [("a", "1"), ("b", "2"), ("a", "3"), ("a", "3")] {
-            running.hold(begun(client, own));
+            running.remember(begun(client, own));
         }
         running.let_go(&begun("a", "1"));
         let mut judged = 0;
         assert_eq!(taken(&running, &mut judged, &kills("a")), ["3"]);
         assert!(taken(&running, &mut judged, &kills("a")).is_empty());
-        running.hold(begun("a", "4"));
+        running.remember(begun("a", "4"));
         assert_eq!(taken(&running, &mut judged, &kills("a")), ["4"], "one that came after the switch");
         assert_eq!(taken(&running, &mut 0, &kills("b")), ["2"], "under another switch all are judged anew");
     }
@@ -201,9 +251,18 @@ mod tests {
     #[test]
     fn there_are_so_many_and_the_oldest_goes() {
         let running = Running::default();
-        (0..=MOST).for_each(|number| running.hold(begun("a", &number.to_string())));
+        (0..=MOST).for_each(|number| running.remember(begun("a", &number.to_string())));
         let all = taken(&running, &mut 0, &kills("a"));
         assert_eq!((all.len(), &*all[0]), (MOST, "1"));
         assert!(running.lock().numbers.is_empty());
+    }
+
+    #[test]
+    fn one_that_is_told_of_after_its_switch_is_looked_at_as_well() {
+        let (running, gate) = (Running::default(), Gate::of(kills("a")));
+        running.hold(begun("b", "1"), &gate);
+        assert!(running.late.notified().now_or_never().is_none());
+        running.hold(begun("a", "2"), &gate);
+        assert!(running.late.notified().now_or_never().is_some());
     }
 }

@@ -7,9 +7,13 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
-use super::{NOT_DECLARED, Task, can_be, id, running::Begun};
+use super::{
+    NOT_DECLARED, Task, can_be, core,
+    id::{self, New},
+    running::Begun,
+};
 use crate::{
-    backend::{Answer, Sent, Word},
+    backend::{Answer, Sent, Word, era::Era, isolation::Owner},
     call::Ask,
     input::{Asking, required, within},
     listen::modern::SERVER_INFO,
@@ -21,10 +25,14 @@ const STATUSES: [&str; 5] = ["working", "input_required", "completed", "failed",
 /// What no task has: what is asked of its client is in its own member, and a state of it goes nowhere.
 const GOES: [&str; 3] = ["resultType", "requestState", "taskId"];
 
-/// What becomes of the answer to a request about a task, and of one that makes a task of its call.
+/// What becomes of the answer to a request about a task, and of one that makes a task of its call: of the extension's
+/// here, of 2025-11-25's in `core.rs`.
 ///
 /// Errors of the server, as `Sent::Failed`.
 pub async fn answered(asking: Asking<'_>, answer: Answer) -> Sent {
+    if asking.call.caller().leg().is_session() && answer.word == Word::Last {
+        return core::answered(asking, answer);
+    }
     let ask = asking.call.call().ask;
     match answer.word {
         Word::Asks => asking.failed("it asks for input in answer to what may have none"),
@@ -77,7 +85,8 @@ fn read(message: &Bytes) -> Result<Said<'_>, String> {
     Ok(said)
 }
 
-fn status(value: &RawValue) -> Option<&'static str> {
+/// None: it is none of the protocol's words.
+pub(super) fn status(value: &RawValue) -> Option<&'static str> {
     STATUSES.into_iter().find(|status| value.get() == format!("\"{status}\""))
 }
 
@@ -100,13 +109,17 @@ fn begun(asking: Asking<'_>, message: &Bytes) -> Sent {
     let own = said.own.and_then(|own| serde_json::from_str::<String>(own.get()).ok());
     let (caller, first) = (asking.call.caller(), asking.first());
     let (ids, target) = (&asking.plane.tasks.ids, asking.call.target());
-    let given = own.and_then(|own| Some((ids.give(caller.principal(), target, first, &own)?, own)));
-    let Some((id, own)) = given else {
+    let given = own.and_then(|own| {
+        let new = New { first, own: &own, era: Era::Modern, session: None };
+        ids.give(caller.principal(), target, new)
+    });
+    let Some(task) = given else {
         return asking.failed(format!("its task has no id of at most {} bytes", id::LONGEST));
     };
-    remember(asking, Arc::new(Task::new(target, first, &own)), said.status);
+    let task = Arc::new(task);
+    remember(asking, Arc::clone(&task), said.status);
     // Of our own alphabet: nothing to escape. What it asks for comes with the task's own answers, where it is judged.
-    let result = format!(r#"{{"resultType":"task","taskId":"{id}"{}}}"#, said.rest);
+    let result = format!(r#"{{"resultType":"task","taskId":"{}"{}}}"#, task.id, said.rest);
     of_a_task(asking, &result, said.status, false)
 }
 
@@ -139,19 +152,21 @@ async fn became(asking: Asking<'_>, message: &Bytes) -> Sent {
 }
 
 /// For a kill that comes while it runs.
-fn remember(asking: Asking<'_>, task: Arc<Task>, status: Option<&'static str>) {
+pub(super) fn remember(asking: Asking<'_>, task: Arc<Task>, status: Option<&'static str>) {
     let (caller, target, backends) = (asking.call.caller(), asking.call.target(), &asking.plane.backends);
     let Some(shared) = backends.find(target.backend) else { return };
+    let owner = Owner::of(shared.spec.isolation, *caller.leg(), caller.principal());
     let backend = match &shared.instances {
         None => Some(shared),
         Some(instances) => backends.instance(&shared, instances, (*caller.leg(), caller.principal())),
     };
     let backend = backend.as_ref().map_or_else(Weak::new, Arc::downgrade);
-    let begun = Begun { principal: Arc::clone(caller.principal()), target: Arc::clone(target), task, backend };
+    let (principal, target) = (Arc::clone(caller.principal()), Arc::clone(target));
+    let begun = Begun { principal, leg: caller.leg().key(), target, task, backend, owner };
     if matches!(status, Some("completed" | "failed" | "cancelled")) {
         asking.plane.tasks.running.let_go(&begun);
     } else {
-        asking.plane.tasks.running.hold(begun);
+        asking.plane.tasks.running.hold(begun, &asking.plane.gate);
     }
 }
 

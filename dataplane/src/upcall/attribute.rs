@@ -3,12 +3,15 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::{Asked, refusal::Refusal};
 use crate::{
     backend::isolation::Owner,
     call::Principal,
     in_flight::{FlightRef, InFlight},
     listen::ClientLeg,
+    tasks::related,
 };
 
 /// Proof: this question belongs to that call, or to that session.
@@ -54,6 +57,11 @@ impl Attributed {
         }
     }
 
+    /// Its params become these.
+    pub(super) fn says(&mut self, params: Bytes) {
+        self.asked.params = params;
+    }
+
     pub(super) fn into_parts(self) -> (Asked, To) {
         (self.asked, self.to)
     }
@@ -70,7 +78,8 @@ pub(super) fn attribute(asked: Asked, table: &Arc<InFlight>) -> Result<Attribute
         Owner::Shared => return Err(Refusal::Unrelated),
         Owner::Session { leg, principal } => {
             let key = leg.key();
-            match newest(table.related(asked.backend, |flight| flight.leg().key() == key)) {
+            let flights = table.related(asked.backend, |flight| flight.leg().key() == key);
+            match newest(about(flights, &asked.params)) {
                 Some(flight) => To::Call(flight),
                 None => To::Session { leg: *leg, principal: Arc::clone(principal) },
             }
@@ -84,10 +93,18 @@ pub(super) fn attribute(asked: Asked, table: &Arc<InFlight>) -> Result<Attribute
             if sessions.any(|session| Some(session) != first) {
                 return Err(Refusal::Unrelated);
             }
-            To::Call(newest(at_work(flights)).ok_or(Refusal::Unrelated)?)
+            To::Call(newest(at_work(about(flights, &asked.params))).ok_or(Refusal::Unrelated)?)
         }
     };
     Ok(Attributed { asked, to })
+}
+
+/// Those that wait for the task that it says it is about; all, where none does.
+fn about(flights: Vec<FlightRef>, params: &[u8]) -> Vec<FlightRef> {
+    let Some(own) = related::named(params) else { return flights };
+    let is_about = |flight: &FlightRef| flight.task().is_some_and(|task| *task.own == *own);
+    let (about, other): (Vec<_>, Vec<_>) = flights.into_iter().partition(is_about);
+    if about.is_empty() { other } else { about }
 }
 
 /// Those whose client is not being asked already: its server most likely waits for that, and another call asks now. All,

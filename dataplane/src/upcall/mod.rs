@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    attribute::attribute,
+    attribute::{Attributed, attribute},
     feature::Feature,
     may_ask::may_ask,
     questions::{Answer, Questions},
@@ -33,6 +33,7 @@ use crate::{
     catalogue::Target,
     in_flight::LegKey,
     plane::Plane,
+    tasks::related::Names,
     wire::outgoing,
 };
 
@@ -176,8 +177,12 @@ async fn pass(
     for round in 0..MOST_CALLS {
         let (within, again) = (asked.within, asked.call.is_none().then(|| asked.once_more()));
         let attributed = attribute(asked, &plane.in_flight);
-        let attributed = attributed.map_err(|refusal| if round == 0 { refusal } else { Refusal::Answered })?;
+        let mut attributed = attributed.map_err(|refusal| if round == 0 { refusal } else { Refusal::Answered })?;
         record.of(&attributed);
+        let names = names(plane, &attributed);
+        if let Some(names) = &names {
+            attributed.says(names.to_client(&attributed.asked().params));
+        }
         let view = plane.views.load_full().ok_or(Refusal::Over)?;
         let deliverable = may_ask(attributed, &view, &plane.gate, &plane.questions)?;
         record.reserve()?; // room for its record: what was asked can always be recorded
@@ -187,8 +192,18 @@ async fn pass(
         match (deliverable.ask(plane, reply).await, again) {
             // Its server waits for it still: it is of one of those that go on.
             (Err(Refusal::Answered), Some(again)) => asked = again,
+            (Ok(Answer::Result(result)), _) => {
+                return Ok(Answer::Result(names.map_or_else(|| result.clone(), |names| names.to_server(&result))));
+            }
             (outcome, _) => return outcome,
         }
     }
     Err(Refusal::Answered)
+}
+
+/// Of the task that it is about, where it is about one that its client knows.
+fn names(plane: &Plane, attributed: &Attributed) -> Option<Names> {
+    let asked = attributed.asked();
+    let of = (&*asked.backend_name, &asked.owner);
+    Names::of(plane, of, attributed.principal(), attributed.call(), &asked.params)
 }

@@ -70,15 +70,18 @@ impl View {
         }
     }
 
-    /// The `result` of a list for this principal: made once for a set of roles, then from memory.
-    pub fn listed(&self, kind: Kind, principal: &Principal) -> Bytes {
+    /// The `result` of a list for this principal: made once for a set of roles, then from memory. `tells_tasks`: with what
+    /// only sessions that know the tasks of 2025-11-25 are told of tools.
+    pub fn listed(&self, kind: Kind, principal: &Principal, tells_tasks: bool) -> Bytes {
         let roles = self.policy.deciding_roles(principal);
-        let mut held = self.listings.of(kind).lock().unwrap_or_else(PoisonError::into_inner);
+        let tells_tasks = tells_tasks && kind == Kind::Tool && self.catalogue.has_core_tasks();
+        let held = if tells_tasks { &self.listings.telling_tasks } else { self.listings.of(kind) };
+        let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
         let key = roles.join("\n");
         if let Some(listing) = held.get(key.as_str()) {
             return listing.clone();
         }
-        let listing = self.list(kind, principal);
+        let listing = self.list(kind, principal, tells_tasks);
         // Sets of roles come from tokens: a bound, so that nobody fills the memory with odd ones.
         if held.len() < MOST_LISTINGS {
             held.insert(key.into(), listing.clone());
@@ -97,6 +100,8 @@ impl View {
                 (Ability::Resources, shows(Kind::Resource)),
                 (Ability::Subscriptions, backend.can(Ability::Subscriptions) && shows(Kind::Resource)),
                 (Ability::Tasks, backend.can(Ability::Tasks) && shows(Kind::Tool)),
+                (Ability::CoreTasks, backend.can(Ability::CoreTasks) && shows(Kind::Tool)),
+                (Ability::CoreTaskCancels, backend.can(Ability::CoreTaskCancels) && shows(Kind::Tool)),
                 (Ability::Logging, backend.can(Ability::Logging) && Kind::ALL.into_iter().any(shows)),
                 (
                     Ability::Completions,
@@ -111,20 +116,21 @@ impl View {
         all
     }
 
-    fn list(&self, kind: Kind, principal: &Principal) -> Bytes {
+    fn list(&self, kind: Kind, principal: &Principal, tells_tasks: bool) -> Bytes {
         let mut text = Vec::with_capacity(4096);
         text.extend_from_slice(b"{\"");
         text.extend_from_slice(kind.entries().as_bytes());
         text.extend_from_slice(b"\":[");
         let start = text.len();
         for target in self.catalogue.all(kind) {
+            let Some(definition) = target.listed(tells_tasks) else { continue };
             if matches!(self.policy.access(principal, kind, &target.exposed), Access::Hidden) {
                 continue;
             }
             if text.len() > start {
                 text.push(b',');
             }
-            text.extend_from_slice(&target.definition);
+            text.extend_from_slice(definition);
         }
         text.extend_from_slice(b"]}");
         text.into()
@@ -137,6 +143,8 @@ const MOST_LISTINGS: usize = 1_000;
 #[derive(Debug, Default)]
 pub struct Listings {
     tools: Mutex<ByRoles>,
+    /// Tools, where that differs.
+    telling_tasks: Mutex<ByRoles>,
     prompts: Mutex<ByRoles>,
     resources: Mutex<ByRoles>,
     templates: Mutex<ByRoles>,

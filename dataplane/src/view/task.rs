@@ -35,7 +35,7 @@ use crate::{
     ops::status::Source,
     pins::Pins,
     plane::Plane,
-    upcall,
+    tasks, upcall,
 };
 
 /// How long a prepared Policy waits for its commit.
@@ -329,6 +329,10 @@ impl ViewTask {
             }
             Note::Elicited { message, of } => {
                 upcall::elicited(&self.plane, note.backend, &of, message);
+                false
+            }
+            Note::TaskStatus { message, of } => {
+                tasks::stands(&self.plane, &name, &of, &message);
                 false
             }
             Note::State => {

@@ -19,6 +19,7 @@ mod params;
 mod pieces;
 mod result;
 pub mod scan;
+pub mod splice;
 pub mod sse;
 mod text;
 mod walk;

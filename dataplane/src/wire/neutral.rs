@@ -29,6 +29,7 @@ pub const fn members_of(ask: Ask) -> Members {
         | Ask::CompletePrompt
         | Ask::CompleteResource
         | Ask::GetPrompt
+        | Ask::AwaitTask
         | Ask::GetTask
         | Ask::UpdateTask
         | Ask::CancelTask => Members::Typed,

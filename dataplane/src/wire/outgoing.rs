@@ -1,7 +1,8 @@
 //! Builds messages: what goes to a backend, and the gateway's own answers.
 //!
-//! A call keeps its client's bytes but for these: the target's own name, our progress token, no `task`, and nothing that
-//! only the modern era says (its keys in `_meta`, the members of a second round) but ours, where its server is of that era.
+//! A call keeps its client's bytes but for these: the target's own name, our progress token, no `task` where its server is
+//! not to see one, and nothing that only the modern era says (its keys in `_meta`, the members of a second round) but ours,
+//! where its server is of that era.
 
 use bytes::Bytes;
 
@@ -21,6 +22,8 @@ pub struct Named<'a> {
     pub meta: &'a str,
     /// Members that `params` gets, without braces, where it gets `meta`; empty: none.
     pub inputs: &'a str,
+    /// `params.task` stays.
+    pub keeps_task: bool,
 }
 
 /// A routed request for a backend under our `id`, from the client's whole `body` and what the scan found in it.
@@ -58,7 +61,8 @@ pub fn call(
         }
         let modern = scanned.modern.iter().flat_map(|modern| modern.members);
         let input = scanned.input.iter().flat_map(|input| input.members);
-        for MemberSpan(at) in scanned.task.into_iter().chain(input.flatten()).chain(modern.flatten()) {
+        let task = scanned.task.filter(|_| !named.keeps_task);
+        for MemberSpan(at) in task.into_iter().chain(input.flatten()).chain(modern.flatten()) {
             edits.add(at, Edit::Nothing);
         }
         let mut from = span.start;

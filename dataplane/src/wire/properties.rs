@@ -94,6 +94,7 @@ proptest! {
             renamed: found.name.map(|name| (name.token(), "own")),
             meta: if ours { r#""k":{}"# } else { "" },
             inputs: if ours && inputs { r#""requestState":"ours""# } else { "" },
+            keeps_task: false,
         };
         let out = outgoing::call(body.as_bytes(), &found, named, 9, None, line);
         prop_assert!(!line || out.iter().filter(|byte| **byte == b'\n').count() == 1, "one line");
@@ -146,7 +147,7 @@ fn fuzz(bytes: &[u8]) {
             {
                 let renamed = found.name.map(|name| (name.token(), "own"));
                 for meta in ["", crate::backend::era::META] {
-                    let named = outgoing::Named { method: "tools/call", renamed, meta, inputs: "" };
+                    let named = outgoing::Named { method: "tools/call", renamed, meta, inputs: "", keeps_task: false };
                     let out = outgoing::call(bytes, &found, named, 1, None, true);
                     assert!(scan::body(&out).is_ok(), "{}", String::from_utf8_lossy(&out));
                 }

@@ -42,8 +42,24 @@ fn a_call_yields_the_spans_of_all_its_parts() {
 fn call(body: &str, own: &str, id: u64, token: Option<u64>, line: bool) -> Bytes {
     let found = one(body);
     let renamed = found.name.map(|name| (name.token(), own));
-    let named = outgoing::Named { method: "tools/call", renamed, meta: "", inputs: "" };
+    let named = outgoing::Named { method: "tools/call", renamed, meta: "", inputs: "", keeps_task: false };
     outgoing::call(body.as_bytes(), &found, named, id, token, line)
+}
+
+#[test]
+fn a_call_keeps_what_it_says_of_a_task_where_its_server_is_to_see_it() {
+    for (params, without) in [
+        (r#"{"task":{ "ttl":1e3 },"name":"a"}"#, r#"{"name":"a"}"#),
+        (r#"{"name":"a" ,"task": null}"#, r#"{"name":"a" }"#),
+    ] {
+        let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{params}}}"#);
+        let told = |keeps_task| {
+            let named = outgoing::Named { method: "tools/call", renamed: None, meta: "", inputs: "", keeps_task };
+            outgoing::call(body.as_bytes(), &one(&body), named, 1, None, false)
+        };
+        let of = |params| format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{params}}}"#);
+        assert_eq!((told(true), told(false)), (of(params).into(), of(without).into()));
+    }
 }
 
 #[test]
@@ -74,7 +90,7 @@ fn a_modern_servers_call_says_what_we_say_and_nothing_that_the_client_said_of_it
     ] {
         let with = params.map_or_else(String::new, |params| format!(r#","params":{params}"#));
         let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call"{with}}}"#);
-        let named = outgoing::Named { method: "tools/call", renamed: None, meta: OURS, inputs: "" };
+        let named = outgoing::Named { method: "tools/call", renamed: None, meta: OURS, inputs: "", keeps_task: false };
         let out = outgoing::call(body.as_bytes(), &one(&body), named, 9, None, false);
         let whole = format!(r#"{{"jsonrpc":"2.0","id":9,"method":"tools/call","params":{want}}}"#);
         assert_eq!(std::str::from_utf8(&out).unwrap(), whole, "{body}");
@@ -110,7 +126,7 @@ fn a_completion_goes_out_with_the_prompts_own_name_alone_changed() {
     let body = r#"{"jsonrpc":"2.0","id":1,"method":"completion/complete","params":{"ref":{"name" : "x__a","type":"ref/prompt"},"name":"stays"}}"#;
     let found = one(body);
     let renamed = found.reference.map(|reference| (reference.text.token(), "a"));
-    let named = outgoing::Named { method: "completion/complete", renamed, meta: "", inputs: "" };
+    let named = outgoing::Named { method: "completion/complete", renamed, meta: "", inputs: "", keeps_task: false };
     let out = outgoing::call(body.as_bytes(), &found, named, 7, None, false);
     let want = body.replace(r#""id":1"#, r#""id":7"#).replace(r#""x__a""#, r#""a""#);
     assert_eq!(std::str::from_utf8(&out).unwrap(), want);

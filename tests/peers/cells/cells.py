@@ -114,7 +114,11 @@ OWN_LIST = ("a process for each session lists for nobody but itself, and the one
             "(decisions/isolation.md)")
 BESIDE = ("what a stdio server that all share logs belongs to no call that could be named, and a modern client has nowhere "
           "else for it")
+NO_REVISION = ("no revision has both: the tasks of 2025-11-25 are made where the client asks for one, those of 2026-07-28 where "
+               "the server wants one, and neither end has the other's (decisions/tasks.md)")
 REASONS = {
+    ("tasks", "*", "legacy", "*", "modern"): NO_REVISION,
+    ("tasks", "*", "modern", "*", "legacy"): NO_REVISION,
     ("list_changed", "*", "*", "TypeScript", "legacy"): OWN_LIST,
     ("list_changed", "*", "*", "Python", "legacy"): OWN_LIST,
     ("log messages", "*", "modern", "TypeScript", "modern"): BESIDE,
@@ -127,8 +131,10 @@ NEEDED = set()
 # What the servers here do not do, by SDK and era: not asked of them.
 NOT_SERVED = {
     ("Python", "legacy"): {"all kinds of forms", "elicitation by a URL", "a prompt that asks", "log messages",
-                           "resources/updated"},
-    ("Python", "modern"): {"all kinds of forms", "elicitation by a URL", "a prompt that asks"},
+                           "resources/updated", "tasks"},
+    ("Python", "modern"): {"all kinds of forms", "elicitation by a URL", "a prompt that asks", "tasks"},
+    ("rmcp", "legacy"): {"tasks"},
+    ("TypeScript", "modern"): {"tasks"},
 }
 
 
@@ -175,7 +181,8 @@ Clients and servers of either era, with Sentinel between them: what works. Made 
 Each cell is nine pairs (six where the server on the Python SDK here has no such thing): the clients of the TypeScript (`@modelcontextprotocol/client`), Python (`mcp`) and Rust (`rmcp`) \
 SDKs, over HTTP, each with a server on `@modelcontextprotocol/server` and on `mcp` over stdio, and on `rmcp` over HTTP \
 (`tests/peers/cells/`, `tests/conformance/fixture/`). *legacy* is 2025-11-25, *modern* is 2026-07-28; the client's era \
-stands before the arrow. Legacy servers have `isolation = "per-session"`: what a server needs that asks.
+stands before the arrow. Tasks are three pairs: of these SDKs' servers, `rmcp` alone has those of 2026-07-28 and none has those of 2025-11-25, \
+which the server on TypeScript answers by hand; all clients but `rmcp`'s modern one ask by hand, on their SDK's transport. Legacy servers have `isolation = "per-session"`: what a server needs that asks.
 """
 
 

@@ -8,6 +8,7 @@ const { Client, StreamableHTTPClientTransport } = await import(pathToFileURL(`${
 const { StdioClientTransport } = await import(pathToFileURL(`${sdk}/dist/stdio.mjs`));
 const isModern = era === 'modern';
 const WATCHED = 'test://watched-resource';
+const TASKS = 'io.modelcontextprotocol/tasks';
 const LEVEL = 'io.modelcontextprotocol/logLevel';
 
 function transport() {
@@ -200,6 +201,25 @@ const features = {
     const fault = await refused(bare.callTool({ name: 'test_missing_capability', arguments: {} }));
     await bare.close();
     need(fault.code === -32021 && JSON.stringify(fault.data?.requiredCapabilities) === '{"sampling":{}}', { code: fault.code, data: fault.data, fault: String(fault) });
+  },
+  tasks: async () => {
+    const one = isModern ? made({ extensions: { [TASKS]: {} } }) : client;
+    if (isModern) await one.connect(transport());
+    const can = one.getServerCapabilities();
+    need(isModern ? can.extensions?.[TASKS] : can.tasks?.requests?.tools?.call, 'tasks are not offered');
+    // The SDK has no tasks of its own: messages by hand, on its transport.
+    const any = { '~standard': { version: 1, vendor: 'cells', validate: (value) => ({ value }) } };
+    const ask = (method, params) => one.request({ method, params }, any);
+    const called = { name: 'slow_compute', arguments: { seconds: 0.3 } };
+    const begun = await ask('tools/call', isModern ? called : { ...called, task: {} });
+    const { taskId } = isModern ? begun : begun.task;
+    let look = await ask('tasks/get', { taskId });
+    need(look.taskId === taskId, look);
+    await until(() => JSON.stringify(look), async () => (look = await ask('tasks/get', { taskId })).status === 'completed');
+    const done = isModern ? look.result : await ask('tasks/result', { taskId });
+    need(text(done).includes('is done'), done);
+    need(isModern || done._meta?.['io.modelcontextprotocol/related-task']?.taskId === taskId, done);
+    if (isModern) await one.close();
   },
   'an argument in a header': async () => {
     const answer = await call('test_custom_header', { value: 'hé' });

@@ -12,13 +12,16 @@ import warnings
 import anyio
 import httpx2
 from mcp import types
+from mcp.client import advertise
 from mcp.client.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
+from pydantic import TypeAdapter
 
 warnings.simplefilter("ignore")
 ERA, KIND, *REST = sys.argv[1:]
 MODERN = ERA == "modern"
+TASKS = "io.modelcontextprotocol/tasks"
 WATCHED = "test://watched-resource"
 ASKED, LOGS, NOTES = [], [], []
 
@@ -272,6 +275,42 @@ async def lacking(_client):
         need(code == -32021 and (data or {}).get("requiredCapabilities") == {"sampling": {}}, (code, data))
 
 
+class AboutTask(types.Request[dict, str]):
+    name_param = "taskId"
+
+
+async def tasks(client):
+    if not MODERN:
+        return await followed(client)
+    extensions = [advertise(TASKS, {})]
+    async with connection() as transport, Client(transport, mode="auto", cache=None, extensions=extensions) as one:
+        await followed(one)
+
+
+async def followed(client):
+    can = client.server_capabilities.model_dump(by_alias=True, exclude_none=True)
+    offered = can.get("extensions", {}) if MODERN else can.get("tasks", {}).get("requests", {}).get("tools", {})
+    need((TASKS if MODERN else "call") in offered, "tasks are not offered")
+
+    # The SDK has no tasks of its own: messages by hand, on its transport.
+    async def ask(method, **params):
+        of = types.Request[dict, str] if method == "tools/call" else AboutTask
+        return await client.session.send_request(of(method=method, params=params), TypeAdapter(dict))
+
+    called = {"name": "slow_compute", "arguments": {"seconds": 0.3}} | ({} if MODERN else {"task": {}})
+    begun = await ask("tools/call", **called)
+    task = (begun if MODERN else begun["task"])["taskId"]
+    look = await ask("tasks/get", taskId=task)
+    need(look["taskId"] == task, look)
+    with anyio.move_on_after(10):
+        while look["status"] != "completed":
+            await anyio.sleep(0.02)
+            look = await ask("tasks/get", taskId=task)
+    done = look["result"] if MODERN else await ask("tasks/result", taskId=task)
+    need("is done" in done["content"][0]["text"], done)
+    need(MODERN or done["_meta"]["io.modelcontextprotocol/related-task"]["taskId"] == task, done)
+
+
 FEATURES = {
     "opening": opening, "ping": ping, "lists": lists, "definitions": definitions, "kinds of content": contents,
     "structured content": structured, "tool errors": tool_error, "resources": read, "resource not found": missing,
@@ -279,7 +318,8 @@ FEATURES = {
     "cancel by the client": cancel, "sampling": sampling, "elicitation by a form": form,
     "all kinds of forms": forms, "elicitation by a URL": url, "roots": asked_roots,
     "several questions and rounds": several, "a prompt that asks": asking_prompt, "list_changed": changed,
-    "resources/updated": updated, "a capability that is missing": lacking, "an argument in a header": header,
+    "resources/updated": updated, "a capability that is missing": lacking, "tasks": tasks,
+    "an argument in a header": header,
 }
 
 

@@ -1,5 +1,5 @@
-//! `sentinel-example-server [--http ADDR [--sse | --old]] [--modern] [--log FILE] [--misbehave] [--tools FILE]`: a small
-//! MCP server to try Sentinel with, over stdin and stdout or over HTTP. The tools are in `sentinel_tests::example`.
+//! `sentinel-example-server [--http ADDR [--sse | --old]] [--modern | --tasks] [--log FILE] [--misbehave] [--tools
+//! FILE]`: a small MCP server to try Sentinel with, over stdin and stdout or over HTTP. The tools are in `sentinel_tests::example`.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -17,13 +17,15 @@ use sentinel_tests::example::{ReceiveLog, Server, stdio};
 const USAGE: &str = "\
 A small MCP server to try Sentinel with: echo, add, slow and a few more.
 
-Usage: sentinel-example-server [--http ADDR [--sse | --old]] [--modern] [--log FILE] [--misbehave] [--tools FILE]
+Usage: sentinel-example-server [--http ADDR [--sse | --old]] [--modern | --tasks] [--log FILE] [--misbehave]
+                               [--tools FILE]
 
   --http ADDR   serve Streamable HTTP at ADDR (as 127.0.0.1:0), path /mcp, instead of stdin and stdout;
                 the first line of stdout names the address
   --sse         with --http: each answer is an event stream
   --old         with --http: HTTP+SSE, the transport of 2024-11-05
   --modern      speak revision 2026-07-28 and no other
+  --tasks       tools that can be called as tasks of revision 2025-11-25
   --log FILE    append what arrives to FILE, a JSON line for each event
   --misbehave   one tool more, which breaks the protocol on request
   --tools FILE  tools more: the text between [ and ] of the list, read anew each time it is asked for";
@@ -35,6 +37,7 @@ struct Options {
     log: Option<PathBuf>,
     misbehave: bool,
     modern: bool,
+    tasks: bool,
     tools: Option<PathBuf>,
 }
 
@@ -56,6 +59,7 @@ fn options(mut args: impl Iterator<Item = String>) -> anyhow::Result<Option<Opti
             "--log" => options.log = Some(value()?.into()),
             "--misbehave" => options.misbehave = true,
             "--modern" => options.modern = true,
+            "--tasks" => options.tasks = true,
             "--tools" => options.tools = Some(value()?.into()),
             _ => anyhow::bail!("unknown argument {arg}; see --help"),
         }
@@ -91,8 +95,11 @@ async fn run(options: Options) -> anyhow::Result<()> {
         None => ReceiveLog::default(),
     };
     let (log, misbehaves, tools) = (log, options.misbehave, options.tools);
-    let server =
-        if options.modern { Server::modern(log, misbehaves, tools) } else { Server::new(log, misbehaves, tools) };
+    let server = match (options.modern, options.tasks) {
+        (true, _) => Server::modern(log, misbehaves, tools),
+        (false, true) => Server::with_tasks(log, misbehaves, tools),
+        (false, false) => Server::new(log, misbehaves, tools),
+    };
     match options.http {
         None => Ok(stdio::serve(server).await?),
         Some(address) => {

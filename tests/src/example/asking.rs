@@ -118,7 +118,7 @@ fn request(id: u64, method: &str, params: &Value) -> String {
 }
 
 /// The response, without its id: `{result}` or `{error}`.
-async fn ask(session: &Session, method: &str, params: &Value, out: &mpsc::Sender<String>) -> Value {
+pub(super) async fn ask(session: &Session, method: &str, params: &Value, out: &mpsc::Sender<String>) -> Value {
     let (id, answer) = session.asks();
     send(out, request(id, method, params)).await;
     answer.await.unwrap_or_else(|_| json!("the session is over"))

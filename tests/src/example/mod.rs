@@ -6,6 +6,7 @@
 //! came through. It writes each received call to a receive log, before it does anything about it.
 
 mod asking;
+pub mod core_tasks;
 pub mod features;
 pub mod http;
 mod messages;
@@ -57,6 +58,8 @@ pub struct Server {
     features: features::Grown,
     watched: watched::Watched,
     jobs: tasks::Jobs,
+    has_core_tasks: bool,
+    chores: core_tasks::Chores,
     listeners: Mutex<Vec<(mpsc::Sender<String>, Option<Subscriber>)>>,
 }
 
@@ -77,6 +80,12 @@ impl Server {
     #[must_use]
     pub fn modern(log: ReceiveLog, misbehaves: bool, more_tools: Option<PathBuf>) -> Arc<Self> {
         Arc::new(Self { log, misbehaves, more_tools, is_modern: true, ..Self::default() })
+    }
+
+    /// As `new`, with tasks of revision 2025-11-25.
+    #[must_use]
+    pub fn with_tasks(log: ReceiveLog, misbehaves: bool, more_tools: Option<PathBuf>) -> Arc<Self> {
+        Arc::new(Self { log, misbehaves, more_tools, has_core_tasks: true, ..Self::default() })
     }
 
     /// From now on notes that belong to no request also go there; until it is closed.
@@ -132,6 +141,7 @@ pub enum Work {
     Nothing,
     /// The answer is known already.
     Answer(String),
+    Await(core_tasks::Await),
     Call(tools::Call),
     Read(features::Read),
     Listen(modern::Listen),
@@ -144,7 +154,7 @@ impl Work {
         match self {
             Self::Call(call) => call.streams(),
             Self::Read(read) => read.streams(),
-            Self::Listen(_) => true,
+            Self::Await(_) | Self::Listen(_) => true,
             Self::Nothing | Self::Answer(_) => false,
         }
     }
@@ -206,6 +216,10 @@ impl Session {
             "ping" => Work::Answer(answer(id, "{}")),
             "tools/call" => self.accept_call(id, incoming),
             "tools/list" => Work::Answer(answer(id, &tools::list(&self.server))),
+            other if self.server.has_core_tasks && other.starts_with("tasks/") => {
+                core_tasks::accept(self, other, id, incoming)
+                    .unwrap_or_else(|| Work::Answer(fault(id, -32601, "this server has no such method")))
+            }
             other => features::accept(self, other, id, incoming)
                 .or_else(|| watched::accept(&self.server, other, id, incoming))
                 .unwrap_or_else(|| Work::Answer(fault(id, -32601, "this server has no such method"))),
@@ -246,6 +260,10 @@ impl Session {
                 let id = call.id().to_owned();
                 Box::pin(tools::run(self, call, out)).await;
                 self.end(&id);
+            }
+            Work::Await(wait) => {
+                Box::pin(core_tasks::answered(self, &wait, out)).await;
+                self.end(&wait.id);
             }
             Work::Read(read) => {
                 let id = read.id.clone();
@@ -292,6 +310,10 @@ impl Session {
         };
         let arguments = incoming.member("arguments");
         self.server.log.write("call", &name, id, arguments);
+        let task = core_tasks::is_asked_for(incoming);
+        if let Some(task) = &task {
+            self.server.log.write("as_task", &name, id, Some(task));
+        }
         let cancel = self.begin(id);
         Work::Call(tools::Call::new(
             id.to_owned(),
@@ -299,6 +321,7 @@ impl Session {
             arguments.map(RawValue::to_owned),
             incoming.progress_token(),
             rounds::Inputs::read(incoming),
+            task.is_some(),
             cancel,
         ))
     }
@@ -310,10 +333,11 @@ impl Session {
         let declared = incoming.member("capabilities").and_then(|raw| serde_json::from_str(raw.get()).ok());
         *self.declared.lock().unwrap_or_else(PoisonError::into_inner) = declared.unwrap_or_default();
         let version = env!("CARGO_PKG_VERSION");
+        let tasks = if self.server.has_core_tasks { core_tasks::DECLARED } else { "" };
         answer(
             id,
             &format!(
-                r#"{{"protocolVersion":"{spoken}","capabilities":{{"tools":{{"listChanged":true}},"resources":{{"listChanged":true,"subscribe":true}},"prompts":{{"listChanged":true}},"completions":{{}},"logging":{{}}}},"serverInfo":{{"name":"sentinel-example-server","version":"{version}"}},"instructions":"To try a gateway with."}}"#
+                r#"{{"protocolVersion":"{spoken}","capabilities":{{{tasks}"tools":{{"listChanged":true}},"resources":{{"listChanged":true,"subscribe":true}},"prompts":{{"listChanged":true}},"completions":{{}},"logging":{{}}}},"serverInfo":{{"name":"sentinel-example-server","version":"{version}"}},"instructions":"To try a gateway with."}}"#
             ),
         )
     }

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::messages::{answer, fault, fault_with, note, text_result};
-use super::{Server, Session, asking, features, modern, rounds, send, tasks, watched};
+use super::{Server, Session, asking, core_tasks, features, modern, rounds, send, tasks, watched};
 
 /// One `tools/call`, read.
 #[derive(Debug)]
@@ -21,6 +21,7 @@ pub struct Call {
     arguments: Option<Box<RawValue>>,
     progress: Option<Box<RawValue>>,
     inputs: rounds::Inputs,
+    is_task: bool,
     cancel: CancellationToken,
 }
 
@@ -31,9 +32,10 @@ impl Call {
         arguments: Option<Box<RawValue>>,
         progress: Option<Box<RawValue>>,
         inputs: rounds::Inputs,
+        is_task: bool,
         cancel: CancellationToken,
     ) -> Self {
-        Self { id, tool, arguments, progress, inputs, cancel }
+        Self { id, tool, arguments, progress, inputs, is_task, cancel }
     }
 
     pub(super) fn id(&self) -> &str {
@@ -96,6 +98,9 @@ pub(super) fn list(server: &Server) -> String {
         tools.push(tasks::tool());
     } else {
         tools.extend(asking::tools());
+    }
+    if server.has_core_tasks {
+        tools.extend(core_tasks::tools());
     }
     if server.misbehaves {
         tools.push(tool(
@@ -163,6 +168,12 @@ pub(super) async fn run(session: &Session, call: Call, out: &mpsc::Sender<String
         }
         "route" if server.is_modern => text_result(&modern::routed(call.arguments.as_deref()), false),
         "job" if server.is_modern => server.jobs.begin(&arguments),
+        tool @ ("chore" | "must") if server.has_core_tasks => {
+            match core_tasks::called(session, tool, &arguments, call.is_task) {
+                Ok(result) => result,
+                Err(message) => return send(out, fault(&call.id, -32601, &message)).await,
+            }
+        }
         "raw" => format!(r#"{{"content":[],"structuredContent":{}}}"#, text(&arguments, "json")),
         "slow" => match slow(session, &call, &arguments, out).await {
             Some(result) => result,

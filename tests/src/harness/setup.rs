@@ -46,6 +46,7 @@ struct Example {
 enum ExampleKind {
     Legacy,
     Modern,
+    Tasks,
     Wrapped,
     Fault,
 }
@@ -110,6 +111,13 @@ impl Setup {
     #[must_use]
     pub fn modern_backend(mut self, name: &str, more: &str) -> Self {
         self.examples.push(Example { name: name.into(), more: more.into(), kind: ExampleKind::Modern });
+        self
+    }
+
+    /// As `backend_with`, with tasks of revision 2025-11-25.
+    #[must_use]
+    pub fn tasks_backend(mut self, name: &str, more: &str) -> Self {
+        self.examples.push(Example { name: name.into(), more: more.into(), kind: ExampleKind::Tasks });
         self
     }
 
@@ -222,7 +230,11 @@ impl Setup {
                     .unwrap();
                 continue;
             }
-            let modern = if *kind == ExampleKind::Modern { "\"--modern\", " } else { "" };
+            let modern = match kind {
+                ExampleKind::Modern => "\"--modern\", ",
+                ExampleKind::Tasks => "\"--tasks\", ",
+                ExampleKind::Fault | ExampleKind::Legacy | ExampleKind::Wrapped => "",
+            };
             let start = if *kind == ExampleKind::Wrapped {
                 format!("command = \"sh\"\nargs = [\"-c\", \"'{server}' --misbehave --log '{log}'; true\"]")
             } else {
@@ -284,6 +296,12 @@ pub fn http_example(sse: bool) -> HttpExample {
 #[must_use]
 pub fn modern_http_example(sse: bool) -> HttpExample {
     http_example_with(if sse { &["--modern", "--sse"] } else { &["--modern"] })
+}
+
+/// As `http_example`, with tasks of revision 2025-11-25.
+#[must_use]
+pub fn tasks_http_example() -> HttpExample {
+    http_example_with(&["--tasks"])
 }
 
 /// As `http_example`, over HTTP+SSE, the transport of 2024-11-05.

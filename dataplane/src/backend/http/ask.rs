@@ -15,11 +15,12 @@ use super::{
 };
 use crate::{
     backend::{
-        era,
+        era::{self, Era},
         listing::{Listed, Listing, Offering, shortest},
         waiting::Reply,
     },
-    call::Kind,
+    call::{Ask, Kind},
+    tasks::Task,
     wire::outgoing,
 };
 
@@ -49,6 +50,16 @@ impl std::fmt::Debug for Asked {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Asked").finish_non_exhaustive()
     }
+}
+
+/// Asks for the end of a task.
+pub(super) async fn cancel_task(core: &Arc<Core>, session: &Arc<Session>, task: &Task) -> Result<(), Fault> {
+    let (method, params) = (Ask::CancelTask.method(), era::about_task(task));
+    let headers = match task.era {
+        Era::Legacy => session.headers.clone(),
+        Era::Modern => modern::headers_about(&session.headers, method, &task.own),
+    };
+    core.question(Question { session: Some(session), headers, method, params: Some(&params) }).await.map(drop)
 }
 
 impl Core {

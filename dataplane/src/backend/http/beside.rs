@@ -58,6 +58,8 @@ pub(super) fn see(
                         core.note(Note::Elicited { message: message.clone(), of: core.desk.owner.clone() });
                     }
                 }
+            } else if method.is(message, "notifications/tasks/status") {
+                core.note(Note::TaskStatus { message: message.clone(), of: core.desk.owner.clone() });
             } else if method.is(message, "notifications/cancelled")
                 && let (Some(session), Some(id)) = (session, request_id)
             {

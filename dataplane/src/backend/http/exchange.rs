@@ -164,7 +164,8 @@ async fn answer(exchange: &Exchange<'_>, call: &Outgoing<'_>, response: http::Re
             return Err(reading::too_large(limit));
         }
         // What asks for input is read whole before it goes on, and so is what a task says, which may ask.
-        let small = match (ask.is_of_task(), is_modern && call.declares != Features::NONE) {
+        let is_of_task = ask.is_of_task() || call.keeps_task;
+        let small = match (is_of_task, is_modern && call.declares != Features::NONE) {
             (true, _) => limit,
             (false, true) => MAY_ASK,
             (false, false) => SMALL,

@@ -36,7 +36,7 @@ use super::{
     noise::Counts,
     spec::{BackendSpec, HttpSpec},
 };
-use crate::{answering::Events, denial::Failure, in_flight::Flight};
+use crate::{answering::Events, denial::Failure, in_flight::Flight, tasks::Task};
 
 /// The running link to one HTTP backend.
 #[derive(Debug)]
@@ -120,12 +120,12 @@ impl HttpLink {
         }
     }
 
-    /// Errors: no modern server is there, or it gave no answer `within`. What it answers is its own business.
-    pub async fn cancel_task(&self, own: &str, within: Duration) -> Result<(), Failure> {
+    /// Errors: no server of its era is there, or it gave no answer `within`. What it answers is its own business.
+    pub async fn cancel_task(&self, task: &Task, within: Duration) -> Result<(), Failure> {
         let core = &self.core;
-        let session = core.session.load_full().filter(|session| session.is_modern());
+        let session = core.session.load_full().filter(|session| session.agreed.era == task.era);
         let session = session.ok_or_else(|| core.unavailable())?;
-        match tokio::time::timeout(within, Box::pin(modern::cancel_task(core, &session, own))).await {
+        match tokio::time::timeout(within, Box::pin(ask::cancel_task(core, &session, task))).await {
             Ok(taken) => taken.map_err(|fault| core.failure(fault)),
             Err(_elapsed) => Err(Failure::Timeout { backend: Arc::clone(&core.backend), timeout: within }),
         }

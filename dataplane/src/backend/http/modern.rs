@@ -53,14 +53,13 @@ pub(super) fn headers_of(base: &HeaderMap, method: &'static str) -> HeaderMap {
     headers
 }
 
-/// Asks for the end of a task.
-pub(super) async fn cancel_task(core: &Arc<Core>, session: &Arc<Session>, own: &str) -> Result<(), Fault> {
-    let (method, params) = (Ask::CancelTask.method(), era::about_task(own));
-    let mut headers = headers_of(&session.headers, method);
+/// The same, about this task.
+pub(super) fn headers_about(base: &HeaderMap, method: &'static str, own: &str) -> HeaderMap {
+    let mut headers = headers_of(base, method);
     if let Some(name) = mirrored::header(own) {
         headers.insert(NAME, name);
     }
-    core.question(Question { session: Some(session), headers, method, params: Some(&params) }).await.map(drop)
+    headers
 }
 
 /// Headers that `mirror` sets, as most calls have them.
@@ -77,7 +76,9 @@ pub(super) fn mirror(call: &Outgoing<'_>, headers: &mut HeaderMap) {
         headers.insert(METHOD, HeaderValue::from_static(routed.ask.method()));
     }
     let named = match routed.ask {
-        Ask::CallTool | Ask::GetPrompt | Ask::GetTask | Ask::UpdateTask | Ask::CancelTask => Some(call.own_name),
+        Ask::CallTool | Ask::GetPrompt | Ask::AwaitTask | Ask::GetTask | Ask::UpdateTask | Ask::CancelTask => {
+            Some(call.own_name)
+        }
         Ask::ReadResource => Some(&*routed.name),
         Ask::CompletePrompt | Ask::CompleteResource => None,
     };

@@ -47,6 +47,7 @@ use crate::{
     call::Ask,
     denial::{Failure, Unavailable},
     in_flight::Flight,
+    tasks::Task,
 };
 
 /// A call waits so long for a backend that was ready before and is being started again.
@@ -207,11 +208,11 @@ impl StdioLink {
         }
     }
 
-    /// Errors: no modern server is there, or it gave no answer `within`. What it answers is its own business.
-    pub async fn cancel_task(&self, own: &str, within: Duration) -> Result<(), Failure> {
-        let current = self.shared.current.load_full().filter(|conversation| conversation.era() == Era::Modern);
+    /// Errors: no server of its era is there, or it gave no answer `within`. What it answers is its own business.
+    pub async fn cancel_task(&self, task: &Task, within: Duration) -> Result<(), Failure> {
+        let current = self.shared.current.load_full().filter(|conversation| conversation.era() == task.era);
         let conversation = current.ok_or_else(|| self.unavailable())?;
-        let params = era::about_task(own);
+        let params = era::about_task(task);
         match tokio::time::timeout(within, conversation.question(Ask::CancelTask.method(), Some(&params))).await {
             Ok(Ok(_answer)) => Ok(()),
             Ok(Err(_gone)) => Err(self.unavailable()),

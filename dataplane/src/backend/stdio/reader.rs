@@ -239,13 +239,15 @@ impl Reader {
                 self.ears.counts.dropped_logs.fetch_add(1, Relaxed);
             }
         } else if method.is(&line, "notifications/elicitation/complete") {
-            let of = self.ears.desk.owner.clone();
-            // Full: it is a hint, and its loss costs a person a look.
-            self.ears
-                .notes
-                .try_send(BackendNote { backend: self.ears.id, note: Note::Elicited { message: line, of } })
-                .ok();
+            self.hint(Note::Elicited { message: line, of: self.ears.desk.owner.clone() });
+        } else if method.is(&line, "notifications/tasks/status") {
+            self.hint(Note::TaskStatus { message: line, of: self.ears.desk.owner.clone() });
         }
+    }
+
+    /// Full: its loss costs a person a look.
+    fn hint(&self, note: Note) {
+        self.ears.notes.try_send(BackendNote { backend: self.ears.id, note }).ok();
     }
 
     fn no_message(&mut self, line: &Bytes) -> Result<(), ReaderEnd> {

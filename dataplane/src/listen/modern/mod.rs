@@ -23,7 +23,7 @@ use super::{
     message::{self, Answering, Asked},
 };
 use crate::{
-    backend::abilities::Ability,
+    backend::{abilities::Ability, era::Era},
     call::{Ask, Caller, Kind, RequestId},
     denial::Denial,
     input::Input,
@@ -99,7 +99,7 @@ fn routed(
     scanned: &Scanned,
     method: &str,
 ) -> Option<Result<(Asked, Voice), Denial>> {
-    let Some(ask) = Ask::of_task(method) else {
+    let Some(ask) = Ask::of_task(method, Era::Modern) else {
         return Ask::read(method, scanned, body).map(|asked| called(plane, caller, body, scanned, asked));
     };
     let about = tasks::read(plane, caller, ask, body, scanned);
@@ -124,7 +124,7 @@ fn called(
         Ask::GetPrompt => offered.can(Ability::Prompts),
         Ask::ReadResource => offered.can(Ability::Resources),
         Ask::CompletePrompt | Ask::CompleteResource => offered.can(Ability::Completions),
-        Ask::GetTask | Ask::UpdateTask | Ask::CancelTask => offered.can(Ability::Tasks),
+        Ask::AwaitTask | Ask::GetTask | Ask::UpdateTask | Ask::CancelTask => offered.can(Ability::Tasks),
     };
     if !is_offered {
         return Err(Denial::MethodNotFound);

@@ -57,6 +57,7 @@ impl Voice {
             | Ask::CompletePrompt
             | Ask::CompleteResource
             | Ask::GetPrompt
+            | Ask::AwaitTask
             | Ask::GetTask
             | Ask::UpdateTask
             | Ask::CancelTask => modern::COMPLETE,

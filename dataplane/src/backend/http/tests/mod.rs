@@ -201,7 +201,7 @@ impl Rig {
     async fn listed(&mut self) -> Vec<Offered> {
         self.noted("a listing", |note| match note {
             Note::Listed(offering) => Some(offering.of(crate::call::Kind::Tool).to_vec()),
-            Note::Elicited { .. } | Note::Log { .. } | Note::State => None,
+            Note::Elicited { .. } | Note::TaskStatus { .. } | Note::Log { .. } | Note::State => None,
         })
         .await
     }
@@ -241,6 +241,7 @@ impl Rig {
             backend: BackendId(7),
             events: events.clone(),
             progress: routed.progress_token(),
+            task: None,
             arrived: Instant::now(),
             timeout: PATIENCE,
             progress_renews: true,
@@ -290,6 +291,7 @@ impl Call {
             level: None,
             declares: Features::NONE,
             inputs: "",
+            keeps_task: false,
         };
         let calling = async {
             let sent = Box::pin(link.call(&outgoing, &flight, &events)).await;
@@ -347,6 +349,7 @@ fn tool() -> Target {
         backend: BackendId(7),
         backend_name: "scripted".into(),
         definition: Bytes::new(),
+        core_tasks: None,
         check: schema::Check::Open,
         quota: Quota { requests: 1, per_secs: 1, burst: 1 },
         timeout: PATIENCE,

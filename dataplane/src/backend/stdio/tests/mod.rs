@@ -231,6 +231,7 @@ impl Rig {
             backend: BackendId(7),
             events: events.clone(),
             progress: routed.progress_token(),
+            task: None,
             arrived: Instant::now(),
             timeout: PATIENCE,
             progress_renews: true,
@@ -278,6 +279,7 @@ impl Call {
             level: None,
             declares: Features::NONE,
             inputs: "",
+            keeps_task: false,
         };
         let sent = self.link.call(&outgoing, &self.flight, &self.events).await;
         Done { n: self.n, sent, heard: self.heard, was_sent: self.flight.is_sent() }
@@ -311,6 +313,7 @@ fn tool_of(name: &str) -> Target {
         backend: BackendId(7),
         backend_name: "child".into(),
         definition: Bytes::new(),
+        core_tasks: None,
         check: crate::catalogue::schema::Check::Open,
         quota: crate::view::policy::Quota { requests: 1, per_secs: 1, burst: 1 },
         timeout: Duration::from_secs(30),
