@@ -96,7 +96,9 @@ for (let tries = 0; tries < 100 && !now.includes('file:///projects/two'); tries 
 const isKept = isModern && server === 'everything';
 check(isKept ? 'the same roots, as nothing was said' : 'other roots', now.includes(isKept ? 'one' : 'two'), now);
 if (first && server === 'everything') {
-  // This SDK follows tasks of 2025-11-25 by itself: it looks, waits for the answer, and is asked meanwhile.
+  // This SDK follows tasks of 2025-11-25 by itself, of tools that it has seen in the list: it looks, waits for the answer,
+  // and is asked meanwhile.
+  await client.listTools();
   const seen = [];
   let done = null;
   const ask = { name: 'everything__simulate-research-query', arguments: { topic: 'python', ambiguous: true } };

@@ -31,6 +31,7 @@ class Stack:
         self.node = os.path.join(npm, "node", "bin", "node")
         self.client = os.path.join(npm, "@modelcontextprotocol", "client")
         self.server = os.path.join(npm, "@modelcontextprotocol", "server")
+        self.first = os.path.join(npm, "@modelcontextprotocol", "sdk")
         self.offer = os.path.join(HERE, "..", "..", "conformance", "fixture", "offer.json")
 
     def served(self, sdk):
@@ -74,11 +75,16 @@ def tried(stack, sdk, era, folder):
         backend["command"], *backend["args"] = stack.served(sdk)
     if era == "legacy":
         backend["isolation"] = "per-session"
+    backends = [backend]
+    if (sdk, era) == ("TypeScript", "legacy"):
+        # The one SDK here with tasks of that revision is the first of the two on TypeScript.
+        backends.append({"name": "tasks", "prefix": "", "era": era, "isolation": "per-session", "command": stack.node,
+                         "args": [os.path.join(HERE, "tasks.mjs"), stack.first]})
     # What an SDK cannot do is no reason to leave its server alone for the features after it.
     auth = ("[circuit_breaker]", "failures = 1000", "[auth]")
-    sentinel = Sentinel(stack.programs, folder, [backend], os.environ, auth=auth)
+    sentinel = Sentinel(stack.programs, folder, backends, os.environ, auth=auth)
     try:
-        assert not sentinel.until_backends(["fixture"]), sentinel.tail()
+        assert not sentinel.until_backends([one["name"] for one in backends]), sentinel.tail()
         way = ["http", sentinel.url, sentinel.token]
         return {(client, its): ran(stack.trying(client, its), way) for client in SDKS for its in ERAS}
     finally:
@@ -116,9 +122,12 @@ BESIDE = ("what a stdio server that all share logs belongs to no call that could
           "else for it")
 NO_REVISION = ("no revision has both: the tasks of 2025-11-25 are made where the client asks for one, those of 2026-07-28 where "
                "the server wants one, and neither end has the other's (decisions/tasks.md)")
+REFUSES_TASKS = "this SDK's client takes no answer that is a task, whatever it declares"
 REASONS = {
     ("tasks", "*", "legacy", "*", "modern"): NO_REVISION,
     ("tasks", "*", "modern", "*", "legacy"): NO_REVISION,
+    ("tasks", "TypeScript", "modern", "rmcp", "modern"): REFUSES_TASKS,
+    ("tasks", "Python", "legacy", "TypeScript", "legacy"): REFUSES_TASKS,
     ("list_changed", "*", "*", "TypeScript", "legacy"): OWN_LIST,
     ("list_changed", "*", "*", "Python", "legacy"): OWN_LIST,
     ("log messages", "*", "modern", "TypeScript", "modern"): BESIDE,
@@ -181,8 +190,8 @@ Clients and servers of either era, with Sentinel between them: what works. Made 
 Each cell is nine pairs (six where the server on the Python SDK here has no such thing): the clients of the TypeScript (`@modelcontextprotocol/client`), Python (`mcp`) and Rust (`rmcp`) \
 SDKs, over HTTP, each with a server on `@modelcontextprotocol/server` and on `mcp` over stdio, and on `rmcp` over HTTP \
 (`tests/peers/cells/`, `tests/conformance/fixture/`). *legacy* is 2025-11-25, *modern* is 2026-07-28; the client's era \
-stands before the arrow. Tasks are three pairs: of these SDKs' servers, `rmcp` alone has those of 2026-07-28 and none has those of 2025-11-25, \
-which the server on TypeScript answers by hand; all clients but `rmcp`'s modern one ask by hand, on their SDK's transport. Legacy servers have `isolation = "per-session"`: what a server needs that asks.
+stands before the arrow. Tasks are three pairs: of these SDKs' servers `rmcp` alone has those of 2026-07-28, and none has those of 2025-11-25, \
+for which a server on `@modelcontextprotocol/sdk` stands beside the one on TypeScript; clients whose SDK has none ask by hand, on its transport. Legacy servers have `isolation = "per-session"`: what a server needs that asks.
 """
 
 

@@ -210,7 +210,7 @@ const features = {
     // The SDK has no tasks of its own: messages by hand, on its transport.
     const any = { '~standard': { version: 1, vendor: 'cells', validate: (value) => ({ value }) } };
     const ask = (method, params) => one.request({ method, params }, any);
-    const called = { name: 'slow_compute', arguments: { seconds: 0.3 } };
+    const called = { name: isModern ? 'slow_compute' : 'task_compute', arguments: { seconds: 0.3 } };
     const begun = await ask('tools/call', isModern ? called : { ...called, task: {} });
     const { taskId } = isModern ? begun : begun.task;
     let look = await ask('tasks/get', { taskId });

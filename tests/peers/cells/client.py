@@ -297,7 +297,8 @@ async def followed(client):
         of = types.Request[dict, str] if method == "tools/call" else AboutTask
         return await client.session.send_request(of(method=method, params=params), TypeAdapter(dict))
 
-    called = {"name": "slow_compute", "arguments": {"seconds": 0.3}} | ({} if MODERN else {"task": {}})
+    called = {"name": "slow_compute" if MODERN else "task_compute", "arguments": {"seconds": 0.3}}
+    called |= {} if MODERN else {"task": {}}
     begun = await ask("tools/call", **called)
     task = (begun if MODERN else begun["task"])["taskId"]
     look = await ask("tasks/get", taskId=task)

@@ -75,29 +75,9 @@ async function logs(ctx) {
   return text('it was logged');
 }
 
-// Tasks of 2025-11-25, by hand: this SDK has none of its own.
-const jobs = new Map();
-const job = (taskId, { begun, until }) => ({
-  taskId, status: Date.now() < until ? 'working' : 'completed', createdAt: begun, lastUpdatedAt: begun, ttl: null, pollInterval: 50,
-});
-function compute({ seconds = 1 }, task) {
-  if (!task) return pause(seconds * 1000).then(() => text(`slow_compute is done after ${seconds} s`));
-  const taskId = crypto.randomUUID();
-  jobs.set(taskId, { seconds, begun: new Date().toISOString(), until: Date.now() + seconds * 1000 });
-  return { task: job(taskId, jobs.get(taskId)) };
-}
-async function ofTask({ method, params }) {
-  const found = method.startsWith('tasks/') && jobs.get(params?.taskId);
-  if (!found) throw new ProtocolError(method.startsWith('tasks/') ? -32602 : -32601, 'it is not here');
-  if (method !== 'tasks/result') return job(params.taskId, found);
-  await pause(Math.max(0, found.until - Date.now()));
-  const _meta = { 'io.modelcontextprotocol/related-task': { taskId: params.taskId } };
-  return { ...text(`slow_compute is done after ${found.seconds} s`), _meta };
-}
-
 function server() {
   const changing = { listChanged: true };
-  const capabilities = { tools: changing, prompts: changing, resources: { ...changing, subscribe: true }, completions: {}, logging: {}, tasks: { requests: { tools: { call: {} } }, cancel: {} } };
+  const capabilities = { tools: changing, prompts: changing, resources: { ...changing, subscribe: true }, completions: {}, logging: {} };
   const one = new Server({ name: 'cells', version: '1' }, { capabilities });
   const another = (kind, entry) => (more[kind] ? [entry] : []);
   const turn = async (kind) => {
@@ -105,7 +85,7 @@ function server() {
     await one.notification({ method: `notifications/${kind}s/list_changed` });
     return text('it was changed');
   };
-  one.setRequestHandler('tools/list', () => ({ tools: [...offer.tools.map((one) => (one.name === 'slow_compute' ? { ...one, execution: { taskSupport: 'optional' } } : one)), ...another('tool', { ...offer.tools[0], name: 'test_that_comes_and_goes' })] }));
+  one.setRequestHandler('tools/list', () => ({ tools: [...offer.tools, ...another('tool', { ...offer.tools[0], name: 'test_that_comes_and_goes' })] }));
   one.setRequestHandler('prompts/list', () => ({ prompts: [...offer.prompts, ...another('prompt', { name: 'test_that_comes_and_goes' })] }));
   one.setRequestHandler('resources/list', () => ({ resources: [...offer.resources, ...another('resource', { uri: 'test://that-came', name: 'that-came' })] }));
   one.setRequestHandler('resources/templates/list', () => ({ resourceTemplates: offer.templates }));
@@ -128,8 +108,7 @@ function server() {
     return { messages: JSON.parse(filled) };
   });
   one.setRequestHandler('completion/complete', ({ params: { argument } }) => ({ completion: { values: ['a', 'b'].map((end) => argument.value + end) } }));
-  one.fallbackRequestHandler = ofTask;
-  one.setRequestHandler('tools/call', async ({ params: { name, arguments: args = {}, task } }, ctx) => {
+  one.setRequestHandler('tools/call', async ({ params: { name, arguments: args = {} } }, ctx) => {
     if (offer.answers[name]) return offer.answers[name];
     if (asks[name]) return asking(name, args, ctx);
     switch (name) {
@@ -139,8 +118,6 @@ function server() {
         return progress(ctx);
       case 'test_tool_with_logging':
         return logs(ctx);
-      case 'slow_compute':
-        return compute(args, task);
       case 'test_slow':
         await pause(args.ms, ctx.mcpReq.signal);
         return text('it is over');
