@@ -37,13 +37,23 @@ pub struct Answering {
 }
 
 /// A call's future, boxed once: it may outlive its connection.
-pub struct Calling(Pin<Box<dyn Future<Output = Final> + Send>>);
+pub struct Calling {
+    future: Pin<Box<dyn Future<Output = Final> + Send>>,
+    is_wait: bool,
+}
+
+impl Calling {
+    /// It does nothing but wait for its client: without one it has no end to go on to.
+    pub fn is_wait(&self) -> bool {
+        self.is_wait
+    }
+}
 
 impl Future for Calling {
     type Output = Final;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Final> {
-        self.get_mut().0.as_mut().poll(cx)
+        self.get_mut().future.as_mut().poll(cx)
     }
 }
 
@@ -169,8 +179,10 @@ pub(super) fn call(
         .or_else(|| scanned.traceparent.and_then(|text| text.text(body)).map(|text| text.as_ref().into()));
     let routed =
         Routed { id, body: body.clone(), scanned, ask, name, traceparent, input, task, arrived: Instant::now() };
+    let is_wait = routed.ask == Ask::AwaitTask;
     let (sender, events) = Events::about(routed.task.clone());
-    Answering { call: Calling(Box::pin(pipeline::routed(Arc::clone(plane), caller, routed, sender))), events }
+    let future = Box::pin(pipeline::routed(Arc::clone(plane), caller, routed, sender));
+    Answering { call: Calling { future, is_wait }, events }
 }
 
 /// An answer to what a server asked; to nothing that this client was asked in this session: dropped and counted.

@@ -115,6 +115,30 @@ async fn who_waits_for_a_task_waits_as_long_as_its_tool_may_take_and_can_wait_ag
 }
 
 #[tokio::test]
+async fn a_client_that_hangs_up_waits_no_more_and_its_task_goes_on() {
+    let (server, fleet) = fleet("").await;
+    let client = client(&fleet, "one").await;
+    for backend in BACKENDS {
+        let id = begun(&client, &format!("{backend}__chore"), json!({ "looks": 1, "holds": true })).await;
+        let heard = async |event: &str, count: usize| {
+            until("its server heard of it", async || {
+                let events = received(&server, &fleet, backend).events();
+                let is_it = |one: &&Value| one["event"] == event && one["tool"] == "tasks/result";
+                let heard = events.iter().filter(is_it).count();
+                if heard == count { Ok(()) } else { Err(heard) }
+            })
+            .await;
+        };
+        tokio::select! {
+            answered = of_task(&client, "result", &id) => panic!("{answered:?}"),
+            () = heard("task", 1) => {}
+        }
+        heard("cancelled", 1).await;
+        assert_eq!(status(&client, &id).await, "completed");
+    }
+}
+
+#[tokio::test]
 async fn what_is_asked_of_a_task_is_recorded_beside_its_call() {
     let (_server, fleet) = fleet("").await;
     let client = client(&fleet, "one").await;

@@ -1,7 +1,8 @@
 //! The bodies that we send: whole, a running call, a stream of notes.
 //!
 //! A running call is polled here, inline: a task a call costs 2.7 µs (`hot-path.md` 2). When its connection goes, a
-//! legacy call is handed to the tracker and ends by itself; a modern one is dropped, which is its cancel.
+//! legacy call is handed to the tracker and ends by itself; a modern one is dropped, which is its cancel, and so is what
+//! only waits (`tasks/result`).
 
 use std::{
     collections::VecDeque,
@@ -39,7 +40,7 @@ pub enum HangUp {
 }
 
 /// Polls a call in place; dropped before its end, the call goes on without a listener where there is a tracker, and is
-/// dropped where there is none.
+/// dropped where there is none, or where it only waits.
 #[derive(Debug)]
 pub struct Outlive {
     call: Option<Calling>,
@@ -62,7 +63,9 @@ impl Outlive {
 
 impl Drop for Outlive {
     fn drop(&mut self) {
-        if let (Some(call), Some(hearing)) = (self.call.take(), &self.hearing) {
+        if let (Some(call), Some(hearing)) = (self.call.take(), &self.hearing)
+            && !call.is_wait()
+        {
             hearing.plane().tracker.spawn(async move { drop(call.await) });
         }
     }
