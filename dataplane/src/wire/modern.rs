@@ -140,7 +140,9 @@ impl Rewrite {
 
     /// The last chunk, or the whole answer.
     pub fn last(&mut self, chunk: &Bytes) -> Bytes {
-        let mut out = Vec::with_capacity(chunk.len() + LONGEST);
+        // A key and its value, with a comma, a colon and two quotes.
+        let more = self.members.iter().map(|(key, value)| key.len() + value.len() + 4).sum::<usize>();
+        let mut out = Vec::with_capacity(chunk.len() + more);
         self.pass(chunk, &mut out);
         out.into()
     }
@@ -150,6 +152,11 @@ impl Rewrite {
         while let Some(&byte) = chunk.get(at) {
             if self.reading != Reading::Tokens {
                 at += self.text(chunk.get(at..).unwrap_or_default());
+                continue;
+            }
+            if self.depth > 2 {
+                self.deep(byte);
+                at += 1;
                 continue;
             }
             if self.next == Next::Value && !byte.is_ascii_whitespace() {
@@ -166,7 +173,7 @@ impl Rewrite {
                 from = at;
             } else if self.held == Held::Code && !self.keep(byte) {
                 // Longer than any code that matters.
-                out.put(&self.token);
+                out.put(&[&self.token]);
                 self.held = Held::Nothing;
                 from = at;
             }
@@ -219,16 +226,22 @@ impl Rewrite {
 
     /// At the end of the result.
     fn add_what_is_missing(&self, inside: Inside, out: &mut impl Sink) {
-        let mut more = Vec::with_capacity(LONGEST);
-        for ((key, value), seen) in self.members.iter().zip(inside.seen) {
-            if !seen {
-                let comma = if inside.has_members || !more.is_empty() { "," } else { "" };
-                for part in [comma, "\"", key, "\":", value] {
-                    more.extend_from_slice(part.as_bytes());
-                }
-            }
+        let mut follows = inside.has_members;
+        for ((key, value), _) in self.members.iter().zip(inside.seen).filter(|(_, seen)| !seen) {
+            let comma = if follows { "," } else { "" };
+            out.put(&[comma, "\"", key, "\":", value].map(str::as_bytes));
+            follows = true;
         }
-        out.put(&more);
+    }
+
+    /// Inside a value of the result or the error: only where it ends matters.
+    fn deep(&mut self, byte: u8) {
+        match byte {
+            b'"' => self.reading = Reading::Text,
+            b'{' | b'[' => self.depth += 1,
+            b'}' | b']' => self.depth -= 1,
+            _ => {}
+        }
     }
 
     fn step(&mut self, byte: u8) {
@@ -300,13 +313,13 @@ impl Rewrite {
             Held::Nothing => {}
             Held::Member(at) => {
                 let value = self.members.get(at).map_or("null", |(_, value)| value);
-                out.put(value.as_bytes());
+                out.put(&[value.as_bytes()]);
             }
             Held::Code => {
                 let code = self.token.trim_ascii_end();
                 self.lacks_capability = code == LACKS_CAPABILITY;
                 let other = CODES.iter().find(|(known, _)| *known == code);
-                out.put(other.map_or(&self.token, |(_, other)| other));
+                out.put(&[other.map_or(&self.token, |(_, other)| other)]);
             }
         }
     }

@@ -9,8 +9,8 @@ pub(super) trait Sink {
     /// A part of it, as it came.
     fn pass(&mut self, chunk: &Bytes, part: Range<usize>);
 
-    /// What stands in it instead.
-    fn put(&mut self, bytes: &[u8]);
+    /// What stands in it instead, one after the other.
+    fn put(&mut self, parts: &[&[u8]]);
 }
 
 /// Without a copy of what passes.
@@ -21,8 +21,8 @@ impl Sink for Pieces {
         }
     }
 
-    fn put(&mut self, bytes: &[u8]) {
-        self.push(Bytes::copy_from_slice(bytes));
+    fn put(&mut self, parts: &[&[u8]]) {
+        self.push(parts.concat().into());
     }
 }
 
@@ -32,8 +32,8 @@ impl Sink for Vec<u8> {
         self.extend_from_slice(chunk.get(part).unwrap_or_default());
     }
 
-    fn put(&mut self, bytes: &[u8]) {
-        self.extend_from_slice(bytes);
+    fn put(&mut self, parts: &[&[u8]]) {
+        parts.iter().for_each(|part| self.extend_from_slice(part));
     }
 }
 
