@@ -155,7 +155,7 @@ impl Pins {
         self.send(&set);
         drop(turn);
         let (acks, complete) = acknowledged(&self.0.fleet, set.epoch, since).await;
-        Ok(ToolTrustReply { note: note(&acks), pins: set.pins, epoch: set.epoch, acks, complete })
+        Ok(ToolTrustReply { note: note(&acks), pins: set.pins, epoch: set.epoch, acks, complete, gone: Vec::new() })
     }
 
     /// The definition that is trusted, canonical JSON; empty: none is kept. Errors: the store's.
@@ -171,6 +171,7 @@ pub fn of(seen: &Sighting, by: &str, reason: &str, now_unix_ms: i64) -> Pinned {
         own: seen.own.clone(),
         exposed: seen.exposed.clone(),
         hash: seen.hash.clone(),
+        settled: seen.apart,
         reason: reason.to_owned(),
         by: by.to_owned(),
         since_unix_ms: now_unix_ms,

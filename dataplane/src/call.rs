@@ -127,7 +127,8 @@ pub struct Caller {
 impl Caller {
     /// Only `stages::authn` has a `Verified` to give.
     pub(crate) fn new(verified: crate::stages::authn::Verified, view: Arc<View>, leg: ClientLeg) -> Self {
-        Self { view, principal: verified.into_principal(), leg }
+        let principal = verified.into_principal();
+        Self { view: view.seen_by(&principal, leg), principal, leg }
     }
 
     pub fn view(&self) -> &Arc<View> {

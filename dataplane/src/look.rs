@@ -1,6 +1,9 @@
 //! One look at all parts: what `/ready`, `/metrics` and the reports to the control plane are made of.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use sentinel_dataplane::{
     audit::event::session_text,
@@ -26,6 +29,8 @@ use tokio::sync::watch;
 const DESCRIPTION: usize = 200;
 /// Characters of what the control plane said when it took no stream.
 const SENTENCE: usize = 500;
+/// Of a tool that is not offered to all.
+const APART: &str = "a process for one session or client offers it, to that one alone";
 /// Longest definition that is kept to be compared, bytes.
 const SHOWN: usize = 64 * 1024;
 /// All definitions of one message, bytes.
@@ -95,7 +100,7 @@ impl Eyes {
             warnings.push("[auth] mode = \"none\": every caller on this machine is let in as \"anonymous\"".into());
         }
         let stamp = view.as_ref().map(|view| view.stamp);
-        let sighted = || view.iter().flat_map(|view| view.catalogue.sighted());
+        let sighted = || view.iter().flat_map(|view| view.sighted());
         let held = |backend: &str| {
             let of_backend = |sighted: &&Sighted| *sighted.target.backend_name == *backend;
             sighted().filter(of_backend).filter(|sighted| sighted.target.held.is_some()).count()
@@ -136,19 +141,20 @@ impl Eyes {
 
     fn catalogue(&self) -> v1::Catalogue {
         let Some(view) = self.plane.views.load_full() else { return v1::Catalogue::default() };
-        let catalogue = &view.catalogue;
-        let mut tools: Vec<_> = catalogue.all(call::Kind::Tool).iter().map(|tool| listed(tool, catalogue)).collect();
-        let held = catalogue.sighted().filter(|sighted| sighted.target.held.is_some());
-        tools.extend(held.map(|sighted| listed(&sighted.target, catalogue)));
-        let refused = catalogue.refused().iter().filter(|refused| refused.kind == call::Kind::Tool);
-        tools.extend(refused.map(|refused| CatalogueTool {
-            exposed: refused.exposed.to_string(),
-            backend: refused.backend.to_string(),
-            own: refused.own.to_string(),
-            description: String::new(),
-            status: "refused".into(),
-            reason: refused.reason.clone(),
-        }));
+        let mut tools = offered(&view.catalogue);
+        // Known by name, so that an operator can speak of them: to stop them, or to let them in. Of several under one name
+        // the one that needs somebody to decide.
+        let mut known: HashSet<String> = tools.iter().map(|tool| tool.exposed.clone()).collect();
+        let mut own: Vec<_> = view.apart().flat_map(offered).collect();
+        own.sort_by_key(|tool| !matches!(&*tool.status, "quarantined" | "changed"));
+        for mut tool in own {
+            if known.insert(tool.exposed.clone()) {
+                if tool.reason.is_empty() {
+                    tool.reason = APART.into();
+                }
+                tools.push(tool);
+            }
+        }
         v1::Catalogue { tools }
     }
 
@@ -157,7 +163,7 @@ impl Eyes {
     fn sightings(&self) -> Sightings {
         let view = self.plane.views.load_full();
         let (mut tools, mut room) = (Vec::new(), ALL_SHOWN);
-        for sighted in view.iter().flat_map(|view| view.catalogue.sighted()) {
+        for sighted in view.iter().flat_map(|view| view.sighted()) {
             let mut sighting = sighting(sighted);
             match room.checked_sub(sighting.definition.len()) {
                 Some(left) => room = left,
@@ -168,6 +174,23 @@ impl Eyes {
         }
         Sightings { tools }
     }
+}
+
+/// The tools of a Catalogue, with what clients don't get.
+fn offered(catalogue: &Catalogue) -> Vec<CatalogueTool> {
+    let held = catalogue.sighted().map(|sighted| &sighted.target).filter(|tool| tool.held.is_some());
+    let mut tools: Vec<_> =
+        catalogue.all(call::Kind::Tool).iter().chain(held).map(|tool| listed(tool, catalogue)).collect();
+    let refused = catalogue.refused().iter().filter(|refused| refused.kind == call::Kind::Tool);
+    tools.extend(refused.map(|refused| CatalogueTool {
+        exposed: refused.exposed.to_string(),
+        backend: refused.backend.to_string(),
+        own: refused.own.to_string(),
+        description: String::new(),
+        status: "refused".into(),
+        reason: refused.reason.clone(),
+    }));
+    tools
 }
 
 fn sighting(sighted: &Sighted) -> Sighting {
@@ -181,6 +204,7 @@ fn sighting(sighted: &Sighted) -> Sighting {
         held: sighted.target.held.is_some(),
         why: sighted.why.clone(),
         gone: sighted.gone.clone(),
+        apart: sighted.apart,
     }
 }
 

@@ -64,10 +64,10 @@ pub async fn run(client: &mut Client, world: &World, ask: Ask, output: &mut Outp
     };
     let reply = reply.map_err(|status| Fault::of_status(&status))?.into_inner();
     output.json(&to_json(&reply));
-    for pin in reply.pins.iter().filter(|pin| !pin.settled) {
+    for pin in &reply.pins {
         output.line(&format!("{word}: {}{}", pin.exposed, of_hash(&pin.hash)));
     }
-    for pin in reply.pins.iter().filter(|pin| pin.settled) {
+    for pin in &reply.gone {
         output.line(&format!("{} of {} is taken for gone", pin.own, pin.backend));
     }
     output.line(&reply.note);
@@ -176,7 +176,7 @@ pub(crate) fn sighting_json(seen: &PlaneSighting) -> Value {
 fn to_json(reply: &ToolTrustReply) -> Value {
     json!({
         "epoch": reply.epoch, "complete": reply.complete, "note": reply.note,
-        "pins": reply.pins.iter().map(pin_json).collect::<Vec<_>>(),
+        "pins": reply.pins.iter().chain(&reply.gone).map(pin_json).collect::<Vec<_>>(),
         "acks": reply.acks.iter().map(kill::ack_json).collect::<Vec<_>>(),
     })
 }

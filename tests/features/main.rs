@@ -10,5 +10,6 @@
 mod changes;
 mod governed;
 mod lists;
+mod own;
 mod passes;
 mod several;

@@ -7,6 +7,7 @@
     reason = "helpers of tests are tests"
 )]
 
+mod apart;
 mod changes;
 mod hostile;
 mod lasting;

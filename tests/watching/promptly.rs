@@ -58,6 +58,38 @@ async fn a_changed_list_reaches_those_who_see_it_and_nobody_else_in_less_than_80
 }
 
 #[tokio::test]
+async fn a_changed_list_of_a_process_that_is_not_shared_reaches_whose_it_is_as_soon_and_nobody_else() {
+    let isolated = "isolation = \"per-session\"";
+    let fleet = Fleet::start(Setup::one_plane().backend_with("a", isolated).modern_backend("b", isolated)).await;
+    let filter = json!({ "toolsListChanged": true });
+    let (boss, modern) = (fleet.client("boss", "operator").await, fleet.modern_client("modern", "operator").await);
+    let (mut to_boss, (_first, mut to_modern)) = (boss.listen().await, modern.listen(json!(1), filter.clone()).await);
+    let another = fleet.client("boss", "operator").await;
+    let mut others =
+        [another.listen().await, fleet.modern_client("m2", "operator").await.listen(json!(1), filter).await.1];
+
+    for backend in ["a", "b"] {
+        let grow = format!("{backend}__grow");
+        let mut took = Vec::new();
+        for turn in 0..=TIMES {
+            let since = Instant::now();
+            let _grown = boss.call(&grow, json!({})).await;
+            assert_eq!(next_method(&mut to_boss).await, "notifications/tools/list_changed", "{backend}");
+            let _grown = modern.call(&grow, json!({})).await;
+            assert_eq!(next_method(&mut to_modern).await, "notifications/tools/list_changed", "{backend}");
+            // Its first call starts a process.
+            took.extend((turn > 0).then(|| since.elapsed() / 2));
+        }
+        took.sort();
+        println!("{backend}: {took:?}");
+        assert!(took[TIMES / 2] < SOON, "{backend}: {took:?}");
+    }
+    for notes in &mut others {
+        assert!(is_quiet(notes).await);
+    }
+}
+
+#[tokio::test]
 async fn a_reload_that_changes_what_a_role_sees_is_told_to_that_role_as_soon() {
     let fleet = Fleet::start(Setup::example().roles(ROLES)).await;
     let filter = json!({ "toolsListChanged": true });

@@ -75,7 +75,10 @@ pub(super) async fn approve(core: &Core, asked: ToolApproveRequest) -> Result<To
         let now = parts.clock.unix_ms();
         let mut decided: Vec<Pinned> = approved.iter().map(|seen| pins::of(seen, &word, &told, now)).collect();
         decided.extend(settled(&parts, &approved, &all));
-        parts.pins.decide(&decided).await
+        let mut reply = parts.pins.decide(&decided).await?;
+        let is_gone = |pin: &mut Pin| !approved.iter().any(|seen| seen.backend == pin.backend && seen.own == pin.own);
+        reply.gone = reply.pins.extract_if(.., is_gone).collect();
+        Ok(reply)
     });
     core.act(&by, "tool.approve", target, &reason, deed, outcome).await
 }
@@ -193,7 +196,7 @@ pub(super) async fn quarantine(core: &Core, asked: ToolQuarantineRequest) -> Res
 
 /// What `audit_actions` keeps of it: names and hashes.
 fn outcome(reply: &ToolTrustReply) -> String {
-    let each = reply.pins.iter().filter(|pin| !pin.settled);
-    let each: Vec<String> = each.take(20).map(|pin| format!("{} {}", pin.exposed, short(&pin.hash))).collect();
+    let each: Vec<String> =
+        reply.pins.iter().take(20).map(|pin| format!("{} {}", pin.exposed, short(&pin.hash))).collect();
     format!("done: epoch {}, {}; {}", reply.epoch, reply.note, each.join(", "))
 }

@@ -11,7 +11,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    isolation::{Isolation, Owner},
+    isolation::{InstanceId, Isolation, Owner, Whose},
     registry::Backend,
 };
 use crate::{call::Principal, in_flight::LegKey, listen::ClientLeg, upcall::feature::Features};
@@ -26,14 +26,7 @@ pub struct Instances {
     idle: Duration,
     /// What its server may ask: what a client declares beyond that is not passed on.
     may_ask: Features,
-    held: Mutex<HashMap<Key, Instance>>,
-}
-
-/// Whose an instance is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Key {
-    Session(LegKey),
-    Client { issuer: Box<str>, client: Box<str>, features: Features },
+    held: Mutex<HashMap<Whose, Instance>>,
 }
 
 /// One of them, as an operator sees it.
@@ -71,17 +64,9 @@ impl Instances {
         start: impl FnOnce(Owner, Features) -> Arc<Backend>,
     ) -> Option<(Arc<Backend>, Option<Arc<Backend>>)> {
         let declares = leg.features().within(self.may_ask);
-        let own =
-            |features| Key::Client { issuer: principal.issuer.clone(), client: principal.client.clone(), features };
-        let owner = Owner::of(self.isolation, leg, principal);
-        let key = match (&owner, self.isolation) {
-            (Owner::Session { leg, .. }, _) => Key::Session(leg.key()),
-            // A request that belongs to no session: of its client's that declare the same.
-            (Owner::Client(_) | Owner::Shared, Isolation::PerSession) => own(declares),
-            (Owner::Client(_) | Owner::Shared, Isolation::PerClient | Isolation::Shared) => own(Features::NONE),
-        };
+        let whose = Whose::of(self.isolation, self.may_ask, leg, principal)?;
         let mut held = self.held();
-        if let Some(instance) = held.get_mut(&key) {
+        if let Some(instance) = held.get_mut(&whose) {
             instance.used = Instant::now();
             if !Arc::ptr_eq(&instance.principal, principal) {
                 instance.principal = Arc::clone(principal);
@@ -89,11 +74,11 @@ impl Instances {
             return Some((Arc::clone(&instance.backend), None));
         }
         let gone = if held.len() < self.most { None } else { Some(room(&mut held, principal)?) };
-        let backend = start(owner, declares);
-        let session = match &key {
-            Key::Session(leg) => Some(*leg),
-            Key::Client { .. } => None,
+        let session = match &whose {
+            Whose::Session(key) => Some(*key),
+            Whose::Client { .. } => None,
         };
+        let backend = start(Owner::of(self.isolation, leg, principal), declares);
         let instance = Instance {
             backend: Arc::clone(&backend),
             principal: Arc::clone(principal),
@@ -101,8 +86,14 @@ impl Instances {
             declares,
             used: Instant::now(),
         };
-        held.insert(key, instance);
+        held.insert(whose, instance);
         Some((backend, gone))
+    }
+
+    /// None: it has ended.
+    pub fn whose(&self, instance: InstanceId) -> Option<Whose> {
+        let held = self.held();
+        held.iter().find(|(_, one)| one.backend.instance == Some(instance)).map(|(whose, _)| whose.clone())
     }
 
     /// All, the longest unused first.
@@ -126,7 +117,7 @@ impl Instances {
 
     /// Takes out what was of this session.
     pub fn end(&self, leg: LegKey) -> Option<Arc<Backend>> {
-        self.held().remove(&Key::Session(leg)).map(|instance| instance.backend)
+        self.held().remove(&Whose::Session(leg)).map(|instance| instance.backend)
     }
 
     /// Takes out what was not used for too long, and what belongs to a client that may not go on.
@@ -147,14 +138,14 @@ impl Instances {
         self.most
     }
 
-    fn held(&self) -> MutexGuard<'_, HashMap<Key, Instance>> {
+    fn held(&self) -> MutexGuard<'_, HashMap<Whose, Instance>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Makes room for one more of this client: takes out the longest unused one of the client that has the most, where no
 /// call runs on it. Another client's goes only when it was not used for a minute.
-fn room(held: &mut HashMap<Key, Instance>, wants: &Principal) -> Option<Arc<Backend>> {
+fn room(held: &mut HashMap<Whose, Instance>, wants: &Principal) -> Option<Arc<Backend>> {
     let count = |of: &Principal| {
         held.values().filter(|instance| instance.principal.is_same_as(of)).count() + usize::from(of.is_same_as(wants))
     };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{call::Principal, listen::ClientLeg};
+use crate::{call::Principal, in_flight::LegKey, listen::ClientLeg, upcall::feature::Features};
 
 /// As the configuration says it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,6 +22,32 @@ pub enum Owner {
     Session { leg: ClientLeg, principal: Arc<Principal> },
     /// One client's, whatever its sessions.
     Client(Arc<Principal>),
+}
+
+/// One process or session of a backend that is not shared, among all that this plane ever starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct InstanceId(pub u32);
+
+/// To which of a backend's processes or sessions a request goes, where each has its own.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Whose {
+    Session(LegKey),
+    Client { issuer: Box<str>, client: Box<str>, features: Features },
+}
+
+impl Whose {
+    /// None: all share one. `may_ask`: what its server may ask.
+    pub fn of(isolation: Isolation, may_ask: Features, leg: ClientLeg, principal: &Principal) -> Option<Self> {
+        let client =
+            |features| Self::Client { issuer: principal.issuer.clone(), client: principal.client.clone(), features };
+        match isolation {
+            Isolation::Shared => None,
+            // A request that belongs to no session: of its client's that declare the same.
+            Isolation::PerSession if leg.key().is_alone() => Some(client(leg.features().within(may_ask))),
+            Isolation::PerSession => Some(Self::Session(leg.key())),
+            Isolation::PerClient => Some(client(Features::NONE)),
+        }
+    }
 }
 
 impl Owner {

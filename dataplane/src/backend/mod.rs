@@ -55,8 +55,10 @@ pub struct LinkParts {
     pub spawner: stdio::spawner::Spawner,
     /// How many there are: an HTTP link keeps connections for each.
     pub workers: Workers,
-    /// Whose it is. Another than `Shared` lists nothing: that is done once for all of a backend.
+    /// Whose it is. Another than `Shared` does not list at its start: that is done once for all of a backend.
     pub owner: Owner,
+    /// None: it is the one that lists for all.
+    pub instance: Option<isolation::InstanceId>,
     /// What its server is told that may be asked.
     pub declares: Features,
     pub asks: mpsc::Sender<Asked>,
@@ -81,6 +83,9 @@ pub struct BackendNote {
 pub enum Note {
     /// All that the backend offers, newer than the last: made at the handshake and after each `list_changed`.
     Listed(Box<listing::Offering>),
+    /// What a process (or session) that is not shared offers, since it said that a list changed. None: what it said holds
+    /// no longer, because it has ended.
+    Own { instance: isolation::InstanceId, offering: Option<Box<listing::Offering>> },
     /// A `notifications/message` that belongs to no call: its level and its whole bytes.
     Log { level: Box<str>, message: Bytes, of: Owner },
     /// A `notifications/elicitation/complete` that came beside all calls.
@@ -89,6 +94,17 @@ pub enum Note {
     TaskStatus { message: Bytes, of: Owner },
     /// Its state changed: a report is due.
     State,
+}
+
+impl Note {
+    /// `instance`: none, for the one that lists for all.
+    pub fn offers(instance: Option<isolation::InstanceId>, offering: listing::Offering) -> Self {
+        let offering = Box::new(offering);
+        match instance {
+            None => Self::Listed(offering),
+            Some(instance) => Self::Own { instance, offering: Some(offering) },
+        }
+    }
 }
 
 /// One call as a link sends it: the bytes as they came, with the backend's own name for the target.

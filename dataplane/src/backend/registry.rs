@@ -15,12 +15,12 @@ use tokio::{sync::mpsc, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    BackendNote, Link, LinkParts,
+    BackendNote, Link, LinkParts, Note,
     breaker::Breaker,
     bulkhead::Bulkhead,
     health,
     instances::Instances,
-    isolation::{Isolation, Owner},
+    isolation::{InstanceId, Isolation, Owner},
     repeats::Repeats,
     spec::BackendSpec,
     stdio::{cgroup::Groups, spawner::Spawner},
@@ -39,6 +39,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Backend {
     pub id: BackendId,
+    /// None: it is everybody's, or lists for all.
+    pub instance: Option<InstanceId>,
     pub spec: Arc<BackendSpec>,
     pub link: Link,
     pub breaker: Arc<Breaker>,
@@ -197,12 +199,12 @@ impl Backends {
         let instances = Instances::new(spec.isolation, spec.max_instances, spec.instance_idle, spec.may_ask);
         // What only lists for all is told of all that may be asked: some servers offer more to a client that can more.
         let declares = if instances.is_some() { spec.may_ask } else { Features::NONE };
-        self.make(id, spec, self.parts.stop.child_token(), (Owner::Shared, declares), instances)
+        self.make((id, None), spec, self.parts.stop.child_token(), (Owner::Shared, declares), instances)
     }
 
     fn make(
         &self,
-        id: BackendId,
+        (id, instance): (BackendId, Option<InstanceId>),
         spec: &Arc<BackendSpec>,
         stop: CancellationToken,
         (owner, declares): (Owner, Features),
@@ -217,6 +219,7 @@ impl Backends {
             spawner: self.parts.spawner.clone(),
             workers: self.parts.workers.clone(),
             owner,
+            instance,
             declares,
             asks: self.parts.asks.clone(),
             wanted: Arc::clone(&wanted),
@@ -224,6 +227,7 @@ impl Backends {
         let entered = self.parts.workers.enter();
         let backend = Arc::new(Backend {
             id,
+            instance,
             link: Link::start(spec, parts),
             breaker: Breaker::new(spec.breaker),
             bulkhead: Bulkhead::new(spec.max_concurrency),
@@ -250,8 +254,11 @@ impl Backends {
         instances: &Instances,
         (leg, principal): (ClientLeg, &Arc<Principal>),
     ) -> Option<Arc<Backend>> {
-        let start =
-            |owner, declares| self.make(backend.id, &backend.spec, backend.stop.child_token(), (owner, declares), None);
+        let start = |owner, declares| {
+            let instance = InstanceId(self.next.fetch_add(1, Relaxed));
+            let stop = backend.stop.child_token();
+            self.make((backend.id, Some(instance)), &backend.spec, stop, (owner, declares), None)
+        };
         let (instance, gone) = instances.of(leg, principal, start)?;
         self.end(gone);
         Some(instance)
@@ -278,10 +285,17 @@ impl Backends {
         self.live.load().values().filter_map(|backend| backend.instances.as_ref()).for_each(act);
     }
 
-    /// In the background, by the ladder.
+    /// In the background, by the ladder: instances. What one offered for itself is off at once.
     fn end(&self, gone: impl IntoIterator<Item = Arc<Backend>>) {
         for backend in gone {
-            self.parts.tracker.spawn(async move { backend.end().await });
+            let notes = self.parts.notes.clone();
+            self.parts.tracker.spawn(async move {
+                if let Some(instance) = backend.instance {
+                    let note = Note::Own { instance, offering: None };
+                    notes.send(BackendNote { backend: backend.id, note }).await.ok();
+                }
+                backend.end().await;
+            });
         }
     }
 

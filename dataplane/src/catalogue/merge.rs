@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
-    Catalogue, Refused, Sighted, Support, Target, definition, mirrored,
+    Catalogue, Refused, Sighted, Support, Target, definition, mirrored, names,
     print::{self, Print, Printed},
     schema,
     template::Template,
@@ -26,14 +26,6 @@ use crate::{
     view::policy::{Policy, PolicyBackend},
 };
 
-/// Longest exposed name of a tool that clients take.
-pub const MAX_NAME: usize = 64;
-/// The same of a prompt: no model sees it, people do.
-const MAX_PROMPT: usize = 256;
-/// The same of a tool as its backend knows it.
-const MAX_OWN: usize = 256;
-/// Longest URI of a resource, bytes.
-const MAX_URI: usize = 8_192;
 /// Templates of all backends that are held against a URI.
 pub(super) const MAX_TEMPLATES: usize = 256;
 
@@ -53,6 +45,10 @@ impl Offer {
     pub fn new(backend: BackendId, offering: Offering) -> Self {
         let prints = print::of_all(offering.of(Kind::Tool));
         Self { backend, offering, prints, stale: false }
+    }
+
+    fn tools(&self) -> impl Iterator<Item = (&Offered, &Printed)> {
+        self.offering.of(Kind::Tool).iter().zip(&*self.prints)
     }
 }
 
@@ -82,7 +78,8 @@ struct Schemas<'a> {
     output: Option<&'a RawValue>,
 }
 
-/// `offers` by backend name. Costs what its new schemas cost to compile: not for a worker that serves calls.
+/// `offers` by backend name. Costs what its new schemas cost to compile: not for a worker that serves calls. The cache of
+/// schemas is swept by who asked, when all that hold some are judged.
 pub fn merge(
     policy: &Policy,
     offers: &HashMap<Arc<str>, Offer>,
@@ -90,29 +87,28 @@ pub fn merge(
     schemas: &mut schema::Cache,
     metrics: &Metrics,
 ) -> Catalogue {
-    let mut merging = Merging { catalogue: Catalogue::default(), policy, trust, schemas, metrics };
+    let mut merging = Merging { catalogue: Catalogue::default(), policy, trust, schemas, metrics, apart: false };
     for backend in &policy.backends {
-        let Some(offer) = offers.get(&backend.spec.name) else { continue };
-        let name = Arc::clone(&backend.spec.name);
-        merging.catalogue.heard.push((Arc::clone(&name), offer.offering.abilities));
-        if offer.stale {
-            merging.catalogue.stale.push(Arc::clone(&name));
-        }
-        let of = |kind| Of { backend, id: offer.backend, kind, abilities: offer.offering.abilities };
-        let tools = || offer.offering.of(Kind::Tool).iter().zip(&*offer.prints);
-        let judging = Judging::of(trust.pins, policy.pinning, &name, tools().map(|(tool, print)| (&*tool.name, print)));
-        for (tool, print) in tools() {
-            merging.add(of(Kind::Tool), tool, Some((&judging, print)));
-        }
-        for kind in [Kind::Prompt, Kind::Resource, Kind::Template] {
-            for offered in offer.offering.of(kind) {
-                merging.add(of(kind), offered, None);
-            }
+        if let Some(offer) = offers.get(&backend.spec.name) {
+            merging.offer(backend, offer, None);
         }
     }
-    let Merging { catalogue, schemas, .. } = merging;
-    schemas.sweep();
-    catalogue
+    merging.catalogue
+}
+
+/// What one process alone offers, as a Catalogue of its own. `listed`: what the one offers that lists for all.
+pub fn alone(
+    policy: &Policy,
+    (name, offer, listed): (&str, &Offer, &Offer),
+    trust: &Trust<'_>,
+    schemas: &mut schema::Cache,
+    metrics: &Metrics,
+) -> Catalogue {
+    let mut merging = Merging { catalogue: Catalogue::default(), policy, trust, schemas, metrics, apart: true };
+    if let Some(backend) = policy.backends.iter().find(|backend| *backend.spec.name == *name) {
+        merging.offer(backend, offer, Some(listed));
+    }
+    merging.catalogue
 }
 
 struct Merging<'a> {
@@ -121,6 +117,8 @@ struct Merging<'a> {
     trust: &'a Trust<'a>,
     schemas: &'a mut schema::Cache,
     metrics: &'a Metrics,
+    /// Of one process alone.
+    apart: bool,
 }
 
 /// Whose entry it is, and of which list.
@@ -133,6 +131,27 @@ struct Of<'a> {
 }
 
 impl Merging<'_> {
+    /// `beside`: what its backend offers elsewhere, and what is therefore not gone from it.
+    fn offer(&mut self, backend: &PolicyBackend, offer: &Offer, beside: Option<&Offer>) {
+        let name = Arc::clone(&backend.spec.name);
+        self.catalogue.heard.push((Arc::clone(&name), offer.offering.abilities));
+        if offer.stale {
+            self.catalogue.stale.push(Arc::clone(&name));
+        }
+        let of = |kind| Of { backend, id: offer.backend, kind, abilities: offer.offering.abilities };
+        let offered = [Some(offer), beside].into_iter().flatten().flat_map(Offer::tools);
+        let offered = offered.map(|(tool, print)| (&*tool.name, print));
+        let judging = Judging::of(self.trust.pins, self.policy.pinning, &name, offered);
+        for (tool, print) in offer.tools() {
+            self.add(of(Kind::Tool), tool, Some((&judging, print)));
+        }
+        for kind in [Kind::Prompt, Kind::Resource, Kind::Template] {
+            for offered in offer.offering.of(kind) {
+                self.add(of(kind), offered, None);
+            }
+        }
+    }
+
     /// `trust`: of a tool.
     fn add(&mut self, of: Of<'_>, offered: &Offered, trust: Option<(&Judging<'_>, &Printed)>) {
         let backend = of.backend;
@@ -192,12 +211,12 @@ impl Merging<'_> {
         exposed: &Arc<str>,
     ) -> Result<(Target, Option<Template>), String> {
         let Of { backend, id, kind, abilities } = of;
-        judge(kind, exposed)?;
+        names::judge(kind, exposed)?;
         let has_tasks = abilities.can(Ability::Tasks) || abilities.can(Ability::CoreTasks);
         if kind == Kind::Tool && !has_tasks && definition::support(&offered.definition) == Some(Support::Required) {
             return Err("it can run as a task of revision 2025-11-25 alone, and its server has none".into());
         }
-        judge_own(kind, &offered.name)?;
+        names::judge_own(kind, &offered.name)?;
         let is_taken = match kind {
             Kind::Tool | Kind::Prompt => self.taken(kind, exposed),
             Kind::Resource | Kind::Template => None,
@@ -311,73 +330,8 @@ impl Merging<'_> {
         }
         let target = self.shelve(target);
         let definition = offered.definition.clone();
-        let sighted = Sighted { hash: print.hash, definition, trusted, why, gone, target: Arc::clone(&target) };
+        let (hash, apart) = (print.hash, self.apart);
+        let sighted = Sighted { hash, definition, trusted, apart, why, gone, target: Arc::clone(&target) };
         self.catalogue.sighted.insert(Arc::clone(&target.exposed), sighted);
-    }
-}
-
-/// For tools MCP asks for `A-Za-z0-9_./-`, at most 64; what would trick a terminal or a reader is refused whatever
-/// it names.
-fn judge(kind: Kind, exposed: &str) -> Result<(), String> {
-    match kind {
-        Kind::Tool => judge_tool(exposed),
-        Kind::Prompt if exposed.chars().count() > MAX_PROMPT => {
-            Err(format!("its name has more than {MAX_PROMPT} characters"))
-        }
-        Kind::Resource | Kind::Template if exposed.len() > MAX_URI => {
-            Err(format!("its URI has more than {MAX_URI} bytes"))
-        }
-        _ if exposed.is_empty() => Err("it has no name".into()),
-        _ if exposed.chars().any(tricks) => Err("its name holds characters that are not printable".into()),
-        Kind::Prompt | Kind::Resource | Kind::Template => Ok(()),
-    }
-}
-
-/// A rename makes a good name of a bad one, but what would trick a reader stands in logs, reports and pins as well.
-fn judge_own(kind: Kind, own: &str) -> Result<(), String> {
-    if kind != Kind::Tool {
-        return Ok(());
-    }
-    if own.chars().count() > MAX_OWN {
-        return Err(format!("its own name has more than {MAX_OWN} characters"));
-    }
-    if own.chars().any(tricks) {
-        return Err("its own name holds characters that are not printable".into());
-    }
-    Ok(())
-}
-
-fn judge_tool(exposed: &str) -> Result<(), String> {
-    if exposed.chars().count() > MAX_NAME {
-        return Err(format!("{} characters where clients take {MAX_NAME}; use tools.rename", exposed.chars().count()));
-    }
-    if exposed.is_empty() || !exposed.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\') {
-        return Err("its name holds characters that clients don't take; use tools.rename".into());
-    }
-    Ok(())
-}
-
-/// Controls, and what turns the direction of text or is not seen.
-fn tricks(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_that_would_trick_a_reader_is_refused() {
-        assert!(judge(Kind::Tool, "a__b").is_ok());
-        for bad in ["", "a\u{202e}b", "a\u{7}", "a b", "ä", &"x".repeat(65)] {
-            assert!(judge(Kind::Tool, bad).is_err(), "{bad:?}");
-        }
-        assert!(judge(Kind::Prompt, "git__code review ä").is_ok());
-        assert!(judge(Kind::Resource, "file:///home/ä?x=1#y").is_ok());
-        for bad in ["", "a\u{202e}b", "a\u{7}", "a\nb", &"x".repeat(MAX_URI + 1)] {
-            assert!(judge(Kind::Prompt, bad).is_err() && judge(Kind::Template, bad).is_err(), "{bad:?}");
-        }
     }
 }

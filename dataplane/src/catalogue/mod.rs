@@ -6,6 +6,7 @@ mod definition;
 mod measure;
 pub mod merge;
 pub mod mirrored;
+mod names;
 mod part;
 mod patterns;
 pub mod print;
@@ -121,6 +122,8 @@ pub struct Sighted {
     pub definition: Bytes,
     /// In use at first sight, and to be pinned.
     pub trusted: bool,
+    /// A process that is not shared offers it, for its session or client alone.
+    pub apart: bool,
     /// For operators, a sentence; empty where it is trusted.
     pub why: String,
     /// Pinned names that its backend offers no more, where it may be one of them.

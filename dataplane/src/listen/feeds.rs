@@ -53,6 +53,12 @@ pub struct Who {
 }
 
 impl Who {
+    /// What it sees of this. None: its virtual server is gone.
+    pub fn sees(&self, view: &Arc<View>) -> Option<Arc<View>> {
+        let view = view.at(self.endpoint.as_deref())?;
+        Some(Arc::clone(view).seen_by(&self.principal, self.leg))
+    }
+
     pub fn of(caller: &Caller) -> Self {
         let (principal, leg) = (Arc::clone(caller.principal()), *caller.leg());
         Self { principal, endpoint: caller.view().endpoint.clone(), leg }
@@ -169,12 +175,11 @@ impl Feeds {
         });
         for (kinds, change) in CHANGES {
             self.tell(|feed| {
-                let Who { principal, endpoint, .. } = &feed.who;
                 // A stream whose endpoint came with `new` was opened after it, and has nothing to hear of.
-                let (old, new) = (old.at(endpoint.as_deref())?, new.at(endpoint.as_deref())?);
+                let (old, new) = (feed.who.sees(old)?, feed.who.sees(new)?);
                 // A session of a revision without tasks may be told once too often.
                 let tells = matches!(feed.of, Of::Session);
-                let differs = |kind: &Kind| old.listed(*kind, principal, tells) != new.listed(*kind, principal, tells);
+                let differs = |kind: &Kind| !new.lists_as(&old, *kind, &feed.who.principal, tells);
                 if !kinds.iter().any(differs) {
                     return None;
                 }
@@ -209,7 +214,7 @@ impl Feeds {
             if !is_its {
                 return None;
             }
-            let view = view.at(feed.who.endpoint.as_deref())?;
+            let view = feed.who.sees(view)?;
             let sees = Kind::ALL.into_iter().flat_map(|kind| view.catalogue.all(kind)).any(|target| {
                 &*target.backend_name == backend
                     && !matches!(view.policy.access(principal, target.kind, &target.exposed), Access::Hidden)

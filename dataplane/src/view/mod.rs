@@ -2,6 +2,7 @@
 //!
 //! Plain data: no lock that waits, no channel, no socket, no clock. The view's one task is the only publisher.
 
+pub mod apart;
 pub mod judge;
 pub mod last_known_good;
 pub mod pattern;
@@ -20,13 +21,15 @@ use bytes::Bytes;
 
 pub use self::task::ViewMessage;
 use self::{
+    apart::{Apart, Parts},
     policy::{Access, Policy, Revision},
     virtual_server::VirtualServer,
 };
 use crate::{
     backend::abilities::{Abilities, Ability},
     call::{Kind, Principal},
-    catalogue::Catalogue,
+    catalogue::{Catalogue, Sighted},
+    listen::ClientLeg,
 };
 
 /// Ordered: a newer revision wins, then a newer catalogue under the same revision.
@@ -41,18 +44,21 @@ pub struct View {
     pub stamp: Stamp,
     pub policy: Arc<Policy>,
     pub catalogue: Arc<Catalogue>,
-    pub listings: Listings,
+    pub listings: Arc<Listings>,
     /// The virtual server whose endpoint this is seen from; none: `/mcp`.
     pub endpoint: Option<Arc<str>>,
     servers: HashMap<Arc<str>, Arc<Self>>,
+    /// None: all clients are offered the same.
+    apart: Option<Apart>,
 }
 
 impl View {
-    /// With a View of each virtual server.
-    pub fn new(stamp: Stamp, policy: &Arc<Policy>, catalogue: &Arc<Catalogue>) -> Self {
-        let of = |catalogue, endpoint| {
-            let (policy, listings, servers) = (Arc::clone(policy), Listings::default(), HashMap::new());
-            Self { stamp, policy, catalogue, listings, endpoint, servers }
+    /// With a View of each virtual server. `parts`: what some clients are offered in place of what all are.
+    pub fn new(stamp: Stamp, policy: &Arc<Policy>, catalogue: &Arc<Catalogue>, parts: &Arc<Parts>) -> Self {
+        let of = |offered, endpoint| {
+            let (policy, listings, servers) = (Arc::clone(policy), Arc::default(), HashMap::new());
+            let apart = Apart::new(parts, catalogue);
+            Self { stamp, policy, catalogue: offered, listings, endpoint, servers, apart }
         };
         let one = |server: &VirtualServer| {
             let name = Arc::clone(&server.name);
@@ -60,6 +66,55 @@ impl View {
         };
         let servers = policy.virtual_servers.iter().map(one).collect();
         Self { servers, ..of(Arc::clone(catalogue), None) }
+    }
+
+    /// The same, newer, with other parts.
+    #[must_use]
+    pub fn again(&self, stamp: Stamp, parts: &Arc<Parts>) -> Self {
+        let of = |view: &Self| Self {
+            stamp,
+            policy: Arc::clone(&view.policy),
+            catalogue: Arc::clone(&view.catalogue),
+            listings: Arc::clone(&view.listings),
+            endpoint: view.endpoint.clone(),
+            servers: HashMap::new(),
+            apart: Apart::new(parts, &self.catalogue).map(|apart| apart.keeping(view.apart.as_ref())),
+        };
+        let servers = self.servers.iter().map(|(name, view)| (Arc::clone(name), Arc::new(of(view)))).collect();
+        Self { servers, ..of(self) }
+    }
+
+    /// As this client sees it: with what its own processes offer in place of what is offered to all.
+    #[must_use]
+    pub fn seen_by(self: Arc<Self>, principal: &Principal, leg: ClientLeg) -> Arc<Self> {
+        let own = self.apart.as_ref().and_then(|apart| apart.view(&self, leg, principal));
+        own.unwrap_or(self)
+    }
+
+    /// Tools that are not simply as they are pinned, also those that few are offered.
+    pub fn sighted(&self) -> impl Iterator<Item = &Sighted> {
+        let is_new = |sighted: &&Sighted| {
+            let known = self.catalogue.sighting(&sighted.target.exposed);
+            known.is_none_or(|known| known.hash != sighted.hash)
+        };
+        self.catalogue.sighted().chain(self.apart.iter().flat_map(Apart::sighted).filter(is_new))
+    }
+
+    /// Whether this definition is none that is simply as it is pinned.
+    pub fn has_sighted(&self, exposed: &str, hash: &[u8; 32]) -> bool {
+        let is_its = |catalogue: &Catalogue| catalogue.sighting(exposed).is_some_and(|sighted| sighted.hash == *hash);
+        is_its(&self.catalogue) || self.apart().any(is_its)
+    }
+
+    /// Of each process that offers something else than is offered to all.
+    pub fn apart(&self) -> impl Iterator<Item = &Catalogue> {
+        self.apart.iter().flat_map(Apart::catalogues)
+    }
+
+    /// Whether this client is listed the same by both.
+    pub fn lists_as(&self, other: &Self, kind: Kind, principal: &Principal, tells_tasks: bool) -> bool {
+        let is_one = Arc::ptr_eq(&self.catalogue, &other.catalogue) && Arc::ptr_eq(&self.policy, &other.policy);
+        is_one || self.listed(kind, principal, tells_tasks) == other.listed(kind, principal, tells_tasks)
     }
 
     /// As it is seen from this endpoint; none: there is no such virtual server.

@@ -1,6 +1,8 @@
 //! The view's one task, the only publisher: it hears prepares, commits and what backends say, joins the newest Policy
 //! with the newest offers, and swaps. What costs (schemas, listings) is done here, off the call path.
 
+mod notes;
+mod own;
 mod pinning;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -15,6 +17,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use self::{notes::Changed, own::Owns};
 use super::{
     Publisher, Stamp, View, Views,
     last_known_good::{Kept, LastKnownGood},
@@ -22,20 +25,20 @@ use super::{
     resolve::Resolver,
 };
 use crate::{
-    backend::{BackendNote, Note, registry::Backends},
+    backend::{BackendNote, registry::Backends},
     call::BackendId,
     catalogue::{
+        Catalogue,
         merge::{self, Offer, Trust},
         schema,
     },
     clock::Clock,
     kill::Kills,
-    listen::{hearing, watching},
+    listen::watching,
     metrics::Metrics,
     ops::status::Source,
     pins::Pins,
     plane::Plane,
-    tasks, upcall,
 };
 
 /// How long a prepared Policy waits for its commit.
@@ -120,6 +123,7 @@ struct Known {
     policy: Option<Arc<Policy>>,
     ids: HashMap<Arc<str>, BackendId>,
     offers: HashMap<Arc<str>, Offer>,
+    own: Owns,
     stale_since: HashMap<Arc<str>, Instant>,
     schemas: schema::Cache,
     generation: u64,
@@ -153,13 +157,15 @@ impl ViewTask {
                         tokio::select! {
                             () = &mut settled => break,
                             note = notes.recv() => match note {
-                                Some(note) => changed |= self.note(&mut known, note),
+                                Some(note) => changed = changed.max(self.note(&mut known, note)),
                                 None => break,
                             },
                         }
                     }
-                    if changed {
-                        self.publish(&mut known);
+                    match changed {
+                        Changed::Nothing => {}
+                        Changed::Own => self.publish_own(&mut known),
+                        Changed::All => self.publish(&mut known),
                     }
                 }
                 _ = ticks.tick() => {
@@ -268,7 +274,8 @@ impl ViewTask {
         }
         let specs: Vec<_> = policy.backends.iter().map(|backend| Arc::clone(&backend.spec)).collect();
         known.ids = self.backends.reconcile(&specs, policy.gateway.drain);
-        let Known { ids, offers, stale_since, .. } = known;
+        let Known { ids, offers, own, stale_since, .. } = known;
+        own.follow(ids);
         offers.retain(|name, offer| match ids.get(name) {
             None => false,
             Some(id) if *id == offer.backend => true,
@@ -285,7 +292,7 @@ impl ViewTask {
         self.kills.set_file(&policy.kills);
         known.policy = Some(Arc::new(policy));
         self.publish(known);
-        let applied_ms = i64::try_from(self.clock.now_micros() / 1000).unwrap_or(i64::MAX);
+        let applied_ms = self.now();
         let generation = known.generation;
         self.in_force.send_replace(InForce {
             revision: kept.revision,
@@ -301,52 +308,6 @@ impl ViewTask {
             tracing::error!(%fault, "this revision is in force and not kept for a restart");
         }
         Ok(())
-    }
-
-    /// True: the catalogue is another now.
-    fn note(&mut self, known: &mut Known, note: BackendNote) -> bool {
-        let Some(name) = known.ids.iter().find(|(_, id)| **id == note.backend).map(|(name, _)| Arc::clone(name)) else {
-            return false;
-        };
-        match note.note {
-            Note::Listed(offering) => {
-                known.stale_since.remove(&name);
-                let held = known.offers.get(&name);
-                let offering = match held {
-                    Some(held) => offering.or(&held.offering),
-                    None => *offering,
-                };
-                let is_same = |held: &&Offer| held.backend == note.backend && !held.stale && held.offering == offering;
-                if held.filter(is_same).is_some() {
-                    return false;
-                }
-                known.offers.insert(name, block_in_place(|| Offer::new(note.backend, offering)));
-                true
-            }
-            Note::Log { level, message, of } => {
-                hearing::beside(&self.plane, (note.backend, &name), &of, &level, &message);
-                false
-            }
-            Note::Elicited { message, of } => {
-                upcall::elicited(&self.plane, note.backend, &of, message);
-                false
-            }
-            Note::TaskStatus { message, of } => {
-                tasks::stands(&self.plane, &name, &of, &message);
-                false
-            }
-            Note::State => {
-                let is_usable =
-                    self.backends.find(note.backend).is_some_and(|backend| backend.link.status().is_usable());
-                self.in_force.send_modify(|in_force| in_force.generation += 1);
-                let Some(offer) = known.offers.get_mut(&name) else { return false };
-                if is_usable {
-                    return false;
-                }
-                known.stale_since.entry(name).or_insert_with(Instant::now);
-                !std::mem::replace(&mut offer.stale, true)
-            }
-        }
     }
 
     /// Forgets what a backend offered that was down for too long, and a Policy that nobody committed.
@@ -368,33 +329,46 @@ impl ViewTask {
 
     fn publish(&mut self, known: &mut Known) {
         let Some(policy) = &known.policy else { return };
-        let old = self.views.load_full();
-        let trust = Trust {
-            pins: &self.pins,
-            before: old.as_ref().map(|old| &*old.catalogue),
-            now: i64::try_from(self.clock.now_micros() / 1000).unwrap_or(i64::MAX),
-        };
+        let (policy, old) = (Arc::clone(policy), self.views.load_full());
+        let trust = Trust { pins: &self.pins, before: old.as_ref().map(|old| &*old.catalogue), now: self.now() };
         let catalogue =
-            block_in_place(|| merge::merge(policy, &known.offers, &trust, &mut known.schemas, &self.metrics));
-        pinning::tell(&catalogue, trust.before);
-        if let Err(fault) = block_in_place(|| pinning::keep(&mut self.pins, &catalogue)) {
-            tracing::error!(%fault, "the pins are in force and not on disk");
-        }
+            block_in_place(|| merge::merge(&policy, &known.offers, &trust, &mut known.schemas, &self.metrics));
+        self.keep(&catalogue, old.as_deref());
+        known.own.doubt();
+        let parts = self.judge_own(known, &policy, old.as_deref());
+        known.schemas.sweep();
         known.generation += 1;
         let stamp = Stamp { revision: policy.revision, generation: known.generation };
         let catalogue = Arc::new(catalogue);
-        let view = block_in_place(|| View::new(stamp, policy, &catalogue));
+        self.put_in_force(block_in_place(|| View::new(stamp, &policy, &catalogue, &parts)), old.as_ref());
+    }
+
+    /// Writes down what a new catalogue brings, and says what is not exposed or held in it.
+    fn keep(&mut self, catalogue: &Catalogue, before: Option<&View>) {
+        pinning::tell(catalogue, before);
+        if let Err(fault) = block_in_place(|| pinning::keep(&mut self.pins, catalogue)) {
+            tracing::error!(%fault, "the pins are in force and not on disk");
+        }
+        if let Err(fault) = block_in_place(|| self.kills.fill(catalogue)) {
+            tracing::error!(%fault, "a kill switch's pair of names can't be written down");
+        }
+    }
+
+    fn put_in_force(&mut self, view: View, old: Option<&Arc<View>>) {
+        let stamp = view.stamp;
         if let Err(stale) = self.publisher.publish(view) {
             tracing::error!(%stale, "a view was not published");
             return;
         }
-        if let Err(fault) = block_in_place(|| self.kills.fill(&catalogue)) {
-            tracing::error!(%fault, "a kill switch's pair of names can't be written down");
-        }
         if let Some(new) = self.views.load_full() {
-            self.plane.feeds.swapped(old.as_ref(), &new);
+            self.plane.feeds.swapped(old, &new);
             watching::follow(&self.plane, &new);
         }
         self.in_force.send_modify(|in_force| in_force.generation = in_force.generation.max(stamp.generation) + 1);
+    }
+
+    /// Unix milliseconds.
+    fn now(&self) -> i64 {
+        i64::try_from(self.clock.now_micros() / 1000).unwrap_or(i64::MAX)
     }
 }

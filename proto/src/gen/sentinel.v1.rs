@@ -534,6 +534,9 @@ pub struct Sighting {
     /// pinned names that its backend offers no more: it may be one of them
     #[prost(string, repeated, tag = "9")]
     pub gone: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// a process that is not shared offers it, to one session or client: its pin is settled
+    #[prost(bool, tag = "10")]
+    pub apart: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Snapshot {
@@ -2477,7 +2480,7 @@ pub struct ToolQuarantineRequest {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ToolTrustReply {
-    /// as they are now
+    /// what was decided on, as it is now
     #[prost(message, repeated, tag = "1")]
     pub pins: ::prost::alloc::vec::Vec<Pin>,
     #[prost(uint64, tag = "2")]
@@ -2490,6 +2493,9 @@ pub struct ToolTrustReply {
     pub complete: bool,
     #[prost(string, tag = "5")]
     pub note: ::prost::alloc::string::String,
+    /// what is taken for gone from now on, because of it
+    #[prost(message, repeated, tag = "6")]
+    pub gone: ::prost::alloc::vec::Vec<Pin>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AuditStatsRequest {

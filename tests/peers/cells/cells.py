@@ -116,8 +116,6 @@ def why(feature, client, its, server, era, seen):
 
 
 # (feature, client's SDK, its era, server's SDK, its era), `*` for any: why it cannot be.
-OWN_LIST = ("a process for each session lists for nobody but itself, and the one that lists for all has not changed "
-            "(decisions/isolation.md)")
 BESIDE = ("what a stdio server that all share logs belongs to no call that could be named, and a modern client has nowhere "
           "else for it")
 NO_REVISION = ("no revision has both: the tasks of 2025-11-25 are made where the client asks for one, those of 2026-07-28 where "
@@ -128,8 +126,6 @@ REASONS = {
     ("tasks", "*", "modern", "*", "legacy"): NO_REVISION,
     ("tasks", "TypeScript", "modern", "rmcp", "modern"): REFUSES_TASKS,
     ("tasks", "Python", "legacy", "TypeScript", "legacy"): REFUSES_TASKS,
-    ("list_changed", "*", "*", "TypeScript", "legacy"): OWN_LIST,
-    ("list_changed", "*", "*", "Python", "legacy"): OWN_LIST,
     ("log messages", "*", "modern", "TypeScript", "modern"): BESIDE,
     ("log messages", "*", "modern", "Python", "modern"): BESIDE,
 }

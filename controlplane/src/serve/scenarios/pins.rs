@@ -18,6 +18,7 @@ fn sighting(hash: u8, trusted: bool) -> Sighting {
         held: !trusted,
         why: if trusted { String::new() } else { "definition changed".to_owned() },
         gone: Vec::new(),
+        apart: false,
     }
 }
 

@@ -30,6 +30,7 @@ use crate::{
         BackendNote, LinkParts, Note, State,
         asking::Desk,
         era::Era,
+        isolation::InstanceId,
         noise::Counts,
         spec::{BackendSpec, HttpSpec, Transport},
         wanted::Wanted,
@@ -60,6 +61,8 @@ pub(super) struct Condition {
 pub(super) struct Core {
     pub(super) backend: Arc<str>,
     id: BackendId,
+    /// None: it lists for all.
+    pub(super) instance: Option<InstanceId>,
     pub(super) desk: Desk,
     /// What is told to the server that may be asked.
     pub(super) declares: Features,
@@ -123,6 +126,7 @@ impl Core {
         Arc::new(Self {
             backend: Arc::clone(&spec.name),
             id: parts.id,
+            instance: parts.instance,
             desk: parts.desk(&spec.name),
             declares: parts.declares,
             base: client::base_headers(&http.url, &http.headers),
@@ -196,8 +200,10 @@ impl Core {
             if self.session.load().is_some() {
                 self.ready();
             }
-            // It may be another program now.
-            self.changed.notify_one();
+            // It may be another program now: then another session comes, and that one lists at its word alone.
+            if self.instance.is_none() {
+                self.changed.notify_one();
+            }
         }
     }
 

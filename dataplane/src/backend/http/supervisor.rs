@@ -65,7 +65,11 @@ pub(super) async fn run(core: Arc<Core>) {
         let why = match opened {
             Ok(session) => {
                 publish(&core, &session);
-                match serve(&core, &session).await {
+                let end = serve(&core, &session).await;
+                if let Some(instance) = core.instance {
+                    core.note_surely(Note::Own { instance, offering: None }).await;
+                }
+                match end {
                     End::Halted => return,
                     End::Restart => {
                         farewell(&core, &session);
@@ -123,13 +127,14 @@ fn publish(core: &Arc<Core>, session: &Arc<Session>) {
 
 /// As long as the session is good: lists at once, after changes, and after the server was out of reach.
 async fn serve(core: &Arc<Core>, session: &Arc<Session>) -> End {
-    // Of a backend's several sessions one lists for all; another is ready as soon as it is there.
-    let lists = core.desk.owner.is_shared();
-    let (mut listed, mut attempt) = (!lists, 0);
-    if !lists {
+    // Of a backend's several sessions one lists for all; another is ready as soon as it is there, and lists when it says
+    // that a list of its own changed.
+    let for_all = core.instance.is_none();
+    let (mut listed, mut lists, mut attempt) = (!for_all, for_all, 0);
+    if !for_all {
         core.ready();
     }
-    let mut due = lists.then(Instant::now);
+    let mut due = for_all.then(Instant::now);
     loop {
         tokio::select! {
             biased;
@@ -139,6 +144,7 @@ async fn serve(core: &Arc<Core>, session: &Arc<Session>) -> End {
             () = core.changed.notified() => {
                 // The sooner of the two: a server that says it all the time is listed all the same.
                 let soon = Instant::now() + DEBOUNCE;
+                lists = true;
                 due = Some(due.map_or(soon, |due| due.min(soon)));
             }
             () = core.suspect.notified() => {
@@ -157,16 +163,20 @@ async fn serve(core: &Arc<Core>, session: &Arc<Session>) -> End {
                     Ok(listing) => {
                         let good_for = listing.as_ref().and_then(|listed| listed.good_for);
                         if let Some(listed) = listing {
-                            core.note_surely(Note::Listed(Box::new(listed.offering))).await;
+                            core.note_surely(Note::offers(core.instance, listed.offering)).await;
                         }
                         core.ready();
-                        let tells = !session.is_modern() || session.agreed.changes.is_some();
-                        (listed, attempt) = (true, 0);
+                        let tells = !for_all || !session.is_modern() || session.agreed.changes.is_some();
+                        (listed, lists, attempt) = (true, for_all, 0);
                         due = good_for.filter(|_| !tells).map(|good_for| Instant::now() + good_for);
                     }
                     Err(Fault::Lost) => {
                         session.lose();
                         return End::Lost { listed };
+                    }
+                    Err(Fault::Broken(why)) if !for_all && lists => {
+                        tracing::warn!(backend = &*core.backend, %why, "its changed list can't be had; the old one stays");
+                        (lists, due) = (false, None);
                     }
                     Err(fault) => {
                         let wait = delay(attempt);

@@ -4,6 +4,8 @@
 
 use std::{sync::PoisonError, time::Duration};
 
+use tokio::sync::Notify;
+
 use super::{
     converse::{AskFault, Conversation},
     generation::Fault,
@@ -13,6 +15,7 @@ use crate::{
     backend::{
         era::{self, DISCOVER, Era, LISTEN, Probed},
         handshake::{self, Agreed},
+        wanted::Wanted,
     },
     upcall::feature::Features,
 };
@@ -141,10 +144,29 @@ async fn initialize(conversation: &Conversation, declares: Features, within: Dur
     Ok(handshake::agree(&result)?)
 }
 
-/// Hears of changed lists, where the server tells of them; each time it is made anew, all may have changed. Never ends.
-pub(super) async fn keep_subscribed(conversation: &Conversation, params: Option<&str>) {
+/// Hears of changed lists, where the server tells of them; each time it is made anew, all may have changed. `granted`:
+/// is told when the server hears each. Never ends.
+pub(super) async fn keep_subscribed(
+    conversation: &Conversation,
+    params: Option<&str>,
+    wanted: &Wanted,
+    granted: &Notify,
+) {
     if let Some(params) = params {
-        while conversation.question(LISTEN, Some(params)).await.is_ok_and(|ended| !ended.failed) {
+        loop {
+            let number = conversation.number();
+            let told = async {
+                wanted.grant_of(number).await;
+                granted.notify_one();
+                std::future::pending().await
+            };
+            let ended = tokio::select! {
+                ended = conversation.numbered(number, LISTEN, Some(params)) => ended,
+                never = told => never,
+            };
+            if !ended.is_ok_and(|ended| !ended.failed) {
+                break;
+            }
             tokio::time::sleep(AGAIN).await;
             conversation.changed.notify_one();
         }

@@ -2,12 +2,14 @@
 
 use std::{
     borrow::Cow,
+    pin::pin,
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use tokio::{
     process::{ChildStderr, ChildStdin, ChildStdout},
+    sync::Notify,
     task::JoinHandle,
     time::{Instant, timeout},
 };
@@ -38,6 +40,8 @@ const LAST_WORDS: Duration = Duration::from_millis(250);
 const NOISY_END: Duration = Duration::from_secs(1);
 /// Several changes of the list are one.
 const DEBOUNCE: Duration = Duration::from_millis(100);
+/// A server of the modern era says at once that it will tell of changes.
+const GRANTED: Duration = Duration::from_secs(1);
 const PING: Duration = Duration::from_secs(3);
 /// One page of a listing, once the process is ready.
 const LISTING: Duration = Duration::from_secs(30);
@@ -140,6 +144,9 @@ pub(super) async fn run(supervisor: &Supervisor, process: Process, pipes: Pipes,
         () = limits::watch(supervisor, &process) => End::fault("its limits are not looked at any more"),
     };
     supervisor.shared.current.store(None);
+    if let Some(instance) = supervisor.parts.instance {
+        say(supervisor, Note::Own { instance, offering: None }).await;
+    }
     let end = match end {
         End::Itself { .. } if process.has_exited() && supervisor.shared.startled() => End::Startled,
         end => end,
@@ -166,21 +173,29 @@ async fn talk(
         Ok(Err(fault)) => return format!("the handshake failed: {fault}"),
         Err(_elapsed) => return format!("it was not ready within {} s", within.as_secs()),
     };
+    let lists = agreed.abilities.lists().next().is_some();
+    let (held, granted) = (agreed.clone(), Notify::new());
+    let changes = held.changes.as_deref().filter(|_| lists);
+    let mut subscribed = pin!(eras::keep_subscribed(conversation, changes, &supervisor.parts.wanted, &granted));
+    if changes.is_some() && !owner_lists {
+        // It is not listed before its first call, which may be what changes its lists: that is to be heard.
+        let granted = timeout(GRANTED, granted.notified());
+        tokio::select! {
+            () = &mut subscribed => {}
+            _late = granted => {}
+        }
+    }
     ready.get_or_init(Instant::now);
-    let held = agreed.clone();
     supervisor.became_ready(process, agreed, conversation);
     let good_for = listed.as_ref().and_then(|listed| listed.good_for);
     if let Some(Listed { offering, .. }) = listed {
-        say(supervisor, Note::Listed(Box::new(offering))).await;
+        say(supervisor, Note::offers(supervisor.parts.instance, offering)).await;
     }
-    let lists = owner_lists && held.abilities.lists().next().is_some();
-    // Whoever does not list has nothing to hear of.
-    let changes = held.changes.as_deref().filter(|_| lists);
     let is_wanted = held.abilities.can(Ability::Subscriptions) || held.abilities.can(Ability::Logging);
     tokio::select! {
         () = keep_listing(supervisor, conversation, &held, good_for), if lists => "the listing ended".to_owned(),
         () = keep_suspecting(conversation) => "it answers nothing, not even a ping".to_owned(),
-        () = eras::keep_subscribed(conversation, changes) => "its subscription ended".to_owned(),
+        () = subscribed => "its subscription ended".to_owned(),
         () = wants::keep(conversation, &supervisor.parts.wanted, held.abilities), if is_wanted => "what is watched is told no more".to_owned(),
         () = eras::keep_doubting(conversation) => "it does not speak the revision any more that it offered".to_owned(),
     }
@@ -251,7 +266,7 @@ async fn keep_listing(
         match list(conversation, agreed, LISTING).await {
             Ok(listed) => {
                 good_for = listed.good_for;
-                say(supervisor, Note::Listed(Box::new(listed.offering))).await;
+                say(supervisor, Note::offers(supervisor.parts.instance, listed.offering)).await;
             }
             Err(fault) => {
                 tracing::warn!(backend = &*supervisor.spec.name, %fault, "its changed list of tools can't be had; the old one stays");

@@ -99,10 +99,9 @@ impl Resources {
 
 /// Whether this client may hear now that `uri` changed, of which it asked to be told by `watched`.
 fn may_hear(view: &Arc<View>, who: &Who, (watched, uri): (&str, &str), gate: &Gate) -> bool {
-    let Who { principal, endpoint, .. } = who;
-    let Some(view) = view.at(endpoint.as_deref()) else { return false };
+    let (principal, Some(view)) = (&who.principal, who.sees(view)) else { return false };
     let is_shown = |uri: &str| !matches!(view.policy.access(principal, Kind::Resource, uri), Access::Hidden);
-    shown(view, principal, watched).is_some_and(|target| is_shown(uri) && gate.judges(principal, &target).is_none())
+    shown(&view, principal, watched).is_some_and(|target| is_shown(uri) && gate.judges(principal, &target).is_none())
 }
 
 fn updated(uri: &str) -> Bytes {
@@ -234,8 +233,8 @@ impl Feeds {
     pub fn follow(&self, view: &Arc<View>) -> Vec<Job> {
         let mut jobs = Vec::new();
         let mut follow = |resources: &mut Resources, who: &Who, holder: Holder| {
-            let Some(view) = view.at(who.endpoint.as_deref()) else { return false };
-            let elsewhere = resources.follow(view, &who.principal);
+            let Some(view) = who.sees(view) else { return false };
+            let elsewhere = resources.follow(&view, &who.principal);
             jobs.extend(elsewhere.into_iter().map(|(uri, target)| Job { holder, who: who.clone(), uri, target }));
             true
         };

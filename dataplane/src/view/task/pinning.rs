@@ -1,14 +1,12 @@
 //! What the view's task does about pins: takes the control plane's, keeps what is trusted at first sight, and says
 //! what is not exposed or held. It judges nothing: `pins::Judging` does.
 
-use std::sync::Arc;
-
 use sentinel_proto::v1::{Pin, PinSet, PinsApplied};
 use tokio::task::block_in_place;
 
-use super::{Known, ViewTask};
+use super::{Known, View, ViewTask};
 use crate::{
-    catalogue::{Catalogue, Refused},
+    catalogue::{Catalogue, Refused, Sighted},
     disk::DiskError,
     pins::Pins,
 };
@@ -36,7 +34,7 @@ impl ViewTask {
     fn brought(&self, set: &PinSet) -> Vec<Pin> {
         let view = self.views.load_full();
         let is_sighted = |pin: &Pin| {
-            let mut sighted = view.iter().flat_map(|view| view.catalogue.sighted());
+            let mut sighted = view.iter().flat_map(|view| view.sighted());
             pin.epoch == 0
                 && sighted.any(|sighted| {
                     sighted.trusted && *sighted.target.backend_name == *pin.backend && *sighted.target.own == *pin.own
@@ -54,6 +52,8 @@ pub(super) fn keep(pins: &mut Pins, catalogue: &Catalogue) -> Result<(), DiskErr
         backend: sighted.target.backend_name.to_string(),
         own: sighted.target.own.to_string(),
         exposed: sighted.target.exposed.to_string(),
+        // Who has none of it offers it no less: nothing new is taken for it.
+        settled: sighted.apart,
         hash: sighted.hash.to_vec(),
         ..Pin::default()
     });
@@ -62,16 +62,15 @@ pub(super) fn keep(pins: &mut Pins, catalogue: &Catalogue) -> Result<(), DiskErr
 }
 
 /// One line for each entry that is not exposed, and for each tool that has just become another.
-pub(super) fn tell(catalogue: &Catalogue, before: Option<&Catalogue>) {
+pub(super) fn tell(catalogue: &Catalogue, before: Option<&View>) {
     let refused = catalogue.refused();
     for Refused { kind, own, backend, reason, .. } in refused.iter().take(MOST_SAID) {
         tracing::warn!(%backend, list = kind.list_method(), name = %own.escape_debug(), %reason, "not exposed");
     }
-    let is_news = |exposed: &Arc<str>, hash: [u8; 32]| {
-        before.and_then(|before| before.sighting(exposed)).is_none_or(|before| before.hash != hash)
-    };
+    let is_known =
+        |sighted: &Sighted| before.is_some_and(|before| before.has_sighted(&sighted.target.exposed, &sighted.hash));
     let untrusted = catalogue.sighted().filter(|sighted| !sighted.trusted);
-    let news: Vec<_> = untrusted.filter(|sighted| is_news(&sighted.target.exposed, sighted.hash)).collect();
+    let news: Vec<_> = untrusted.filter(|sighted| !is_known(sighted)).collect();
     for sighted in news.iter().take(MOST_SAID) {
         let (tool, why) = (&*sighted.target.exposed, &*sighted.why);
         if sighted.target.held.is_some() {

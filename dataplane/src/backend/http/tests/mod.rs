@@ -160,6 +160,7 @@ impl Rig {
             spawner: spawner(),
             workers: Workers::default(),
             owner: Owner::Shared,
+            instance: None,
             declares: Features::NONE,
             asks,
             wanted: Wanted::new(mpsc::channel(1).0),
@@ -201,7 +202,7 @@ impl Rig {
     async fn listed(&mut self) -> Vec<Offered> {
         self.noted("a listing", |note| match note {
             Note::Listed(offering) => Some(offering.of(crate::call::Kind::Tool).to_vec()),
-            Note::Elicited { .. } | Note::TaskStatus { .. } | Note::Log { .. } | Note::State => None,
+            Note::Own { .. } | Note::Elicited { .. } | Note::TaskStatus { .. } | Note::Log { .. } | Note::State => None,
         })
         .await
     }

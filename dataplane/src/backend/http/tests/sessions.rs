@@ -137,7 +137,7 @@ async fn a_changed_list_told_on_the_stream_is_listed_again_and_logs_are_noted() 
             match note {
                 Note::Listed(_) => listings += 1,
                 Note::Log { level: told, .. } => level = Some(told),
-                Note::Elicited { .. } | Note::TaskStatus { .. } | Note::State => {}
+                Note::Own { .. } | Note::Elicited { .. } | Note::TaskStatus { .. } | Note::State => {}
             }
             Some(())
         })

@@ -160,6 +160,7 @@ impl Rig {
             spawner: SPAWNER.clone().with_state(directory.path()),
             workers: Workers::default(),
             owner: Owner::Shared,
+            instance: None,
             declares: Features::NONE,
             asks,
             wanted: Wanted::new(mpsc::channel(1).0),

@@ -121,7 +121,7 @@ async fn several_changes_of_the_list_make_one_listing_and_logs_are_handed_on() {
         match rig.note().await {
             Note::Log { level, .. } => logged = &*level == "info",
             Note::Listed(offering) => break offering.of(crate::call::Kind::Tool).to_vec(),
-            Note::Elicited { .. } | Note::TaskStatus { .. } | Note::State => {}
+            Note::Own { .. } | Note::Elicited { .. } | Note::TaskStatus { .. } | Note::State => {}
         }
     };
     let names: Vec<_> = tools.iter().map(|tool| &*tool.name).collect();

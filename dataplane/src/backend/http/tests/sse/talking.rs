@@ -163,7 +163,7 @@ async fn changed_lists_and_log_notes_are_heard() {
     let level = rig
         .noted("a log note", |note| match note {
             Note::Log { level, .. } => Some(level),
-            Note::Listed(_) | Note::Elicited { .. } | Note::TaskStatus { .. } | Note::State => None,
+            Note::Listed(_) | Note::Own { .. } | Note::Elicited { .. } | Note::TaskStatus { .. } | Note::State => None,
         })
         .await;
     assert_eq!(&*level, "warning");
