@@ -1,7 +1,10 @@
 //! What clients want of one session with an HTTP server beside calls: a legacy server is asked for each resource, a modern
 //! one by a stream of its own, which is opened anew, before the old one ends, when other resources are wanted.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use http::Method;
 
@@ -72,7 +75,7 @@ impl Asks for Server<'_> {
 struct Stream {
     body: Lent,
     parser: sse::Parser,
-    arrived: Vec<sse::Event>,
+    arrived: VecDeque<sse::Event>,
 }
 
 async fn listen(core: &Arc<Core>, session: &Arc<Session>) {
@@ -124,14 +127,14 @@ async fn opened(core: &Arc<Core>, session: &Arc<Session>, wants: &BTreeSet<Arc<s
     let response = core.send(Method::POST, &session.to, headers, body).await.ok()?;
     let (head, body) = response.into_parts();
     let is_stream = head.status.is_success() && reading::form(&head.headers).ok() == Some(Form::Events);
-    is_stream.then(|| Stream { body, parser: sse::Parser::new(core.max_response_bytes), arrived: Vec::new() })
+    is_stream.then(|| Stream { body, parser: sse::Parser::new(core.max_response_bytes), arrived: VecDeque::new() })
 }
 
 impl Stream {
-    /// Reads up to what it is granted; none: it ended before.
+    /// Reads up to what it is granted, and leaves what came after it; none: it ended before.
     async fn granted(&mut self, core: &Arc<Core>, session: &Arc<Session>) -> Option<BTreeSet<String>> {
         loop {
-            for event in std::mem::take(&mut self.arrived) {
+            while let Some(event) = self.arrived.pop_front() {
                 let Ok(message) = incoming::read(&event.data) else { continue };
                 if let Message::Notification { method, params: Some(params), .. } = &message
                     && method.is(&event.data, "notifications/subscriptions/acknowledged")
@@ -147,7 +150,7 @@ impl Stream {
     /// To its end. Cancel safe.
     async fn read(&mut self, core: &Arc<Core>, session: &Arc<Session>) {
         loop {
-            for event in std::mem::take(&mut self.arrived) {
+            while let Some(event) = self.arrived.pop_front() {
                 if let Ok(message) = incoming::read(&event.data) {
                     beside::see(core, Some(session), Whose::Own, &event.data, &message);
                 }
@@ -161,6 +164,9 @@ impl Stream {
     /// None: there is no more, or what came is no event of a bearable size.
     async fn more(&mut self) -> Option<()> {
         let chunk = reading::next(&mut self.body).await.ok()??;
-        self.parser.push(chunk, &mut self.arrived).ok()
+        let mut arrived = Vec::new();
+        self.parser.push(chunk, &mut arrived).ok()?;
+        self.arrived.extend(arrived);
+        Some(())
     }
 }

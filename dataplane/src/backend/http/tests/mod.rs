@@ -8,6 +8,7 @@ mod server;
 mod sessions;
 mod sse;
 mod streams;
+mod watched;
 
 use std::{
     net::SocketAddr,
@@ -66,6 +67,7 @@ struct Rig {
     in_flight: Arc<InFlight>,
     next: AtomicU64,
     tracker: TaskTracker,
+    wanted: Arc<Wanted>,
 }
 
 impl Rig {
@@ -151,7 +153,7 @@ impl Rig {
         };
         let (sender, notes) = mpsc::channel(256);
         let (asks, asked) = mpsc::channel(256);
-        let tracker = TaskTracker::new();
+        let (tracker, wanted) = (TaskTracker::new(), Wanted::new(mpsc::channel(1).0));
         let parts = LinkParts {
             id: BackendId(7),
             tracker: tracker.clone(),
@@ -163,7 +165,7 @@ impl Rig {
             instance: None,
             declares: Features::NONE,
             asks,
-            wanted: Wanted::new(mpsc::channel(1).0),
+            wanted: Arc::clone(&wanted),
         };
         Self {
             link: Arc::new(HttpLink::start(&spec, &http(), parts)),
@@ -172,6 +174,7 @@ impl Rig {
             in_flight: InFlight::new(),
             next: AtomicU64::new(1),
             tracker,
+            wanted,
         }
     }
 
