@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::Instant;
 
-use crate::{PATIENT, all_is_given_back, beside_wild, row_of, serves, state_of};
+use crate::{PATIENT, all_is_given_back, beside_wild, forgets, row_of, serves, state_of};
 
 #[tokio::test]
 async fn f51_a_closed_port_is_told_at_once_was_tried_twice_and_never_got_the_call() {
@@ -152,20 +152,7 @@ async fn f54_a_failing_server_opens_the_breaker_which_lets_one_try_at_a_time_and
 #[tokio::test]
 async fn f55_a_forgotten_session_is_made_once_for_all_calls_and_none_fails() {
     let (_fleet, wild, client) = beside_wild("", PATIENT).await;
-    let sessions = wild.received().count("initialize");
-    let forgets = client.call("wild__bad", json!({ "how": "forget", "nonce": "f" })).await;
-    assert_eq!(forgets.content(), "f");
-
-    let calls = (0..16).map(|number| {
-        let (client, nonce) = (&client, number.to_string());
-        async move { (client.call("wild__once", json!({ "nonce": nonce })).await, nonce) }
-    });
-    for (reply, nonce) in futures_util::future::join_all(calls).await {
-        assert_eq!(reply.content(), nonce);
-    }
-
-    assert_eq!(wild.received().count("initialize"), sessions + 1);
-    assert_eq!(wild.received().calls("once").len(), 16, "what a 404 refused was never executed, so it is sent again");
+    forgets(&wild, &client).await;
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ mod answers;
 mod clock;
 mod host;
 mod http;
+mod old;
 mod repeats;
 mod shares;
 mod stdio;
@@ -32,8 +33,14 @@ const PATIENT: &str = "[circuit_breaker]\nfailures = 1000\n";
 /// A good backend beside a bad one over HTTP, which is called `wild`. `more`: lines of its table.
 async fn beside_wild(more: &str, toml: &str) -> (Fleet, HttpFault, Client) {
     let wild = HttpFault::start();
+    let (fleet, client) = beside(&wild, &format!("url = \"{}\"\n{more}", wild.url()), toml).await;
+    (fleet, wild, client)
+}
+
+/// The same with a bad one that runs already. `table`: the lines of its table.
+async fn beside(wild: &HttpFault, table: &str, toml: &str) -> (Fleet, Client) {
     wild.is_there().await;
-    let backend = format!("[[backends]]\nname = \"wild\"\nurl = \"{}\"\n{more}\n", wild.url());
+    let backend = format!("[[backends]]\nname = \"wild\"\n{table}\n");
     let fleet = Fleet::start(Setup::example().toml(&backend).toml(toml)).await;
     let client = fleet.client("claude", "operator").await;
     until("its tools are known", async || {
@@ -41,7 +48,7 @@ async fn beside_wild(more: &str, toml: &str) -> (Fleet, HttpFault, Client) {
         if tools.iter().any(|tool| tool == "wild__bad") { Ok(()) } else { Err(tools) }
     })
     .await;
-    (fleet, wild, client)
+    (fleet, client)
 }
 
 /// Until a call of this backend is answered again.
@@ -51,6 +58,24 @@ async fn serves(client: &Client, backend: &str) {
         if reply.message["result"].is_object() { Ok(()) } else { Err(reply) }
     })
     .await;
+}
+
+/// The bad server knows its session no more: calls at once make one new session for all, and none fails.
+async fn forgets(wild: &HttpFault, client: &Client) {
+    let sessions = wild.received().count("initialize");
+    let forgets = client.call("wild__bad", json!({ "how": "forget", "nonce": "f" })).await;
+    assert_eq!(forgets.content(), "f");
+
+    let calls = (0..16).map(|number| {
+        let nonce = number.to_string();
+        async move { (client.call("wild__once", json!({ "nonce": nonce })).await, nonce) }
+    });
+    for (reply, nonce) in futures_util::future::join_all(calls).await {
+        assert_eq!(reply.content(), nonce);
+    }
+
+    assert_eq!(wild.received().count("initialize"), sessions + 1);
+    assert_eq!(wild.received().calls("once").len(), 16, "what a 404 refused was never executed, so it is sent again");
 }
 
 /// The one row of a call, with its detail.

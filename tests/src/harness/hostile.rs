@@ -43,7 +43,13 @@ impl HttpFault {
         format!("http://{}/mcp", self.address())
     }
 
-    /// From now on it behaves like this (`hostile/http.rs`).
+    /// Where it speaks HTTP+SSE, the transport of 2024-11-05.
+    #[must_use]
+    pub fn old_url(&self) -> String {
+        format!("http://{}/sse", self.address())
+    }
+
+    /// From now on it behaves like this (`hostile/http.rs`, `hostile/old.rs`).
     pub fn manner(&self, manner: &str) {
         // Renamed into place: half a word is never read.
         let (aside, file): (PathBuf, PathBuf) =

@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 
 use super::deeds::Deed;
-use super::{Asked, Hostile};
+use super::{Asked, Hostile, old};
 
 const DRIP: Duration = Duration::from_millis(20);
 /// Between two looks at the manner, on a quiet stream.
@@ -55,6 +55,7 @@ impl Listener {
 struct Sessions {
     made: AtomicU64,
     known: Mutex<HashSet<String>>,
+    old: old::Streams,
 }
 
 impl Sessions {
@@ -76,6 +77,8 @@ impl Sessions {
 #[derive(Debug, Default)]
 struct Request {
     method: String,
+    /// With its query.
+    to: String,
     session: Option<String>,
     body: String,
 }
@@ -94,7 +97,8 @@ async fn request(stream: &mut BufReader<TcpStream>) -> io::Result<Option<Request
             break;
         }
         if request.method.is_empty() {
-            request.method = text.split(' ').next().unwrap_or_default().to_owned();
+            let mut words = text.split(' ').map(ToOwned::to_owned);
+            (request.method, request.to) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         } else if let Some((name, value)) = text.split_once(':') {
             match name.to_ascii_lowercase().as_str() {
                 "content-length" => length = value.trim().parse().unwrap_or(0).min(MOST_BODY),
@@ -123,6 +127,17 @@ async fn connection(mut stream: BufReader<TcpStream>, hostile: &Hostile, session
             whole(&mut stream, status, "text/plain", "its manner says so", "").await?;
             continue;
         }
+        if request.to == old::STREAM && request.method == "GET" {
+            return old::stream(stream, hostile, &sessions.old).await;
+        }
+        if let Some(query) = request.to.strip_prefix(old::MESSAGES) {
+            let message = (query.trim_start_matches('?'), request.body.as_str());
+            match old::take(stream, message, hostile, &sessions.old).await? {
+                Some(again) => stream = again,
+                None => return Ok(()),
+            }
+            continue;
+        }
         let known = request.session.as_deref().is_none_or(|id| sessions.knows(id));
         match request.method.as_str() {
             _ if !known => whole(&mut stream, "404 Not Found", "text/plain", "no such session", "").await?,
@@ -147,13 +162,19 @@ async fn connection(mut stream: BufReader<TcpStream>, hostile: &Hostile, session
 }
 
 /// A whole answer with its length. `more`: header lines.
-async fn whole(stream: &mut BufReader<TcpStream>, status: &str, kind: &str, body: &str, more: &str) -> io::Result<()> {
+pub(super) async fn whole(
+    stream: &mut BufReader<TcpStream>,
+    status: &str,
+    kind: &str,
+    body: &str,
+    more: &str,
+) -> io::Result<()> {
     let head = format!("HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n{more}\r\n", body.len());
     stream.write_all((head + body).as_bytes()).await?;
     stream.flush().await
 }
 
-fn reset(stream: BufReader<TcpStream>) -> io::Result<()> {
+pub(super) fn reset(stream: BufReader<TcpStream>) -> io::Result<()> {
     let stream = stream.into_inner();
     socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
     drop(stream);
@@ -161,17 +182,17 @@ fn reset(stream: BufReader<TcpStream>) -> io::Result<()> {
 }
 
 /// Says nothing, and reads on: so the end of a peer that gave up is seen.
-async fn until_gone(mut stream: BufReader<TcpStream>) -> io::Result<()> {
+pub(super) async fn until_gone(mut stream: BufReader<TcpStream>) -> io::Result<()> {
     let mut unheard = [0; 1024];
     while stream.read(&mut unheard).await? > 0 {}
     Ok(())
 }
 
-fn event(message: &str) -> String {
+pub(super) fn event(message: &str) -> String {
     format!("event: message\ndata: {message}\n\n")
 }
 
-const EVENTS: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+pub(super) const EVENTS: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
 
 /// The GET stream: quiet, but as fast as it is read while the manner is `flood`. Ends when nobody reads.
 async fn talk(mut stream: BufReader<TcpStream>, hostile: &Hostile) -> io::Result<()> {

@@ -1,4 +1,4 @@
-//! A backend that does each bad thing on command, over stdio and over HTTP: what `sentinel-fault-server` runs.
+//! A backend that does each bad thing on command, over stdio, over HTTP and over HTTP+SSE: what `sentinel-fault-server` runs.
 //!
 //! Two ways to command it. A call of the tool `bad` names what is done with that call. A *manner*, one line in a file
 //! that is read again at each occasion, says how it behaves where no call can tell it: at its start, in the handshake,
@@ -6,6 +6,7 @@
 
 pub mod deeds;
 pub mod http;
+mod old;
 pub mod stdio;
 
 use std::collections::HashSet;
