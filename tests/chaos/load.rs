@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::scene::Scene;
+use crate::scene::{BACKENDS, Scene};
 
 const CLIENTS: usize = 6;
 /// Workers of one client; they share its session.
@@ -47,6 +47,23 @@ const BAD_HTTP: [&str; 18] = [
     "forget",
 ];
 
+const BAD_OLD: [&str; 14] = [
+    "event_half",
+    "event_other",
+    "forget",
+    "garbage",
+    "noise",
+    "post_hang",
+    "post_reset",
+    "post_silent",
+    "status 500",
+    "status 503 Later",
+    "stream_cut",
+    "stream_end",
+    "stream_reset",
+    "unasked",
+];
+
 /// Set while only good calls are asked for.
 #[derive(Debug, Default)]
 struct Shared {
@@ -54,7 +71,7 @@ struct Shared {
     /// Calls that are over, answered or not.
     over: AtomicUsize,
     /// Results of good calls in a row, by backend and all clients together.
-    good: [AtomicUsize; 3],
+    good: [AtomicUsize; BACKENDS.len()],
     /// Somebody is to let `rough` start a process of its own; and it has.
     is_fork_due: AtomicBool,
     has_forked: AtomicBool,
@@ -149,7 +166,7 @@ impl Worker {
         while !stop.is_cancelled() {
             let nonce = format!("{}-{}", self.number, seen.len());
             let plan = self.plan(&nonce);
-            let (backend, tool) = (crate::scene::BACKENDS[plan.backend], plan.tool);
+            let (backend, tool) = (BACKENDS[plan.backend], plan.tool);
             let exposed = format!("{backend}__{tool}");
             let answer = self.call(&exposed, &plan.arguments).await;
             let is_good = matches!(answer, Answer::Result { .. });
@@ -178,7 +195,7 @@ impl Worker {
     }
 
     fn plan(&mut self, nonce: &str) -> Plan {
-        let backend = usize::try_from(self.random.below(3)).unwrap();
+        let backend = usize::try_from(self.random.below(BACKENDS.len() as u64)).unwrap();
         let plain =
             |tool, may_repeat| Plan { backend, tool, arguments: json!({ "nonce": nonce }), may_repeat, echoes: true };
         if backend == 0 {
@@ -197,7 +214,7 @@ impl Worker {
             }
             _ if self.shared.is_calm.load(Ordering::Relaxed) => plain("once", false),
             _ => {
-                let own: &[&str] = if backend == 1 { &BAD_STDIO } else { &BAD_HTTP };
+                let own: &[&str] = [&[][..], &BAD_STDIO, &BAD_HTTP, &BAD_OLD][backend];
                 let how = *if self.random.below(2) == 0 { self.random.pick(&BAD) } else { self.random.pick(own) };
                 Plan { arguments: json!({ "nonce": nonce, "how": how }), echoes: false, ..plain("bad", false) }
             }

@@ -22,9 +22,10 @@ const FAULTS: [Fault; 5] = [
 ];
 const ACTS: [Act; 3] = [Act::Cut, Act::HalfClose, Act::Reset];
 const MANNERS: [&str; 5] = ["hang", "reset", "status 503 Unavailable", "flood", "sse"];
+const OLD_MANNERS: [&str; 5] = ["hang", "reset", "status 503 Unavailable", "mute", "endpoint never"];
 
 /// All that may happen; what is rare stands once, what is usual more often.
-const ACTIONS: [&str; 20] = [
+const ACTIONS: [&str; 22] = [
     "front fault",
     "front fault",
     "front act",
@@ -35,7 +36,9 @@ const ACTIONS: [&str; 20] = [
     "back act",
     "manner of the http server",
     "manner of the http server",
+    "manner of the old http server",
     "http server killed",
+    "old http server killed",
     "stdio server killed",
     "stdio server killed",
     "stdio server frozen",
@@ -78,10 +81,12 @@ async fn act(scene: &mut Scene, action: &str, lasts: Duration, random: &mut Rand
     match action {
         "front fault" => scene.front.set(*random.pick(&FAULTS)),
         "front act" => scene.front.act(*random.pick(&ACTS)),
-        "back fault" => scene.back.set(*random.pick(&FAULTS)),
-        "back act" => scene.back.act(*random.pick(&ACTS)),
+        "back fault" => random.pick(&scene.back).set(*random.pick(&FAULTS)),
+        "back act" => random.pick(&scene.back).act(*random.pick(&ACTS)),
         "manner of the http server" => scene.wild.manner(random.pick::<&str>(&MANNERS)),
+        "manner of the old http server" => scene.worn.manner(random.pick::<&str>(&OLD_MANNERS)),
         "http server killed" => return scene.wild.comes_back().await,
+        "old http server killed" => return scene.worn.comes_back().await,
         "stdio server killed" => return signal(scene, "rough", Signal::SIGKILL),
         "good server killed" => return signal(scene, "good", Signal::SIGKILL),
         "stdio server frozen" => {

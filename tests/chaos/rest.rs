@@ -70,7 +70,11 @@ pub(crate) async fn after(scene: &mut Scene, load: Load, before: [u64; 2]) -> Hi
     scene.fleet.planes[0].process.restart().await;
     history.rows = rows(scene, &history.made).await;
     for backend in BACKENDS {
-        let received = if backend == "wild" { scene.wild.received() } else { scene.fleet.received(backend) };
+        let received = match backend {
+            "wild" => scene.wild.received(),
+            "worn" => scene.worn.received(),
+            other => scene.fleet.received(other),
+        };
         let calls = received.events().into_iter().filter(|event| event["event"] == "call");
         history.executed.extend(calls.map(|call| Executed {
             backend: backend.into(),

@@ -1,5 +1,5 @@
-//! What a run plays in: a fleet of one plane, a good backend, a bad one on stdio, a bad one over HTTP, and a proxy
-//! before and behind the plane.
+//! What a run plays in: a fleet of one plane, a good backend, a bad one on stdio, a bad one over HTTP, one over
+//! HTTP+SSE, and a proxy before and behind the plane.
 
 use std::path::Path;
 use std::time::Duration;
@@ -16,17 +16,19 @@ const MORE: &str = "timeout_secs = 2\nmax_response_bytes = \"256KiB\"\nmax_resta
 const SETTINGS: &str =
     "[circuit_breaker]\nfailures = 20\nopen_secs = 1\n[health]\ninterval_secs = 1\ntimeout_secs = 1\n";
 
-pub(crate) const BACKENDS: [&str; 3] = ["good", "rough", "wild"];
+pub(crate) const BACKENDS: [&str; 4] = ["good", "rough", "wild", "worn"];
 
 #[derive(Debug)]
 pub(crate) struct Scene {
     pub(crate) fleet: Fleet,
     /// The bad server over HTTP.
     pub(crate) wild: HttpFault,
+    /// The one over HTTP+SSE.
+    pub(crate) worn: HttpFault,
     /// Between clients and the plane; some clients go around it.
     pub(crate) front: Proxy,
-    /// Between the plane and `wild`.
-    pub(crate) back: Proxy,
+    /// Between the plane and `wild`, and `worn`.
+    pub(crate) back: [Proxy; 2],
     /// Deaths of the plane so far.
     pub(crate) deaths: usize,
     /// Reloads so far.
@@ -36,21 +38,23 @@ pub(crate) struct Scene {
 impl Scene {
     /// `planted`: the name of a bug, and the plane that has it.
     pub(crate) async fn set(planted: Option<(&str, &Path)>) -> Self {
-        let wild = HttpFault::start();
+        let (wild, worn) = (HttpFault::start(), HttpFault::start());
         wild.is_there().await;
-        let back = Proxy::start(&wild.address());
+        worn.is_there().await;
+        let back = [Proxy::start(&wild.address()), Proxy::start(&worn.address())];
         let mut setup = Setup::one_plane().backend_with("good", MORE).fault_backend("rough", "", MORE);
         if let Some((bug, plane)) = planted {
             setup = setup.plane_program(plane).env("SENTINEL_PLANTED_BUG", bug);
         }
-        let http = format!(
-            "[[backends]]\nname = \"wild\"\nurl = \"{}\"\n{}\n",
-            back.url(),
-            MORE.replace("max_restarts = 1000", "")
-        );
+        let http = |name: &str, url: &str, more: &str| {
+            let some = MORE.replace("max_restarts = 1000", more);
+            format!("[[backends]]\nname = \"{name}\"\nurl = \"{url}\"\n{some}\n")
+        };
+        let old = back[1].url().replace("/mcp", "/sse");
+        let http = http("wild", &back[0].url(), "") + &http("worn", &old, "transport = \"sse\"");
         let fleet = Fleet::start(setup.toml(&http).toml(SETTINGS)).await;
         let front = Proxy::start(&fleet.planes[0].address());
-        Self { fleet, wild, front, back, deaths: 0, reloads: 0 }
+        Self { fleet, wild, worn, front, back, deaths: 0, reloads: 0 }
     }
 
     /// The newest process of a stdio backend; none: it is not there now, or its id is another's.
@@ -63,8 +67,9 @@ impl Scene {
     /// Without any fault of ours; what was broken may still be coming back.
     pub(crate) fn heal(&self) {
         self.front.set(Fault::None);
-        self.back.set(Fault::None);
+        self.back.iter().for_each(|back| back.set(Fault::None));
         self.wild.manner("");
+        self.worn.manner("");
         self.fleet.manner("rough", "");
     }
 
