@@ -28,6 +28,8 @@ use crate::{
     wire::{members::Members, splice},
 };
 
+const BROKEN: &str = "what it says of a task is not what the schema says";
+
 #[derive(Deserialize)]
 struct Message<'a> {
     #[serde(borrow)]
@@ -184,4 +186,34 @@ fn quoted(id: &str) -> String {
     format!("\"{id}\"")
 }
 
-const BROKEN: &str = "what it says of a task is not what the schema says";
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(task: &str) -> Option<(Option<String>, Option<&'static str>)> {
+        let raw: &RawValue = serde_json::from_str(task).unwrap();
+        Said::read(raw).map(|said| (said.own(), said.status))
+    }
+
+    #[test]
+    fn a_task_says_its_id_and_a_status_of_the_protocols_own() {
+        assert_eq!(said(r#"{"taskId":"a\u0031","status":"working"}"#), Some((Some("a1".into()), Some("working"))));
+        assert_eq!(said(r#"{"taskId":7,"status":"sleeping"}"#), Some((None, None)));
+        assert_eq!(said("{}"), Some((None, None)));
+        assert_eq!(said("[]"), None);
+    }
+
+    #[test]
+    fn the_clients_id_stands_where_the_servers_own_stood_and_all_else_stays() {
+        let key = "io.modelcontextprotocol/related-task";
+        let whole = |id: &str| {
+            format!(
+                r#"{{ "id":1,"result" : {{"_meta":{{"{key}":{{"taskId":{id}}}}},"x":1e3, "taskId" :{id} }},"y":[ ]}}"#
+            )
+        };
+        let message = Bytes::from(whole(r#""own""#));
+        let Message { result } = serde_json::from_slice(&message).unwrap();
+        let id = Said::read(result).unwrap().id.unwrap();
+        assert_eq!(told(&message, id, "c1.a"), whole(r#""c1.a""#));
+    }
+}

@@ -210,3 +210,20 @@ async fn an_error_of_a_task_passes_as_it_came() {
         assert_eq!(of_task(&client, "result", &failed).await.result()["isError"], true);
     }
 }
+
+#[tokio::test]
+async fn tasks_are_followed_over_stdio_as_over_http() {
+    let (_server, fleet) = fleet("").await;
+    let mut client = fleet.stdio_client("attached", "operator").await;
+    let opened = client.initialize().await;
+    assert!(opened.result()["capabilities"]["tasks"]["requests"]["tools"]["call"].is_object(), "{opened:?}");
+    for backend in BACKENDS {
+        let params = json!({ "name": format!("{backend}__must"), "arguments": { "id": "own-7" }, "task": {} });
+        let handle = client.request("tools/call", params).await;
+        fits(REVISION, "CreateTaskResult", handle.result());
+        let id = json!({ "taskId": handle.result()["task"]["taskId"] });
+        assert_eq!(client.request("tasks/get", id.clone()).await.result()["status"], "completed");
+        let done = client.request("tasks/result", id.clone()).await;
+        assert_eq!((done.content(), &done.result()["_meta"][RELATED]), ("{}", &id));
+    }
+}
