@@ -228,15 +228,20 @@ async fn exchanged<T>(
     let mut answer = pin!(answer);
     tokio::select! {
         biased;
-        answer = &mut answer => {
-            if answer.is_ok() {
+        answer = &mut answer => match answer {
+            Ok(answer) => {
                 // Cut off, its connection could not be used again.
                 core.spawn(async move {
                     tokio::time::timeout(LATE, posting).await.ok();
                 });
+                Ok(answer)
             }
-            answer
-        }
+            // Another's word may have ended the session: of this message it is yet to be said that nobody took it.
+            Err(end) => match tokio::time::timeout(LATE, posting).await {
+                Ok(Err(fault @ (Fault::Lost | Fault::Unreachable(_)))) => Err(fault),
+                Ok(_) | Err(_) => Err(end),
+            },
+        },
         taken = &mut posting => {
             taken?;
             answer.await
