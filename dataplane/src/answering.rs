@@ -52,6 +52,11 @@ impl Events {
         (Self { out, task }, receiver)
     }
 
+    /// What the call is about, where that is a task.
+    pub fn task(&self) -> Option<&Arc<Task>> {
+        self.task.as_ref()
+    }
+
     /// Progress and log notes may be lost by a client that does not read.
     pub fn offer(&self, event: Event) {
         let event = match (event, &self.task) {

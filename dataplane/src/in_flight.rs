@@ -29,7 +29,6 @@ use crate::{
     denial::Disabled,
     listen::ClientLeg,
     stages::rules::Ruled,
-    tasks::Task,
 };
 
 const SHARDS: usize = 32;
@@ -93,7 +92,6 @@ pub struct Running {
     backend: BackendId,
     events: Events,
     progress: Option<Bytes>,
-    task: Option<Arc<Task>>,
     why: OnceLock<Why>,
     ended: Notify,
     /// Made when a question of its server waits for its end.
@@ -153,8 +151,6 @@ pub struct Entry {
     pub backend: BackendId,
     pub events: Events,
     pub progress: Option<Bytes>,
-    /// What it is about, where that is a task.
-    pub task: Option<Arc<Task>>,
     pub arrived: Instant,
     pub timeout: Duration,
     /// Progress renews the deadline by `timeout`, up to `max_timeout` after arrival.
@@ -180,7 +176,6 @@ impl Entry {
             backend: target.backend,
             events: events.clone(),
             progress: call.call().progress_token(),
-            task: call.call().task.clone(),
             arrived: call.call().arrived,
             timeout,
             progress_renews: target.progress_renews,
@@ -230,7 +225,6 @@ impl InFlight {
             backend: entry.backend,
             events: entry.events,
             progress: entry.progress,
-            task: entry.task,
             why: OnceLock::new(),
             ended: Notify::new(),
             over: OnceLock::new(),

@@ -7,18 +7,11 @@ use sentinel_tests::harness::setup::modern_http_example;
 use sentinel_tests::harness::until::until;
 use serde_json::{Value, json};
 
-use crate::{begun, cancel, fleet, get, received, setup, update};
+use crate::{begun, cancel, fleet, get, received, setup, told, update};
 
 /// All that can be asked of it.
 async fn each(client: &ModernClient, id: &str) -> Vec<Reply> {
     vec![get(client, id).await, update(client, id, json!({})).await, cancel(client, id).await]
-}
-
-/// What a client could tell two refusals apart by.
-fn told(refused: &Reply) -> Value {
-    let mut error = refused.message["error"].clone();
-    error["data"]["requestId"] = Value::Null;
-    json!({ "status": refused.status, "error": error })
 }
 
 #[tokio::test]

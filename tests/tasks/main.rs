@@ -82,3 +82,10 @@ fn form(message: &str) -> Value {
     let schema = json!({ "type": "object", "properties": { "sure": { "type": "boolean" } } });
     json!({ "method": "elicitation/create", "params": { "message": message, "requestedSchema": schema } })
 }
+
+/// What a client could tell two refusals apart by.
+fn told(refused: &Reply) -> Value {
+    let mut error = refused.message["error"].clone();
+    error["data"]["requestId"] = Value::Null;
+    json!({ "status": refused.status, "error": error })
+}

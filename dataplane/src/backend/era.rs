@@ -51,25 +51,19 @@ const META_OF: &str = meta_declaring!("");
 
 /// The same for a client's request: what its client can be asked, and the level of log notes that it asks for.
 pub fn meta_of(level: Option<Level>, declares: Features) -> Cow<'static, str> {
-    if level.is_none() && declares == Features::NONE {
-        return META.into();
+    let worded = worded(declares);
+    match level {
+        None => worded.into(),
+        Some(level) => format!(r#"{worded},"io.modelcontextprotocol/logLevel":"{}""#, level.as_str()).into(),
     }
-    // Each set is worded once: there are few, and they come with each call.
+}
+
+/// Without a level: each set is worded once, since there are few, and they come with each call.
+fn worded(declares: Features) -> &'static str {
     static WORDED: [OnceLock<Box<str>>; 256] = [const { OnceLock::new() }; 256];
-    let word = || format!("{META_OF}{}", declares.in_request());
-    let worded = WORDED.get(usize::from(declares.bits())).map(|worded| &**worded.get_or_init(|| word().into()));
-    match (worded, level) {
-        (Some(worded), None) => worded.into(),
-        (worded, level) => {
-            let mut meta = worded.map_or_else(word, str::to_owned);
-            if let Some(level) = level {
-                meta.push_str(r#","io.modelcontextprotocol/logLevel":""#);
-                meta.push_str(level.as_str());
-                meta.push('"');
-            }
-            meta.into()
-        }
-    }
+    #[expect(clippy::indexing_slicing, reason = "there is one for each u8")]
+    let worded = &WORDED[usize::from(declares.bits())];
+    worded.get_or_init(|| format!("{META_OF}{}", declares.in_request()).into())
 }
 
 /// Params of a request of ours; `more`: an object without `_meta`.

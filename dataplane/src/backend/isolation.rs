@@ -24,6 +24,13 @@ pub enum Owner {
     Client(Arc<Principal>),
 }
 
+impl Isolation {
+    /// Whether what this request meets is its session's. A request that belongs to no session is its client's.
+    pub fn is_of_session(self, leg: ClientLeg) -> bool {
+        self == Self::PerSession && !leg.key().is_alone()
+    }
+}
+
 /// One process or session of a backend that is not shared, among all that this plane ever starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct InstanceId(pub u32);
@@ -42,9 +49,9 @@ impl Whose {
             |features| Self::Client { issuer: principal.issuer.clone(), client: principal.client.clone(), features };
         match isolation {
             Isolation::Shared => None,
-            // A request that belongs to no session: of its client's that declare the same.
-            Isolation::PerSession if leg.key().is_alone() => Some(client(leg.features().within(may_ask))),
-            Isolation::PerSession => Some(Self::Session(leg.key())),
+            _ if isolation.is_of_session(leg) => Some(Self::Session(leg.key())),
+            // Of its client's that declare the same.
+            Isolation::PerSession => Some(client(leg.features().within(may_ask))),
             Isolation::PerClient => Some(client(Features::NONE)),
         }
     }
@@ -55,8 +62,7 @@ impl Owner {
     pub fn of(isolation: Isolation, leg: ClientLeg, principal: &Arc<Principal>) -> Self {
         match isolation {
             Isolation::Shared => Self::Shared,
-            Isolation::PerSession if !leg.key().is_alone() => Self::Session { leg, principal: Arc::clone(principal) },
-            // A request that belongs to no session is its client's.
+            _ if isolation.is_of_session(leg) => Self::Session { leg, principal: Arc::clone(principal) },
             Isolation::PerSession | Isolation::PerClient => Self::Client(Arc::clone(principal)),
         }
     }

@@ -127,7 +127,9 @@ impl Lease<'_> {
                 Box::pin(asking.answered(answer)).await
             }
             Sent::Answered(answer) if answer.failed => Box::pin(asking.refused(answer)).await,
-            Sent::Answered(answer) if tasks::tells_of_one(call, &answer) => Box::pin(asking.told_of_task(answer)).await,
+            Sent::Answered(answer) if tasks::tells_of_one(call, &answer) => {
+                Box::pin(tasks::answered(asking, answer)).await
+            }
             sent => sent,
         }
     }

@@ -25,7 +25,6 @@ impl Flight {
             backend: of.backend,
             events,
             progress: of.progress.clone(),
-            task: of.task.clone(),
             why: OnceLock::new(),
             ended: Notify::new(),
             over: OnceLock::new(),

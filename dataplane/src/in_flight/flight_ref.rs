@@ -66,7 +66,7 @@ impl FlightRef {
 
     /// The task that it is about.
     pub fn task(&self) -> Option<&Arc<Task>> {
-        self.running.task.as_ref()
+        self.running.events.task()
     }
 
     /// The id of its row.

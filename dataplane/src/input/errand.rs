@@ -73,7 +73,7 @@ fn key(question: &Upcall) -> String {
 impl Errand {
     /// Sends the call; from here on its flight is the errand's own.
     pub fn begin(leave: Leave, call: &Ruled, flight: &Flight) -> Box<Self> {
-        let (events, heard) = Events::channel();
+        let (events, heard) = Events::about(call.call().task.clone());
         let inner = flight.beside(events.clone());
         let number = inner.number();
         let (routed, target) = (call.call().outliving(), Arc::clone(call.target()));

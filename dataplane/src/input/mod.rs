@@ -167,7 +167,7 @@ impl Asking<'_> {
     /// Or of what tells of a task.
     pub async fn answered(self, answer: Answer) -> Sent {
         if self.call.call().ask.is_of_task() || matches!(answer.word, Word::Task(_)) {
-            return self.told_of_task(answer).await;
+            return tasks::answered(self, answer).await;
         }
         if !self.call.call().ask.may_be_asked() {
             return self.failed("it asks for input in answer to what may have none");
@@ -181,11 +181,6 @@ impl Asking<'_> {
         } else {
             within::ask(self, required).await
         }
-    }
-
-    /// What becomes of an answer that tells of a task.
-    pub async fn told_of_task(self, answer: Answer) -> Sent {
-        tasks::answered(self, answer).await
     }
 
     /// What an error of a server becomes that may want its client to visit a URL first.

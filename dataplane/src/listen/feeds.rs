@@ -177,8 +177,7 @@ impl Feeds {
             self.tell(|feed| {
                 // A stream whose endpoint came with `new` was opened after it, and has nothing to hear of.
                 let (old, new) = (feed.who.sees(old)?, feed.who.sees(new)?);
-                // A session of a revision without tasks may be told once too often.
-                let tells = matches!(feed.of, Of::Session);
+                let tells = feed.who.leg.has_core_tasks();
                 let differs = |kind: &Kind| !new.lists_as(&old, *kind, &feed.who.principal, tells);
                 if !kinds.iter().any(differs) {
                     return None;

@@ -12,14 +12,10 @@ use super::{
     id::{LONGEST, New},
     is_asked_for, related,
     running::Begun,
-    told::{remember, status},
+    told::{is_over, remember, status},
 };
 use crate::{
-    backend::{
-        Answer, Sent, Word,
-        era::Era,
-        isolation::{Isolation, Owner},
-    },
+    backend::{Answer, Sent, Word, era::Era, isolation::Owner},
     call::{Ask, Kind},
     input::Asking,
     plane::Plane,
@@ -30,10 +26,14 @@ use crate::{
 
 const BROKEN: &str = "what it says of a task is not what the schema says";
 
-#[derive(Deserialize)]
-struct Message<'a> {
-    #[serde(borrow)]
-    result: &'a RawValue,
+/// None: the message has none.
+fn result(message: &[u8]) -> Option<&RawValue> {
+    #[derive(Deserialize)]
+    struct Message<'a> {
+        #[serde(borrow)]
+        result: &'a RawValue,
+    }
+    serde_json::from_slice(message).ok().map(|Message { result }| result)
 }
 
 /// What is said of a task.
@@ -79,8 +79,7 @@ fn begun_in<'a>(call: &Ruled, message: &'a [u8]) -> Option<&'a RawValue> {
         #[serde(borrow, default)]
         content: Option<&'a RawValue>,
     }
-    let Message { result } = serde_json::from_slice(message).ok()?;
-    let Begun { task, content } = serde_json::from_str(result.get()).ok()?;
+    let Begun { task, content } = serde_json::from_str(result(message)?.get()).ok()?;
     let is_one = Said::read(task)?.id.is_some() && (content.is_none() || is_asked_for(call));
     is_one.then_some(task)
 }
@@ -106,7 +105,7 @@ fn begun(asking: Asking<'_>, message: &Bytes) -> Sent {
     }
     let (caller, target) = (asking.call.caller(), asking.call.target());
     let policy = caller.view().policy.backend(&target.backend_name);
-    let is_of_session = policy.is_some_and(|backend| backend.spec.isolation == Isolation::PerSession);
+    let is_of_session = policy.is_some_and(|backend| backend.spec.isolation.is_of_session(*caller.leg()));
     let session = is_of_session.then(|| caller.leg().key());
     let given = said.own().and_then(|own| {
         let new = New { first: asking.first(), own: &own, era: Era::Legacy, session };
@@ -117,16 +116,16 @@ fn begun(asking: Asking<'_>, message: &Bytes) -> Sent {
     };
     let task = Arc::new(task);
     remember(asking, Arc::clone(&task), said.status);
-    let last = told(message, id, &task.id);
+    let last = told(message, Some(id), &task.id);
     Sent::Answered(Answer { last, failed: false, tool_error: false, word: Word::Task(said.status) })
 }
 
 /// What became of a task, also of one that was taken back.
 fn became(asking: Asking<'_>, message: &Bytes) -> Sent {
     let Some(task) = asking.call.call().task.clone() else { return asking.failed(BROKEN) };
-    let result = serde_json::from_slice(message).ok().map(|Message { result }| result);
-    let Some(Said { id: Some(id), status }) = result.and_then(Said::read) else { return asking.failed(BROKEN) };
-    let last = told(message, id, &task.id);
+    let said = result(message).and_then(Said::read);
+    let Some(Said { id: Some(id), status }) = said else { return asking.failed(BROKEN) };
+    let last = told(message, Some(id), &task.id);
     remember(asking, task, status);
     let tool_error = status == Some("failed") && asking.call.call().ask == Ask::GetTask;
     Sent::Answered(Answer { last, failed: false, tool_error, word: Word::Task(status) })
@@ -135,12 +134,10 @@ fn became(asking: Asking<'_>, message: &Bytes) -> Sent {
 /// The call has its answer.
 fn ended(asking: Asking<'_>, answer: &Answer) -> Sent {
     let Some(task) = asking.call.call().task.clone() else { return asking.failed(BROKEN) };
-    let result = serde_json::from_slice(&answer.last).ok().map(|Message { result }| result);
-    let Some(result) = result else { return asking.failed(BROKEN) };
-    let last = match related::id(result.get().as_bytes()) {
-        Some(id) => splice::replaced(&answer.last, &[(id, &quoted(&task.id))]),
-        None => answer.last.clone(),
-    };
+    if result(&answer.last).is_none() {
+        return asking.failed(BROKEN);
+    }
+    let last = told(&answer.last, None, &task.id);
     remember(asking, task, Some("completed"));
     Sent::Answered(Answer { last, ..*answer })
 }
@@ -167,18 +164,17 @@ pub fn stands(plane: &Plane, backend: &str, of: &Owner, message: &Bytes) {
     }
     let note = splice::replaced(message, &[(id, &quoted(&task.id))]);
     let _is_heard = plane.feeds.say(*leg, principal, related::note(&note, task));
-    if matches!(status, Some("completed" | "failed" | "cancelled")) {
-        plane.tasks.running.let_go(&begun);
+    if is_over(status) {
+        plane.tasks.running.let_go(backend, of, &task.own);
     }
 }
 
-/// The whole message under the client's id.
-fn told(message: &Bytes, own: &RawValue, id: &str) -> Bytes {
+/// The whole message under the client's id, where it says its server's: as `own`, and as what it is related to.
+fn told(message: &Bytes, own: Option<&RawValue>, id: &str) -> Bytes {
     let id = quoted(id);
-    let result = serde_json::from_slice(message).ok().map(|Message { result }| result);
-    let related = result.and_then(|result| related::id(result.get().as_bytes()));
-    let edits: Vec<(&RawValue, &str)> = [Some(own), related].into_iter().flatten().map(|token| (token, &*id)).collect();
-    splice::replaced(message, &edits)
+    let related = result(message).and_then(|result| related::id(result.get().as_bytes()));
+    let edits: Vec<(&RawValue, &str)> = own.into_iter().chain(related).map(|token| (token, &*id)).collect();
+    if edits.is_empty() { message.clone() } else { splice::replaced(message, &edits) }
 }
 
 /// Of our own alphabet: nothing to escape.
@@ -212,8 +208,7 @@ mod tests {
             )
         };
         let message = Bytes::from(whole(r#""own""#));
-        let Message { result } = serde_json::from_slice(&message).unwrap();
-        let id = Said::read(result).unwrap().id.unwrap();
+        let id = Said::read(result(&message).unwrap()).unwrap().id;
         assert_eq!(told(&message, id, "c1.a"), whole(r#""c1.a""#));
     }
 }

@@ -101,9 +101,9 @@ impl Running {
     }
 
     /// It has ended.
-    pub fn let_go(&self, begun: &Begun) {
+    pub fn let_go(&self, backend: &str, of: &Owner, own: &str) {
         let mut held = self.lock();
-        if let Some(number) = held.numbers.remove(&begun.name()) {
+        if let Some(number) = held.numbers.remove(&name(backend, of, own)) {
             held.all.remove(&number);
         }
     }
@@ -239,7 +239,7 @@ mod tests {
         for (client, own) in [("a", "1"), ("b", "2"), ("a", "3"), ("a", "3")] {
             running.remember(begun(client, own));
         }
-        running.let_go(&begun("a", "1"));
+        running.let_go("web", &Owner::Shared, "1");
         let mut judged = 0;
         assert_eq!(taken(&running, &mut judged, &kills("a")), ["3"]);
         assert!(taken(&running, &mut judged, &kills("a")).is_empty());

@@ -90,6 +90,11 @@ pub(super) fn status(value: &RawValue) -> Option<&'static str> {
     STATUSES.into_iter().find(|status| value.get() == format!("\"{status}\""))
 }
 
+/// Nothing comes after it.
+pub(super) fn is_over(status: Option<&str>) -> bool {
+    matches!(status, Some("completed" | "failed" | "cancelled"))
+}
+
 /// Of a tool's result.
 fn is_error(result: &RawValue) -> bool {
     #[derive(Deserialize)]
@@ -156,6 +161,10 @@ pub(super) fn remember(asking: Asking<'_>, task: Arc<Task>, status: Option<&'sta
     let (caller, target, backends) = (asking.call.caller(), asking.call.target(), &asking.plane.backends);
     let Some(shared) = backends.find(target.backend) else { return };
     let owner = Owner::of(shared.spec.isolation, *caller.leg(), caller.principal());
+    if is_over(status) {
+        asking.plane.tasks.running.let_go(&target.backend_name, &owner, &task.own);
+        return;
+    }
     let backend = match &shared.instances {
         None => Some(shared),
         Some(instances) => backends.instance(&shared, instances, (*caller.leg(), caller.principal())),
@@ -163,11 +172,7 @@ pub(super) fn remember(asking: Asking<'_>, task: Arc<Task>, status: Option<&'sta
     let backend = backend.as_ref().map_or_else(Weak::new, Arc::downgrade);
     let (principal, target) = (Arc::clone(caller.principal()), Arc::clone(target));
     let begun = Begun { principal, leg: caller.leg().key(), target, task, backend, owner };
-    if matches!(status, Some("completed" | "failed" | "cancelled")) {
-        asking.plane.tasks.running.let_go(&begun);
-    } else {
-        asking.plane.tasks.running.hold(begun, &asking.plane.gate);
-    }
+    asking.plane.tasks.running.hold(begun, &asking.plane.gate);
 }
 
 /// It was taken note of: there is nothing more in such an answer, whatever the server put there.

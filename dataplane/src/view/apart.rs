@@ -89,9 +89,9 @@ impl Apart {
             return None;
         }
         let numbers: Box<[u64]> = parts.iter().map(|part| part.number).collect();
-        let mut made = self.made();
-        if let Some(view) = made.get(&numbers) {
-            return Some(Arc::clone(view));
+        let made = self.made().get(&numbers).cloned();
+        if made.is_some() {
+            return made;
         }
         let own: Vec<_> = parts.iter().map(|part| Arc::clone(&part.catalogue)).collect();
         let catalogue = self.whole.with(&own);
@@ -108,8 +108,8 @@ impl Apart {
             servers: HashMap::new(),
             apart: None,
         });
-        made.insert(numbers, Arc::clone(&view));
-        Some(view)
+        // Made without the lock, which every request of these clients takes: of two made at once the first stays.
+        Some(Arc::clone(self.made().entry(numbers).or_insert(view)))
     }
 
     /// Tools that are not simply as they are pinned, each once.

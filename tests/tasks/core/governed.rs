@@ -8,16 +8,9 @@ use sentinel_tests::harness::until::until;
 use serde_json::{Value, json};
 
 use super::{BACKENDS, awaiting, begun, call, client, fleet, of_task, received, setup, status};
-use crate::form;
+use crate::{form, told};
 
 const EACH: [&str; 3] = ["get", "result", "cancel"];
-
-/// What a client could tell two refusals apart by.
-fn told(refused: &Reply) -> Value {
-    let mut error = refused.message["error"].clone();
-    error["data"]["requestId"] = Value::Null;
-    json!({ "status": refused.status, "error": error })
-}
 
 #[tokio::test]
 async fn a_task_that_is_forged_or_foreign_is_as_one_that_never_was_and_no_server_hears_of_it() {

@@ -167,8 +167,8 @@ async fn talk(
 ) -> String {
     let within = supervisor.handshake_within();
     // One deadline for the whole: no single question has one of its own.
-    let (owner_lists, twice) = (supervisor.parts.owner.is_shared(), within.saturating_mul(2));
-    let (agreed, listed) = match timeout(within, greet(supervisor, conversation, owner_lists, twice)).await {
+    let (for_all, twice) = (supervisor.parts.instance.is_none(), within.saturating_mul(2));
+    let (agreed, listed) = match timeout(within, greet(supervisor, conversation, for_all, twice)).await {
         Ok(Ok(greeted)) => greeted,
         Ok(Err(fault)) => return format!("the handshake failed: {fault}"),
         Err(_elapsed) => return format!("it was not ready within {} s", within.as_secs()),
@@ -177,7 +177,7 @@ async fn talk(
     let (held, granted) = (agreed.clone(), Notify::new());
     let changes = held.changes.as_deref().filter(|_| lists);
     let mut subscribed = pin!(eras::keep_subscribed(conversation, changes, &supervisor.parts.wanted, &granted));
-    if changes.is_some() && !owner_lists {
+    if changes.is_some() && !for_all {
         // It is not listed before its first call, which may be what changes its lists: that is to be heard.
         let granted = timeout(GRANTED, granted.notified());
         tokio::select! {

@@ -27,30 +27,26 @@ impl ViewTask {
         let Some(name) = known.ids.iter().find(|(_, id)| **id == note.backend).map(|(name, _)| Arc::clone(name)) else {
             return Changed::Nothing;
         };
-        let (all, own) = match note.note {
-            Note::Listed(offering) => (listed(known, (note.backend, name), *offering), false),
+        let (is_changed, what) = match note.note {
+            Note::Listed(offering) => (listed(known, (note.backend, name), *offering), Changed::All),
             Note::Own { instance, offering } => {
-                (false, self.own(known, (note.backend, &name), instance, offering.map(|offering| *offering)))
+                (self.own(known, (note.backend, &name), instance, offering.map(|offering| *offering)), Changed::Own)
             }
+            Note::State => (self.stated(known, note.backend, name), Changed::All),
             Note::Log { level, message, of } => {
                 hearing::beside(&self.plane, (note.backend, &name), &of, &level, &message);
-                (false, false)
+                return Changed::Nothing;
             }
             Note::Elicited { message, of } => {
                 upcall::elicited(&self.plane, note.backend, &of, message);
-                (false, false)
+                return Changed::Nothing;
             }
             Note::TaskStatus { message, of } => {
                 tasks::stands(&self.plane, &name, &of, &message);
-                (false, false)
+                return Changed::Nothing;
             }
-            Note::State => (self.stated(known, note.backend, name), false),
         };
-        match (all, own) {
-            (true, _) => Changed::All,
-            (false, true) => Changed::Own,
-            (false, false) => Changed::Nothing,
-        }
+        if is_changed { what } else { Changed::Nothing }
     }
 
     /// True: what it offers is stale now.

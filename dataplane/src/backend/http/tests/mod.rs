@@ -245,7 +245,6 @@ impl Rig {
             backend: BackendId(7),
             events: events.clone(),
             progress: routed.progress_token(),
-            task: None,
             arrived: Instant::now(),
             timeout: PATIENCE,
             progress_renews: true,
